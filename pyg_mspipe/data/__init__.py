@@ -1,0 +1,26 @@
+"""Streams of events: loading, checking, splitting, generating, and drawing negatives."""
+
+from pyg_mspipe.data.baselines import popularity_ap
+from pyg_mspipe.data.errors import StreamError
+from pyg_mspipe.data.negatives import NegativeSampler
+from pyg_mspipe.data.splits import StreamSplit, split_stream, unseen_nodes_mask
+from pyg_mspipe.data.streams import load_stream
+from pyg_mspipe.data.summary import DegreeSketch, StreamSummary, summarize
+from pyg_mspipe.data.synthetic import synthetic
+from pyg_mspipe.data.validation import check_stream, find_problems
+
+__all__ = [
+    "DegreeSketch",
+    "NegativeSampler",
+    "StreamError",
+    "StreamSplit",
+    "StreamSummary",
+    "check_stream",
+    "find_problems",
+    "load_stream",
+    "popularity_ap",
+    "split_stream",
+    "summarize",
+    "synthetic",
+    "unseen_nodes_mask",
+]

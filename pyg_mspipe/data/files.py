@@ -1,0 +1,153 @@
+"""Event streams from the columns of a file."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data.errors import StreamError
+from pyg_mspipe.data.tables import Array, Table, open_table
+
+_FIELDS = ("src", "dst", "t", "msg", "y")
+
+
+def read_stream(
+    path: Path,
+    *,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    time_scale: float | None = None,
+    bipartite: bool = False,
+    relabel: bool = False,
+) -> TemporalData:
+    """Returns the events of a file in the file's order, not yet checked; `load_stream` explains the arguments.
+
+    Raises:
+        StreamError: If the file cannot be read, lacks a column, or holds what no tensor can hold.
+    """
+    if time_scale is not None and not 0.0 < time_scale < math.inf:
+        raise StreamError(f"time_scale is {time_scale}; give a positive factor, such as 1000 for milliseconds")
+    table = open_table(path)
+    names = _match_columns(path, columns or {}, table.names)
+    src, dst = (_ids(path, table, names[field][0], relabel=relabel) for field in ("src", "dst"))
+    if len(src) != len(dst):
+        raise StreamError(f"{path}: src has {len(src)} entries and dst {len(dst)}; give each one entry per event")
+    if relabel:
+        src, dst = _number_by_appearance(src, dst, separate=bipartite)
+    if bipartite:
+        dst = dst + (np.max(src, initial=-1, where=np.isfinite(src)) + 1)
+    t = _scale(_numbers(path, table, names["t"][0]), time_scale)
+    data = TemporalData(src=torch.from_numpy(src), dst=torch.from_numpy(dst), t=torch.from_numpy(t))
+    if "msg" in names:
+        data.msg = _features(path, table, names["msg"])
+    if "y" in names:
+        data.y = torch.from_numpy(_numbers(path, table, names["y"][0]))
+    return data
+
+
+def _match_columns(
+    path: Path, columns: Mapping[str, str | Sequence[str]], available: Sequence[str]
+) -> dict[str, list[str]]:
+    """The file's columns behind each field; only `msg` may have several, and only `msg` and `y` none."""
+    for field, chosen in columns.items():
+        if field not in _FIELDS:
+            raise StreamError(f"columns has the key '{field}'; its keys are {', '.join(_FIELDS)}")
+        if field != "msg" and not isinstance(chosen, str):
+            raise StreamError(f"columns['{field}'] is {chosen!r}; only msg can come from several columns")
+    names = {field: [chosen] if isinstance(chosen, str) else list(chosen) for field, chosen in columns.items()}
+    for field in ("src", "dst", "t"):
+        names.setdefault(field, [field])
+    if "y" in available:
+        names.setdefault("y", ["y"])
+    numbered = sorted((name for name in available if re.fullmatch(r"msg_\d+", name)), key=lambda name: int(name[4:]))
+    names.setdefault("msg", ["msg"] if "msg" in available else numbered)
+
+    missing = {field: absent for field in names if (absent := [n for n in names[field] if n not in available])}
+    if missing:
+        lacking = ", ".join(f"'{name}'" for names_of_field in missing.values() for name in names_of_field)
+        present = ", ".join(f"'{name}'" for name in available[:30]) + (", ..." if len(available) > 30 else "")
+        mapping = ", ".join(f"'{field}': '...'" for field in missing)
+        raise StreamError(f"{path} has no column {lacking}; it has {present}: pass columns={{{mapping}}}")
+    return {field: chosen for field, chosen in names.items() if chosen}
+
+
+def _ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
+    """Node ids as int64 or float64; with `relabel` as whatever the file holds, none missing."""
+    values = _column(path, table, name)
+    if not relabel:
+        if values.dtype.kind not in "iuf":
+            mend = "pass relabel=True to number such ids from 0"
+            raise StreamError(f"{path}: column '{name}' holds {_example(values)}, not integer ids; {mend}")
+        return _widen(values)
+    missing = values != values if values.dtype.kind == "f" else [value is None for value in values]
+    if np.any(missing):
+        event = int(np.argmax(missing))
+        raise StreamError(f"{path}: event {event}: column '{name}' is empty; fill in the id or drop the event")
+    return values
+
+
+def _number_by_appearance(src: Array, dst: Array, *, separate: bool) -> tuple[Array, Array]:
+    """Ids numbered from 0 as they appear, event by event, source first; each side for itself if `separate`."""
+    if separate:
+        return _first_seen_ranks(src), _first_seen_ranks(dst)
+    if src.dtype.kind != dst.dtype.kind:
+        src, dst = src.astype(str), dst.astype(str)
+    ranks = _first_seen_ranks(np.stack([src, dst], axis=1).reshape(-1))
+    return ranks[0::2], ranks[1::2]
+
+
+def _first_seen_ranks(values: Array) -> Array:
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    rank = np.empty_like(first)
+    rank[first.argsort()] = np.arange(len(first))
+    ranks: Array = rank[inverse]
+    return ranks
+
+
+def _features(path: Path, table: Table, names: Sequence[str]) -> Tensor:
+    """Features side by side, `msg: Float32[E, D]`."""
+    blocks = [_numbers(path, table, name) for name in names]
+    lengths = {len(block) for block in blocks}
+    if len(lengths) > 1:
+        raise StreamError(f"{path}: the columns of msg have different lengths {sorted(lengths)}; make them equal")
+    rows = [block.reshape(len(block), math.prod(block.shape[1:])) for block in blocks]
+    return torch.from_numpy(np.concatenate(rows, axis=1, dtype=np.float32, casting="unsafe"))
+
+
+def _scale(t: Array, time_scale: float | None) -> Array:
+    if time_scale is None:
+        return t
+    # whole times by a whole factor stay integers: a float64 product would round times past 2**53
+    whole = t.dtype.kind == "i" and time_scale == int(time_scale)
+    scaled: Array = t * int(time_scale) if whole else np.rint(t * float(time_scale))
+    return scaled
+
+
+def _numbers(path: Path, table: Table, name: str) -> Array:
+    values = _column(path, table, name)
+    if values.dtype.kind not in "iufb":
+        raise StreamError(f"{path}: column '{name}' holds {_example(values)}; it must hold numbers")
+    return _widen(values)
+
+
+def _column(path: Path, table: Table, name: str) -> Array:
+    values = table.column(name)
+    if values.ndim == 0:
+        raise StreamError(f"{path}: '{name}' is a single value; give one entry per event")
+    return values
+
+
+def _widen(values: Array) -> Array:
+    """A writable copy in native byte order: integers as int64, float32 as it is, other floats as float64."""
+    kind = values.dtype.kind
+    if kind in "iu":
+        return values.astype(np.int64)
+    return values.astype(np.float32 if values.dtype == np.float32 else np.float64) if kind == "f" else values.copy()
+
+
+def _example(values: Array) -> str:
+    return repr(values.reshape(-1)[:1].tolist()[0]) if values.size else f"values of type {values.dtype}"

@@ -1,0 +1,87 @@
+"""Published streams by name: the JODIE sets through PyG, the TGB link sets through py-tgb."""
+
+import os
+import warnings
+import zipfile
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from torch_geometric.data import TemporalData
+from torch_geometric.datasets import JODIEDataset
+
+from pyg_mspipe.data.errors import StreamError
+
+JODIE_NAMES = ("wikipedia", "reddit", "mooc", "lastfm")
+TGB_NAMES = (
+    "tgbl-wiki",
+    "tgbl-review",
+    "tgbl-coin",
+    "tgbl-comment",
+    "tgbl-flight",
+    "tgbl-uci",
+    "tgbl-enron",
+    "tgbl-lastfm",
+    "tgbl-subreddit",
+)
+
+
+def read_jodie(name: str, root: Path) -> TemporalData:
+    """Returns one of the JODIE sets (Kumar et al., KDD 2019), downloaded to `root/JODIE` where it is not yet there.
+
+    Items come after users, times are whole seconds, `y` holds state labels: PyG's processing, not yet checked.
+
+    Raises:
+        StreamError: If it cannot be downloaded or its file is damaged.
+    """
+    folder = root / "JODIE"
+    raw = folder / name / "raw" / f"{name}.csv"
+    was_there = raw.exists()
+    try:
+        with warnings.catch_warnings():
+            # PyG turns pandas' read-only columns into tensors; nobody else holds them
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            stream = JODIEDataset(str(folder), name)[0]
+    except (OSError, HTTPException) as error:
+        if not was_there:
+            raw.unlink(missing_ok=True)  # PyG would take what has arrived so far for the whole file
+        url = JODIEDataset.url.format(name)
+        raise StreamError(
+            f"{name} cannot be fetched from {url} ({error}); check the network, or place the file at {raw}"
+        ) from error
+    except (ValueError, TypeError, IndexError) as error:
+        reason = str(error).splitlines()[0]
+        raise StreamError(f"{raw} is damaged ({reason}); delete {folder / name} to download it again") from error
+    assert isinstance(stream, TemporalData)
+    return stream
+
+
+def read_tgb(name: str, root: Path) -> TemporalData:
+    """Returns one of the link prediction sets of TGB (Huang et al., NeurIPS 2023), downloaded to `root` if need be.
+
+    TGB marks every event with the label 1, which says nothing and is left out. Not yet checked.
+
+    Raises:
+        StreamError: If py-tgb is not installed, or the set cannot be downloaded.
+    """
+    try:
+        from tgb.linkproppred.dataset import LinkPropPredDataset
+        from tgb.utils.info import PROJ_DIR
+    except ModuleNotFoundError as error:
+        raise StreamError(f"{name} needs {error.name}; pip install 'pyg_mspipe[tgb]'") from error
+    # py-tgb puts its own folder before every root, so that the way out of it must be part of the root
+    inside_root = os.path.relpath(root.resolve(), Path(PROJ_DIR).resolve())
+    try:
+        events = LinkPropPredDataset(name, root=inside_root).full_data
+    except (OSError, zipfile.BadZipFile) as error:
+        folder = root / name.replace("-", "_")
+        raise StreamError(
+            f"{name} cannot be fetched ({error}); check the network, or unpack the set's archive to {folder}"
+        ) from error
+    features = events["edge_feat"]
+    return TemporalData(
+        src=torch.from_numpy(events["sources"]),
+        dst=torch.from_numpy(events["destinations"]),
+        t=torch.from_numpy(events["timestamps"]),
+        msg=None if features is None else torch.from_numpy(features).to(torch.float32),
+    )

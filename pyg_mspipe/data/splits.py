@@ -1,0 +1,105 @@
+"""Chronological splits of a stream."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data.errors import StreamError
+
+_FLOAT32_WHOLE = 2**24  # float32 holds every whole number up to here
+
+
+@dataclass(frozen=True)
+class StreamSplit:
+    """Three consecutive ranges of event ids that together cover a stream.
+
+    Attributes:
+        train: Events to train on, from event 0.
+        val: Events to choose a model by.
+        test: Events to report on, to the last one.
+    """
+
+    train: range
+    val: range
+    test: range
+
+
+def split_stream(
+    data: TemporalData,
+    *,
+    val_ratio: float = 0.15,
+    test_ratio: float = 0.15,
+    val_time: int | None = None,
+    test_time: int | None = None,
+) -> StreamSplit:
+    """Returns the stream split by time, by fraction or at two given times; events of the same time stay together.
+
+    The fractions are quantiles of `t`, the rule of PyG's `TemporalData.train_val_test_split` and of TGB. PyG compares
+    times as float32. Where that holds them all, up to 2**24, the boundaries are PyG's; past it, for epoch seconds for
+    one, PyG's are off by what float32 rounds, and those given here are exact, as TGB's.
+
+    Args:
+        data: A stream as `check_stream` returns it.
+        val_ratio: The fraction of events for validation.
+        test_ratio: The fraction of events for the test.
+        val_time: The first time of the validation events, in the unit of `t`; replaces the fractions.
+        test_time: The first time of the test events; goes with `val_time`.
+
+    Raises:
+        StreamError: If the fractions are out of range, both forms are mixed, or a split has no events.
+    """
+    t: Tensor = data["t"]
+    if val_time is None and test_time is None:
+        val_start, test_start = _starts_by_fraction(t, val_ratio, test_ratio)
+        mend = "change val_ratio and test_ratio, or give val_time and test_time"
+    elif val_time is None or test_time is None:
+        given, absent = ("test_time", "val_time") if val_time is None else ("val_time", "test_time")
+        raise StreamError(f"{given} is given without {absent}; give both times, or neither and use fractions")
+    elif (val_ratio, test_ratio) != (0.15, 0.15):
+        raise StreamError("both fractions and times are given; leave out either val_ratio and test_ratio or the times")
+    elif val_time > test_time:
+        raise StreamError(f"val_time {val_time} lies after test_time {test_time}; swap them")
+    else:
+        val_start, test_start = torch.searchsorted(t, t.new_tensor([val_time, test_time])).tolist()
+        mend = "move val_time and test_time"
+    split = StreamSplit(range(val_start), range(val_start, test_start), range(test_start, len(t)))
+    for name, events in (("training", split.train), ("validation", split.val), ("test", split.test)):
+        if not events:
+            raise StreamError(
+                f"the {name} split has no events: {len(t)} events between times {int(t[0])} and {int(t[-1])} split "
+                f"into {len(split.train)}, {len(split.val)} and {len(split.test)}; {mend}"
+            )
+    return split
+
+
+def unseen_nodes_mask(data: TemporalData, split: StreamSplit) -> Tensor:
+    """Returns which events touch a node that no training event touches: `mask: Bool[E]`.
+
+    Over the validation and test events this marks the inductive ones; it is false for every training event.
+
+    Args:
+        data: The stream that was split.
+        split: Its split.
+    """
+    ends = torch.stack([data["src"], data["dst"]])
+    seen = ends[:, split.train.start : split.train.stop].flatten()
+    return (~torch.isin(ends, seen)).any(dim=0)
+
+
+def _starts_by_fraction(t: Tensor, val_ratio: float, test_ratio: float) -> tuple[int, int]:
+    for name, ratio in (("val_ratio", val_ratio), ("test_ratio", test_ratio)):
+        if not 0.0 < ratio < 1.0:
+            raise StreamError(f"{name} is {ratio}; give a fraction between 0 and 1, such as 0.15")
+    if val_ratio + test_ratio >= 1.0:
+        raise StreamError(
+            f"val_ratio {val_ratio} and test_ratio {test_ratio} leave nothing to train on; their sum must be below 1"
+        )
+    last = np.quantile(t.cpu().numpy(), [1.0 - val_ratio - test_ratio, 1.0 - test_ratio])
+    if max(-int(t[0]), int(t[-1])) <= _FLOAT32_WHOLE:
+        last = last.astype(np.float32)
+    # t is whole, so that t <= x is t <= floor(x), which stays exact in int64
+    val_start, test_start = torch.searchsorted(t, t.new_tensor(np.floor(last).astype(np.int64)), right=True).tolist()
+    return val_start, test_start

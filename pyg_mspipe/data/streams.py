@@ -1,0 +1,94 @@
+"""One door to every stream: published sets, files and the generator."""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data.errors import StreamError
+from pyg_mspipe.data.files import read_stream
+from pyg_mspipe.data.named import JODIE_NAMES, TGB_NAMES, read_jodie, read_tgb
+from pyg_mspipe.data.synthetic import synthetic
+from pyg_mspipe.data.tables import SUFFIXES
+from pyg_mspipe.data.validation import check_stream
+
+_NAMES = (*JODIE_NAMES, *TGB_NAMES, "synthetic")
+
+
+def load_stream(
+    name_or_path: str | Path,
+    *,
+    root: str | Path = "data",
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    sort: bool = False,
+    time_scale: float | None = None,
+    bipartite: bool | None = None,
+    relabel: bool = False,
+    check: bool = True,
+    **synthetic_options: int,
+) -> TemporalData:
+    """Returns a stream, checked by `check_stream`.
+
+    A file has the columns `src`, `dst`, `t`, optionally `y` (labels) and either `msg` (a list per event, or a matrix in
+    a `.npz` file) or `msg_0`, `msg_1` and so on. Files with other names are mapped::
+
+        load_stream('clicks.parquet', columns={'src': 'user', 'dst': 'item', 't': 'ts', 'msg': ['price', 'count']})
+
+    Dates and timestamps become the integers that stand for them, in the unit that the file stores.
+
+    Args:
+        name_or_path: `wikipedia`, `reddit`, `mooc` or `lastfm` (JODIE); `tgbl-wiki` and the other link sets of TGB;
+            `synthetic`; or the path of a `.csv`, `.csv.gz`, `.parquet` or `.npz` file.
+        root: The folder that published sets are downloaded to.
+        columns: For files: the file's column for a field, or columns in the case of `msg`.
+        sort: Sort by time if needed; events of the same time keep their order.
+        time_scale: For files: multiplies the times, which are then rounded. 1000 keeps the milliseconds of times
+            in fractional seconds.
+        bipartite: For files: sources and destinations are numbered independently of each other, both from 0, so that
+            destinations are moved behind the sources (by `max(src) + 1`). For `synthetic` see there.
+        relabel: For files: number ids that are strings or sparse integers from 0, in the order of their appearance.
+        check: If false, return the events as they were read, so that `find_problems` can tell what is wrong with them.
+        **synthetic_options: For `synthetic`: its arguments.
+
+    Raises:
+        StreamError: If the name or path is not known, the source cannot be read, or its stream does not pass.
+    """
+    name = str(name_or_path)
+    is_name = isinstance(name_or_path, str) and name in _NAMES
+    file_options = {"columns": columns is not None, "time_scale": time_scale is not None, "relabel": relabel}
+    if is_name:
+        file_options["bipartite"] = bipartite is not None and name != "synthetic"
+        _refuse(name, [option for option, given in file_options.items() if given], "are for files")
+    if name != "synthetic" or not is_name:
+        _refuse(name, list(synthetic_options), "are for the stream 'synthetic'")
+
+    if not is_name:
+        path = _as_path(name_or_path)
+        data = read_stream(path, columns=columns, time_scale=time_scale, bipartite=bool(bipartite), relabel=relabel)
+    elif name in JODIE_NAMES:
+        data = read_jodie(name, Path(root))
+    elif name in TGB_NAMES:
+        data = read_tgb(name, Path(root))
+    else:
+        data = synthetic(bipartite=bipartite is not False, **synthetic_options)  # type: ignore[arg-type]
+    return check_stream(data, sort=sort) if check else data
+
+
+def _as_path(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    looks_like_path = isinstance(name_or_path, Path) or path.suffix or os.sep in name_or_path or path.exists()
+    if looks_like_path:
+        return path
+    near = difflib.get_close_matches(str(name_or_path).lower(), _NAMES, n=1, cutoff=0.5)
+    guess = f"did you mean '{near[0]}'? " if near else ""
+    raise StreamError(
+        f"no stream is named '{name_or_path}'; {guess}known are {', '.join(_NAMES)} "
+        f"and paths of {', '.join(SUFFIXES)} files"
+    )
+
+
+def _refuse(name: str, options: Sequence[str], why: str) -> None:
+    if options:
+        raise StreamError(f"{name}: the options {', '.join(options)} {why}; leave them out")

@@ -1,0 +1,163 @@
+"""What a stream looks like: counts, times, ties, degrees, and what deserves a second look."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch_geometric.data import TemporalData
+
+_MANY_LABELS = 20
+_EPOCH_UNITS = (("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
+_YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800  # epoch seconds
+
+
+@dataclass(frozen=True)
+class DegreeSketch:
+    """How many events the nodes have, over the nodes that have any.
+
+    Attributes:
+        median: Half of the nodes have at most as many.
+        p90: Of the nodes, 90 % have at most as many.
+        p99: Of the nodes, 99 % have at most as many.
+        max: The events of the busiest node.
+        gini: 0 if all nodes have equally many, towards 1 if few have nearly all.
+    """
+
+    median: int
+    p90: int
+    p99: int
+    max: int
+    gini: float
+
+
+@dataclass(frozen=True)
+class StreamSummary:
+    """A stream in numbers.
+
+    Attributes:
+        num_events: `E`.
+        num_nodes: The largest id plus one, which is how many rows node memory gets.
+        num_distinct_nodes: How many ids occur.
+        num_sources: How many ids occur as a source.
+        num_destinations: How many ids occur as a destination.
+        min_id: The smallest id.
+        bipartite: No id is both a source and a destination.
+        first_time: The time of the first event.
+        last_time: The time of the last event.
+        time_unit: A guess: `epoch seconds` (or `milliseconds`, `microseconds`, `nanoseconds`), else `relative`.
+        num_distinct_times: How many times occur.
+        tied_share: The share of events whose time another event has too.
+        largest_tie: How many events the most frequent time has.
+        num_self_loops: Events whose source is their destination.
+        repeat_share: The share of events whose (source, destination) pair occurred before.
+        degrees: Events per node; a self-loop counts once.
+        msg_dim: The width of `msg`.
+        label_counts: The most frequent values of `y` with their counts, at most 20; empty without `y`.
+        warnings: What can be used but may not be meant, one line each.
+    """
+
+    num_events: int
+    num_nodes: int
+    num_distinct_nodes: int
+    num_sources: int
+    num_destinations: int
+    min_id: int
+    bipartite: bool
+    first_time: int
+    last_time: int
+    time_unit: str
+    num_distinct_times: int
+    tied_share: float
+    largest_tie: int
+    num_self_loops: int
+    repeat_share: float
+    degrees: DegreeSketch
+    msg_dim: int
+    label_counts: dict[int | float, int]
+    warnings: tuple[str, ...]
+
+
+def summarize(data: TemporalData) -> StreamSummary:
+    """Returns the summary of a stream; it costs a few sorts over the events.
+
+    Args:
+        data: A stream as `check_stream` returns it.
+    """
+    src, dst, t, msg = (data[name] for name in ("src", "dst", "t", "msg"))
+    num_events = len(t)
+    # compact ids keep the cost independent of how sparse the ids are
+    ids, compact = torch.unique(torch.cat([src, dst]), return_inverse=True)
+    src_c, dst_c = compact.view(2, num_events)
+    is_source, is_destination = torch.zeros(2, len(ids), dtype=torch.bool, device=ids.device)
+    is_source[src_c], is_destination[dst_c] = True, True
+    loops = src_c == dst_c
+    degree = torch.bincount(torch.cat([src_c, dst_c[~loops]]), minlength=len(ids))
+    pairs = torch.unique(src_c * len(ids) + dst_c)
+    times, same_time = torch.unique_consecutive(t, return_counts=True)
+    return StreamSummary(
+        num_events=num_events,
+        num_nodes=int(ids[-1]) + 1,
+        num_distinct_nodes=len(ids),
+        num_sources=int(is_source.sum()),
+        num_destinations=int(is_destination.sum()),
+        min_id=int(ids[0]),
+        bipartite=not bool((is_source & is_destination).any()),
+        first_time=int(t[0]),
+        last_time=int(t[-1]),
+        time_unit=_guess_unit(int(t[0]), int(t[-1])),
+        num_distinct_times=len(times),
+        tied_share=int(same_time[same_time > 1].sum()) / num_events,
+        largest_tie=int(same_time.max()),
+        num_self_loops=int(loops.sum()),
+        repeat_share=1.0 - len(pairs) / num_events,
+        degrees=_sketch(degree),
+        msg_dim=msg.size(1),
+        label_counts=_count_labels(data["y"]) if "y" in data else {},
+        warnings=_warnings(ids, ids[is_source], ids[is_destination], same_time),
+    )
+
+
+def _guess_unit(first_time: int, last_time: int) -> str:
+    for unit, per_second in _EPOCH_UNITS:
+        if _YEAR_1990 * per_second <= first_time and last_time <= _YEAR_2100 * per_second:
+            return f"epoch {unit}"
+    return "relative"
+
+
+def _sketch(degree: Tensor) -> DegreeSketch:
+    ordered = degree.sort().values
+    n = len(ordered)
+    # the smallest degree that at least the share of the nodes does not exceed
+    median, p90, p99 = (int(ordered[-(-n * percent // 100) - 1]) for percent in (50, 90, 99))
+    rank = torch.arange(1, n + 1, dtype=torch.float64, device=degree.device)
+    gini = float(2.0 * (rank * ordered).sum() / (n * ordered.sum()) - (n + 1) / n)
+    return DegreeSketch(median=median, p90=p90, p99=p99, max=int(ordered[-1]), gini=gini)
+
+
+def _count_labels(y: Tensor) -> dict[int | float, int]:
+    values, counts = torch.unique(y, return_counts=True)
+    frequent = counts.argsort(descending=True, stable=True)[:_MANY_LABELS]
+    return dict(zip(values[frequent].tolist(), counts[frequent].tolist(), strict=True))
+
+
+def _warnings(ids: Tensor, sources: Tensor, destinations: Tensor, same_time: Tensor) -> tuple[str, ...]:
+    found = []
+    num_nodes, num_events = int(ids[-1]) + 1, int(same_time.sum())
+    if num_nodes > 10 * len(ids) and num_nodes > 1_000_000:
+        found.append(
+            f"ids reach {num_nodes - 1} but only {len(ids)} occur, and memory takes a row for each id up to the "
+            f"largest; relabel=True numbers them from 0"
+        )
+    sides = len(sources), len(destinations)
+    if sides[0] != sides[1] and int(sources[-1]) + 1 == sides[0] and int(destinations[-1]) + 1 == sides[1]:
+        found.append(
+            f"sources fill 0..{sides[0] - 1} and destinations fill 0..{sides[1] - 1}, as if numbered independently of "
+            f"each other; if the same number means two nodes, pass bipartite=True"
+        )
+    if len(same_time) == 1:
+        found.append("all events have the same time, so that no chronological split exists")
+    elif int(same_time.max()) > max(1, num_events // 10):
+        found.append(
+            f"one time holds {int(same_time.max())} of {num_events} events, which a chronological split cannot part"
+        )
+    return tuple(found)

@@ -1,0 +1,115 @@
+"""Files as columns by name: the formats that a stream can be read from."""
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import compute, csv, parquet
+
+from pyg_mspipe.data.errors import StreamError
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz")
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a file.
+
+    Attributes:
+        names: Their names, in the file's order.
+        column: Gives a column by its name: `[E]`, or `[E, D]` where the file holds vectors. Strings come as objects
+            or unicode, dates and timestamps as the integers that stand for them.
+    """
+
+    names: list[str]
+    column: Callable[[str], Array]
+
+
+def open_table(path: Path) -> Table:
+    """Returns the columns of a file, read by the format that its suffix names.
+
+    Raises:
+        StreamError: If there is no such file, its format is not known, or it cannot be read.
+    """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise StreamError(f"{path} {what}; give the path of a file with one of the suffixes {', '.join(SUFFIXES)}")
+    if not path.name.endswith(SUFFIXES):
+        raise StreamError(f"{path}: the format of '{path.name}' is not known; use one of {', '.join(SUFFIXES)}")
+    return _open_npz(path) if path.suffix == ".npz" else _open_arrow(path)
+
+
+def _open_npz(path: Path) -> Table:
+    unreadable = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except unreadable as error:
+        raise StreamError(f"{path} cannot be read ({_first_line(error)}); write it with numpy.savez") from error
+    if isinstance(loaded, np.ndarray):
+        raise StreamError(f"{path} holds a single array; write src, dst and t with numpy.savez")
+    with loaded:
+        names = list(loaded.files)
+
+    def column(name: str) -> Array:
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                array: Array = arrays[name]
+        except unreadable as error:
+            mend = "store plain numbers or strings"
+            raise StreamError(f"{path}: array '{name}' cannot be read ({_first_line(error)}); {mend}") from error
+        return array.astype(np.int64) if array.dtype.kind == "M" else array
+
+    return Table(names, column)
+
+
+def _open_arrow(path: Path) -> Table:
+    try:
+        table = parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
+    except (OSError, pa.ArrowException) as error:
+        mend = "check the file; the first line of a CSV file names its columns"
+        raise StreamError(f"{path} cannot be read ({_first_line(error)}); {mend}") from error
+
+    def column(name: str) -> Array:
+        values = table[name].combine_chunks()
+        kind = values.type
+        if pa.types.is_dictionary(kind):
+            values = values.dictionary_decode()
+        elif pa.types.is_null(kind):
+            values = values.cast(pa.float64())
+        elif pa.types.is_timestamp(kind) or pa.types.is_date64(kind):
+            values = values.cast(pa.int64())
+        elif pa.types.is_date32(kind):
+            values = values.cast(pa.int32())
+        elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+            return _stack_lists(path, name, values)
+        array: Array = values.to_numpy(zero_copy_only=False)
+        return array
+
+    return Table(list(table.column_names), column)
+
+
+def _stack_lists(path: Path, name: str, lists: pa.Array) -> Array:
+    """The lists of a column as rows `[E, D]`."""
+    lengths = compute.list_value_length(lists).to_numpy(zero_copy_only=False)
+    if not len(lengths):
+        return np.empty((0, 0))
+    odd = np.flatnonzero(lengths != lengths[0])  # a missing list has length NaN, which equals nothing
+    if lists.null_count or len(odd):
+        raise StreamError(
+            f"{path}: column '{name}' holds lists of different lengths or none (event {odd[0]}); "
+            f"give every event a list of the same length"
+        )
+    rows: Array = lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lengths), int(lengths[0]))
+    return rows
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,154 @@
+"""The boundary check of event streams: everything behind it may rely on what it promises."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data.errors import StreamError
+
+
+def check_stream(data: TemporalData, *, sort: bool = False) -> TemporalData:
+    """Returns the stream in the form that the rest of the package relies on.
+
+    The input is left as it is; tensors that need no change are shared with it. Further per-event attributes, such as
+    labels `y: [E]`, are kept, and sorted along with the rest.
+
+    Args:
+        data: The events, in the order of their numbers.
+        sort: Sort by time if needed; events of the same time keep their order.
+
+    Returns:
+        The stream with `src: Int64[E], >= 0`, `dst: Int64[E], >= 0`, `t: Int64[E], non-decreasing` and
+        `msg: Float32[E, D], finite`, where `E >= 1` and `D` may be 0.
+
+    Raises:
+        StreamError: On the first of `find_problems`.
+    """
+    for problem in _problems(data, sort=sort):
+        raise StreamError(problem)
+    checked = copy.copy(data)
+    for name in ("src", "dst", "t"):
+        checked[name] = data[name].to(torch.int64)
+    src, t = checked["src"], checked["t"]
+    checked["msg"] = data["msg"].float() if "msg" in data else src.new_empty((len(src), 0), dtype=torch.float32)
+    if sort and bool((t[1:] < t[:-1]).any()):
+        checked = checked[torch.argsort(t, stable=True)]
+    return checked
+
+
+def find_problems(data: TemporalData, *, sort: bool = False) -> list[str]:
+    """Returns everything that keeps the stream from being used, one line each; an empty list means that nothing does.
+
+    Of each kind of problem the first event that shows it is named.
+
+    Args:
+        data: The events, in the order of their numbers.
+        sort: Whether the stream will be sorted, so that decreasing times are no problem.
+    """
+    return list(_problems(data, sort=sort))
+
+
+def _problems(data: TemporalData, *, sort: bool) -> Iterator[str]:
+    shape_problems = list(_shape_problems(data))
+    yield from shape_problems
+    if shape_problems:
+        return  # values can only be told of fields that line up
+    yield from _value_problems("src", data["src"])
+    yield from _value_problems("dst", data["dst"])
+    yield from _value_problems("t", data["t"])
+    if not sort and not data["t"].is_complex():
+        t = _comparable(data["t"])
+        event = _first(t[1:] < t[:-1])
+        if event is not None:
+            before, after = t[event : event + 2].tolist()
+            yield f"event {event + 1}: t decreases from {before} to {after}; sort the stream or pass sort=True"
+    if "msg" in data:
+        yield from _feature_problems(data["msg"])
+
+
+def _shape_problems(data: TemporalData) -> Iterator[str]:
+    required = ("src", "dst", "t")
+    present = {name: data[name] for name in (*required, "msg", "y") if name in data}
+    missing = [name for name in required if name not in present]
+    if missing:
+        yield f"the stream has no {', '.join(missing)}; a TemporalData needs src, dst and t, one entry per event"
+    misshapen = False
+    for name, value in present.items():
+        if not isinstance(value, Tensor):
+            yield f"{name} is a {type(value).__name__}; make it a tensor with torch.as_tensor({name})"
+            return
+        shape = tuple(value.shape)
+        if name in required and len(shape) != 1:
+            misshapen = True
+            yield f"{name} has shape {shape}, not [E]; pass {name}.flatten() if it holds one entry per event"
+        elif name == "msg" and len(shape) != 2:
+            misshapen = True
+            mend = "msg.unsqueeze(-1)" if len(shape) == 1 else "msg.flatten(1)"
+            yield f"msg has shape {shape}, not [E, D]; pass {mend}, or leave msg out if there are no features"
+    if missing or misshapen:
+        return
+    lengths = {name: value.size(0) if value.dim() else 0 for name, value in present.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        yield f"the lengths of the fields differ ({listed}); give each field one entry per event"
+    elif lengths["src"] == 0:
+        yield "the stream is empty; give it at least one event"
+
+
+def _value_problems(name: str, values: Tensor) -> Iterator[str]:
+    """What keeps `src`, `dst` or `t` (`values: [E]`) from being whole numbers, and ids from being `>= 0`."""
+    if name == "t":
+        mend = "times are kept as int64: pass time_scale=1000 to load_stream, or multiply t, to keep a finer unit"
+    else:
+        mend = "node ids are whole numbers from 0: pass relabel=True to load_stream, or number them"
+    if values.dtype == torch.bool or values.is_complex():
+        yield f"{name} has dtype {_dtype(values)}; give it as int64"
+        return
+    if values.is_floating_point():
+        finite = torch.isfinite(values)
+        event = _first(~finite)
+        if event is not None:
+            yield f"event {event}: {name} is {values[event].item()}; drop the event or fill in its {name}"
+        event = _first(finite & (values != values.trunc()))
+        if event is not None:
+            yield f"event {event}: {name} is {values[event].item()}, not a whole number; {mend}"
+        exact_up_to = 2.0 / torch.finfo(values.dtype).eps
+        event = _first(finite & (values.abs() > exact_up_to))
+        if event is not None:
+            yield (
+                f"event {event}: {name} is {values[event].item():.0f}, past {exact_up_to:.0f}, where "
+                f"{_dtype(values)} skips whole numbers; give {name} as int64"
+            )
+    if name != "t":
+        event = _first(_comparable(values) < 0)
+        if event is not None:
+            yield f"event {event}: {name} is {values[event].item()}, a negative node id; {mend}"
+
+
+def _feature_problems(msg: Tensor) -> Iterator[str]:
+    if msg.dtype == torch.bool or msg.is_complex():
+        yield f"msg has dtype {_dtype(msg)}; give it as float32"
+        return
+    finite = torch.isfinite(msg.float())
+    if not finite.all():
+        event, column = (~finite).nonzero()[0].tolist()
+        value = msg[event, column].item()
+        what = "beyond the range of float32" if msg[event, column].isfinite() else "not finite"
+        yield f"event {event}: msg is {value} in column {column}, {what}; fill in, scale or drop it"
+
+
+def _first(mask: Tensor) -> int | None:
+    """The index of the first true entry of `mask: Bool[E]`."""
+    return int(mask.int().argmax()) if bool(mask.any()) else None
+
+
+def _comparable(values: Tensor) -> Tensor:
+    """The values in a dtype that torch can compare, which unsigned integers are not."""
+    return values if values.is_floating_point() else values.to(torch.int64)
+
+
+def _dtype(values: Tensor) -> str:
+    return str(values.dtype).removeprefix("torch.")

@@ -1,0 +1,234 @@
+import gzip
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from pyg_mspipe.data import StreamError, find_problems, load_stream
+from pyg_mspipe.data.files import _number_by_appearance
+
+EVENTS = {"src": [0, 1, 0], "dst": [2, 3, 3], "t": [5, 5, 9]}
+
+
+def write(path, table):
+    """Writes a table (name to values) in the format of the path's suffix."""
+    if path.suffix == ".npz":
+        np.savez(path, **{name: np.asarray(values) for name, values in table.items()})
+    elif path.suffix == ".parquet":
+        parquet.write_table(pa.table(table), path)
+    else:
+        rows = (["" if value is None else str(value) for value in row] for row in zip(*table.values(), strict=True))
+        text = "".join(",".join(row) + "\n" for row in [table, *rows]).encode()
+        path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+@pytest.fixture(params=["events.csv", "events.csv.gz", "events.parquet", "events.npz"])
+def path(request, tmp_path):
+    return tmp_path / request.param
+
+
+def test_every_format_gives_the_same_stream(path):
+    data = load_stream(
+        write(path, EVENTS | {"y": [0, 1, 0], "msg_1": [1.5, 2, 3], "msg_0": [4, 5, 6], "note": [7, 7, 7]})
+    )
+    assert [data[name].tolist() for name in ("src", "dst", "t", "y")] == [[0, 1, 0], [2, 3, 3], [5, 5, 9], [0, 1, 0]]
+    assert data.msg.tolist() == [[4, 1.5], [5, 2], [6, 3]]
+    assert [data[name].dtype for name in ("src", "dst", "t", "msg")] == [torch.int64] * 3 + [torch.float32]
+
+
+def test_a_file_without_features_gives_features_of_width_zero(path):
+    assert load_stream(write(path, EVENTS)).msg.shape == (3, 0)
+
+
+def test_columns_are_mapped(path):
+    table = {"user": [0, 1], "item": [2, 3], "ts": [1, 2], "b": [3, 4], "a": [1, 2], "label": [1, 0]}
+    columns = {"src": "user", "dst": "item", "t": "ts", "msg": ["a", "b"], "y": "label"}
+    data = load_stream(write(path, table), columns=columns)
+    assert (data.src.tolist(), data.dst.tolist(), data.t.tolist()) == ([0, 1], [2, 3], [1, 2])
+    assert (data.msg.tolist(), data.y.tolist()) == ([[1, 3], [2, 4]], [1, 0])
+
+
+def test_numbered_features_are_ordered_by_their_numbers(tmp_path):
+    table = EVENTS | {f"msg_{i}": [i] * 3 for i in (10, 9, 0)}
+    assert load_stream(write(tmp_path / "e.csv", table)).msg[0].tolist() == [0, 9, 10]
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.list_(pa.float32(), 2), pa.large_list(pa.int16())])
+def test_parquet_lists_become_features(tmp_path, kind):
+    table = EVENTS | {"msg": pa.array([[1, 2], [3, 4], [5, 6]], type=kind)}
+    assert load_stream(write(tmp_path / "e.parquet", table)).msg.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_a_matrix_in_a_numpy_file_becomes_features(tmp_path):
+    data = load_stream(write(tmp_path / "e.npz", EVENTS | {"msg": np.arange(6.0, dtype=">f8").reshape(3, 2)}))
+    assert data.msg.tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_a_single_feature_column_has_width_one(path):
+    assert load_stream(write(path, EVENTS | {"msg": [1, 2, 3]})).msg.tolist() == [[1], [2], [3]]
+
+
+def test_timestamps_become_integers_in_their_own_unit(tmp_path):
+    t = pa.array([1_700_000_000_001, 1_700_000_000_002, 1_700_000_000_002], type=pa.timestamp("ms"))
+    data = load_stream(write(tmp_path / "e.parquet", EVENTS | {"t": t}))
+    assert data.t.tolist() == [1_700_000_000_001, 1_700_000_000_002, 1_700_000_000_002]
+
+
+def test_days_of_numpy_become_integers(tmp_path):
+    t = np.array(["1970-01-02", "1970-01-03", "1970-01-05"], dtype="datetime64[D]")
+    assert load_stream(write(tmp_path / "e.npz", EVENTS | {"t": t})).t.tolist() == [1, 2, 4]
+
+
+def test_time_scale_keeps_fractions_of_a_second(path):
+    data = load_stream(write(path, EVENTS | {"t": [0.25, 1.001, 1700000000.123]}), time_scale=1000)
+    assert data.t.tolist() == [250, 1001, 1700000000123]
+
+
+def test_time_scale_multiplies_whole_times_exactly(path):
+    data = load_stream(write(path, EVENTS | {"t": [1, 2, 2**53 + 1]}), time_scale=2)
+    assert data.t.tolist() == [2, 4, 2**54 + 2]
+
+
+def test_fractional_times_without_a_scale_are_refused(path):
+    with pytest.raises(StreamError, match=r"event 1: t is 5\.5, not a whole number; .*time_scale=1000"):
+        load_stream(write(path, EVENTS | {"t": [5, 5.5, 6]}))
+
+
+@pytest.mark.parametrize("time_scale", [0, -1.0, float("nan"), float("inf")])
+def test_a_time_scale_that_is_no_factor_is_refused(tmp_path, time_scale):
+    with pytest.raises(StreamError, match=r"time_scale is .*; give a positive factor"):
+        load_stream(write(tmp_path / "e.csv", EVENTS), time_scale=time_scale)
+
+
+def test_bipartite_moves_destinations_behind_the_sources(path):
+    data = load_stream(write(path, {"src": [0, 4, 0], "dst": [0, 1, 1], "t": [1, 2, 3]}), bipartite=True)
+    assert (data.src.tolist(), data.dst.tolist()) == ([0, 4, 0], [5, 6, 6])
+
+
+def test_relabel_numbers_strings_in_the_order_of_their_appearance(path):
+    table = {"src": ["b", "a", "b"], "dst": ["z", "b", "a"], "t": [1, 2, 3]}
+    data = load_stream(write(path, table), relabel=True)
+    assert (data.src.tolist(), data.dst.tolist()) == ([0, 2, 0], [1, 0, 2])
+
+
+def test_relabel_of_a_bipartite_file_numbers_the_sides_for_themselves(path):
+    table = {"src": ["b", "a", "b"], "dst": ["z", "b", "a"], "t": [1, 2, 3]}
+    data = load_stream(write(path, table), relabel=True, bipartite=True)
+    assert (data.src.tolist(), data.dst.tolist()) == ([0, 1, 0], [2, 3, 4])
+
+
+def test_relabel_takes_integers_on_one_side_and_strings_on_the_other(path):
+    data = load_stream(write(path, {"src": [7, 7, 9], "dst": ["7", "x", "9"], "t": [1, 2, 3]}), relabel=True)
+    assert (data.src.tolist(), data.dst.tolist()) == ([0, 0, 2], [0, 1, 2])
+
+
+@given(st.lists(st.tuples(st.integers(-5, 10**12), st.integers(-5, 10**12)), min_size=1, max_size=30))
+def test_relabel_agrees_with_a_dictionary(edges):
+    src, dst = np.array(edges).T
+    number: dict[int, int] = {}
+    expected = [[number.setdefault(node, len(number)) for node in edge] for edge in edges]
+    assert np.stack(_number_by_appearance(src, dst, separate=False), axis=1).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["e.csv", "e.parquet"])
+def test_a_missing_id_is_named(tmp_path, name):
+    table = {"src": [0, None, 1], "dst": [2, 3, 4], "t": [1, 2, 3]}
+    with pytest.raises(StreamError, match="event 1: src is nan"):
+        load_stream(write(tmp_path / name, table))
+    with pytest.raises(StreamError, match="event 1: column 'src' is empty"):
+        load_stream(write(tmp_path / name, table), relabel=True)
+
+
+def test_a_missing_string_id_is_named(tmp_path):
+    table = {"src": ["a", "b", None], "dst": ["x", "y", "z"], "t": [1, 2, 3]}
+    with pytest.raises(StreamError, match="event 2: column 'src' is empty; fill in the id"):
+        load_stream(write(tmp_path / "e.parquet", table), relabel=True)
+
+
+def test_string_ids_are_refused_with_the_way_to_number_them(path):
+    with pytest.raises(StreamError, match="column 'src' holds 'a', not integer ids; pass relabel=True"):
+        load_stream(write(path, EVENTS | {"src": ["a", "b", "c"]}))
+
+
+def test_strings_among_the_features_are_refused(path):
+    with pytest.raises(StreamError, match="column 'msg_0' holds 'a'; it must hold numbers"):
+        load_stream(write(path, EVENTS | {"msg_0": ["a", "b", "c"]}))
+
+
+def test_missing_columns_are_listed_with_what_the_file_has_and_the_mapping_to_pass(path):
+    with pytest.raises(StreamError) as raised:
+        load_stream(write(path, {"user": [0], "dst": [1], "ts": [2]}))
+    assert str(raised.value) == (
+        f"{path} has no column 'src', 't'; it has 'user', 'dst', 'ts': pass columns={{'src': '...', 't': '...'}}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"msg": ["a", "b"]}, "has no column 'a', 'b'; it has 'src', 'dst', 't': pass columns={'msg': '...'}"),
+        ({"y": "label"}, "has no column 'label'"),
+        ({"user": "src"}, "columns has the key 'user'; its keys are src, dst, t, msg, y"),
+        ({"src": ["a", "b"]}, "columns['src'] is ['a', 'b']; only msg can come from several columns"),
+    ],
+)
+def test_a_mapping_that_fits_no_column_is_refused(tmp_path, columns, message):
+    with pytest.raises(StreamError) as raised:
+        load_stream(write(tmp_path / "e.csv", EVENTS), columns=columns)
+    assert message in str(raised.value)
+
+
+def test_lists_of_different_lengths_are_refused(tmp_path):
+    for lists in ([[1], [2, 3], [4]], [[1], None, [4]]):
+        with pytest.raises(StreamError, match=r"column 'msg' holds lists of different lengths or none \(event 1\)"):
+            load_stream(write(tmp_path / "e.parquet", EVENTS | {"msg": lists}))
+
+
+def test_arrays_of_different_lengths_are_refused(tmp_path):
+    with pytest.raises(StreamError, match="the lengths of the fields differ"):
+        load_stream(write(tmp_path / "e.npz", EVENTS | {"t": [1]}))
+    with pytest.raises(StreamError, match="src has 1 entries and dst 3"):
+        load_stream(write(tmp_path / "e.npz", EVENTS | {"src": [1]}), relabel=True)
+    with pytest.raises(StreamError, match="the columns of msg have different lengths"):
+        load_stream(write(tmp_path / "e.npz", EVENTS | {"msg_0": [1], "msg_1": [1, 2, 3]}))
+    with pytest.raises(StreamError, match="'t' is a single value"):
+        load_stream(write(tmp_path / "e.npz", EVENTS | {"t": 3}))
+
+
+def test_a_file_without_events_is_refused(path):
+    with pytest.raises(StreamError, match="the stream is empty"):
+        load_stream(write(path, {"src": [], "dst": [], "t": [], "msg_0": []}))
+
+
+def test_a_numpy_file_with_python_objects_is_not_unpickled(tmp_path):
+    path = tmp_path / "e.npz"
+    np.savez(path, src=np.array([{}], dtype=object), dst=[1], t=[1])
+    with pytest.raises(StreamError, match="array 'src' cannot be read"):
+        load_stream(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x01garbage", b"a,b\n1,2,3\n"])
+def test_a_damaged_file_is_refused_in_one_line(path, content):
+    path.write_bytes(content)
+    with pytest.raises(StreamError) as raised:
+        load_stream(path)
+    assert str(raised.value).startswith(str(path))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_single_array_is_refused(tmp_path):
+    with (tmp_path / "e.npz").open("wb") as file:
+        np.save(file, np.arange(3))
+    with pytest.raises(StreamError, match="holds a single array"):
+        load_stream(tmp_path / "e.npz")
+
+
+def test_without_the_check_everything_that_is_wrong_can_be_listed(tmp_path):
+    path = write(tmp_path / "e.csv", {"src": [0, -1, 2.5], "dst": [1, 1, 1], "t": [3, 2, 1], "msg_0": [0, None, 1]})
+    problems = find_problems(load_stream(path, check=False))
+    assert [problem.split(":")[1].split()[0] for problem in problems] == ["src", "src", "t", "msg"]
