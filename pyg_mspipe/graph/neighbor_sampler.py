@@ -1,0 +1,184 @@
+"""Stateless temporal neighbour sampling: a pure function of node, event bound and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from pyg_mspipe.graph.hashing import uniform_hash
+from pyg_mspipe.graph.temporal_csr import TemporalCSR
+
+Strategy = Literal["recent", "uniform"]
+CutOff = Literal["batch", "event"]
+
+
+@dataclass(frozen=True)
+class Hop:
+    """The sampled edges that lead into ``R`` target rows, at most ``k`` for each, as one padded grid.
+
+    A row is a node seen at one event bound. The rows' neighbours, and the rows themselves, are *source* rows: rows of
+    the next hop, or for the last hop positions in ``NeighborSample.n_id``.
+
+    Attributes:
+        target: Int64[R], the source row that is the target row itself.
+        neighbor: Int64[R, k], the source row at the other end of each edge, most recent first.
+        e_id: Int64[R, k], the event of each edge.
+        mask: Bool[R, k], true where there is an edge; elsewhere ``neighbor`` repeats ``target`` and ``e_id`` is 0.
+    """
+
+    target: Tensor
+    neighbor: Tensor
+    e_id: Tensor
+    mask: Tensor
+
+    @property
+    def edge_index(self) -> Tensor:
+        """Int64[2, M]: source row and target row of every edge, sorted by target; ``edge_id`` aligns with it."""
+        target = torch.arange(self.target.numel(), device=self.target.device)
+        return torch.stack([self.neighbor[self.mask], target.unsqueeze(1).expand_as(self.mask)[self.mask]])
+
+    @property
+    def edge_id(self) -> Tensor:
+        """Int64[M]: the event of every edge of ``edge_index``."""
+        return self.e_id[self.mask]
+
+
+@dataclass(frozen=True)
+class NeighborSample:
+    """What a batch of queries reads.
+
+    Attributes:
+        n_id: Int64[U], unique, sorted: the nodes whose memory is read.
+        hops: One grid per hop, the queries' own first.
+        seed: Int64[Q], the row of ``hops[0]`` that answers each query.
+    """
+
+    n_id: Tensor
+    hops: tuple[Hop, ...]
+    seed: Tensor
+
+
+class NeighborSampler:
+    """Samples earlier events of nodes, over one or more hops, without any state.
+
+    What it returns depends on its arguments alone, so any batch may be sampled at any time, in any order, from any
+    thread, alike on CPU and CUDA. Neighbours of a query's neighbours are bounded by that query's bound, as in TGN
+    (Rossi et al. 2020, section 3.1), where the whole computation happens at the query's time.
+
+    Args:
+        csr: The stream's history.
+        num_neighbors: How many neighbours to take in each hop, e.g. ``[10]`` or ``[10, 10]``.
+        strategy: ``"recent"`` takes the last ones; ``"uniform"`` draws without replacement from all earlier ones.
+        seed: Of the uniform draws.
+
+    Raises:
+        ValueError: If ``num_neighbors`` is empty or holds a number below 1, or the strategy is unknown.
+    """
+
+    def __init__(
+        self, csr: TemporalCSR, num_neighbors: Sequence[int], strategy: Strategy = "recent", seed: int = 0
+    ) -> None:
+        if not num_neighbors or min(num_neighbors) < 1:
+            raise ValueError(
+                f"num_neighbors={list(num_neighbors)}: give a number of at least 1 for each hop, e.g. [10]"
+            )
+        if strategy not in get_args(Strategy):
+            raise ValueError(f"strategy={strategy!r} is unknown; choose one of {', '.join(get_args(Strategy))}")
+        self.csr = csr
+        self.num_neighbors = tuple(num_neighbors)
+        self.strategy = strategy
+        self.seed = seed
+
+    def __call__(self, n_id: Tensor, bound: int, *, epoch: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns ``(n_id, edge_index, e_id)`` as PyG's ``LastNeighborLoader`` does, from events below ``bound``.
+
+        * ``n_id``: Int64[U], unique, sorted: the given nodes and all that was reached.
+        * ``edge_index``: Int64[2, M], positions in ``n_id``: neighbour, node; sorted by node.
+        * ``e_id``: Int64[M], the event that joins the two.
+
+        With several hops the edges of all hops are returned together, each node's once.
+
+        Args:
+            n_id: Int64[Q], the nodes to start from.
+            bound: The first event that must not be seen: the batch's first event id.
+            epoch: Gives the uniform strategy fresh draws.
+        """
+        visited = frontier = n_id.unique()
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        for k in self.num_neighbors:
+            neighbor, e_id, mask = self._neighbors(frontier, bound, k, epoch)
+            node = frontier.unsqueeze(1).expand_as(mask)
+            found.append((neighbor[mask], node[mask], e_id[mask]))
+            reached = torch.cat([visited, found[-1][0]]).unique()
+            frontier = reached[~torch.isin(reached, visited)]
+            visited = reached
+        neighbor, node, e_id = (torch.cat(column) for column in zip(*found, strict=True))
+        if len(found) > 1:
+            node, order = node.sort(stable=True)
+            neighbor, e_id = neighbor[order], e_id[order]
+        edge_index = torch.searchsorted(visited, torch.stack([neighbor, node]))
+        return visited, edge_index, e_id
+
+    def sample(self, node: Tensor, bound: Tensor | int, *, epoch: int = 0) -> NeighborSample:
+        """Returns the neighbourhoods of queries ``(node, bound)``, equal queries computed once.
+
+        Args:
+            node: Int64[Q].
+            bound: Int64[Q], or one number for all: only events with a smaller id are seen.
+            epoch: Gives the uniform strategy fresh draws.
+        """
+        # A row is a pair (node, bound), as one number.
+        span = self.csr.num_events + 1
+        row, seed = (node * span + bound).unique(return_inverse=True)
+        hops = []
+        for depth, k in enumerate(self.num_neighbors, start=1):
+            row_node = row.div(span, rounding_mode="floor")
+            row_bound = row - row_node * span
+            neighbor, e_id, mask = self._neighbors(row_node, row_bound, k, epoch)
+            # An absent neighbour repeats its target, so that it adds no node to read.
+            neighbor = torch.where(mask, neighbor, row_node.unsqueeze(1))
+            if depth == len(self.num_neighbors):
+                target, source = row_node, neighbor
+            else:
+                target, source = row, neighbor * span + row_bound.unsqueeze(1)
+            row, position = torch.cat([target, source.view(-1)]).unique(return_inverse=True)
+            hops.append(Hop(position[: target.numel()], position[target.numel() :].view_as(mask), e_id, mask))
+        return NeighborSample(n_id=row, hops=tuple(hops), seed=seed)
+
+    def _neighbors(self, node: Tensor, bound: Tensor | int, k: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns neighbour, event id and validity: [Q, k] each, most recent first; event id 0 where invalid."""
+        if self.csr.num_events == 0:
+            empty = torch.zeros(node.numel(), k, dtype=torch.long, device=node.device)
+            return empty, empty, empty.bool()
+        begin, end = self.csr.history(node, bound)
+        slot = torch.arange(k, device=node.device)
+        if self.strategy == "recent":
+            entry = end.unsqueeze(1) - 1 - slot
+            mask = entry >= begin.unsqueeze(1)
+        else:
+            degree = end - begin
+            entry = begin.unsqueeze(1) + self._subset(node, end, degree, k, epoch)
+            mask = slot < degree.unsqueeze(1)
+        entry = entry.clamp(min=0)
+        e_id = self.csr.key[entry] - (node * self.csr.num_events).unsqueeze(1)
+        return self.csr.neighbor[entry], e_id.masked_fill(~mask, 0), mask
+
+    def _subset(self, node: Tensor, end: Tensor, degree: Tensor, k: int, epoch: int) -> Tensor:
+        """Returns Int64[Q, k]: a uniform k-subset of ``range(degree)``, descending, valid ones first.
+
+        Floyd's algorithm (Bentley and Floyd 1987), one vectorised step for each of the ``k`` places. ``end`` stands for
+        the bound: bounds between the same two entries have the same history, and so the same draw.
+        """
+        chosen = node.new_full((node.numel(), k), -1)
+        for i in range(k):
+            largest = degree - k + i
+            draw = (uniform_hash(self.seed, epoch, node, end, i) * (largest + 1)).long()
+            taken = (chosen[:, :i] == draw.unsqueeze(1)).any(dim=1)
+            pick = torch.where(taken, largest, draw)
+            # A history no longer than k is taken whole.
+            chosen[:, i] = torch.where(degree <= k, torch.where(degree > i, i, -1), pick)
+        return chosen.sort(dim=1, descending=True).values
