@@ -1,0 +1,17 @@
+"""Node memory: state, pending messages and the update."""
+
+from pyg_mspipe.memory.aggregators import LastAggregator
+from pyg_mspipe.memory.messages import LatestMessages, MessageStore, PendingMessages
+from pyg_mspipe.memory.tgn_memory import MemoryRows, TGNMemory
+from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
+
+__all__ = [
+    "LastAggregator",
+    "LatestMessages",
+    "MemoryRows",
+    "MessageStore",
+    "PendingMessages",
+    "TGNMemory",
+    "TimeEncoder",
+    "TimeInit",
+]

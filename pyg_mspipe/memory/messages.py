@@ -1,0 +1,239 @@
+"""Pending messages: for every node, all messages of its last batch in each role, kept in tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pyg_mspipe.graph.segment import segment_argmax
+
+TieRule = Literal["first", "last"]
+
+
+@dataclass(frozen=True)
+class PendingMessages:
+    """Messages that wait to be applied to ``U`` nodes: those received as source first, then those as destination.
+
+    Attributes:
+        row: Int64[M], which of the ``U`` nodes receives the message.
+        other: Int64[M], node at the other end of the event.
+        t: Int64[M], time of the event.
+        raw_msg: [M, raw_msg_dim].
+        num_source: How many of the ``M`` were received as source.
+    """
+
+    row: Tensor
+    other: Tensor
+    t: Tensor
+    raw_msg: Tensor
+    num_source: int
+
+
+@dataclass(frozen=True)
+class LatestMessages:
+    """The one message of each of ``U`` nodes that is latest in time.
+
+    Attributes:
+        valid: Bool[U], whether the node has any message; the other fields mean nothing where it is false.
+        is_source: Bool[U], whether the node was the event's source.
+        other: Int64[U], node at the other end of the event.
+        t: Int64[U], time of the event.
+        raw_msg: [U, raw_msg_dim].
+    """
+
+    valid: Tensor
+    is_source: Tensor
+    other: Tensor
+    t: Tensor
+    raw_msg: Tensor
+
+
+class MessageStore:
+    """Keeps, for each node and role (source, destination), the messages of the last batch that touched it.
+
+    Events are appended to a log that is written once and shared by both roles; a node points at its run of log entries.
+    When the log is full, the events that nobody points at any more are dropped. The capacity is chosen so that this
+    costs O(1) per event on average, whatever the number of nodes.
+
+    Args:
+        num_nodes: Number of nodes ``N``.
+        raw_msg_dim: Width of the raw messages; may be 0.
+        dtype: Of the raw messages.
+        device: Where the messages are kept.
+        tie: Which of a node's messages of equal time counts as the latest: the first or the last in the order in which
+            they are listed (source role before destination role, then event order).
+    """
+
+    def __init__(
+        self, num_nodes: int, raw_msg_dim: int, *, dtype: torch.dtype, device: torch.device, tie: TieRule
+    ) -> None:
+        self.tie = tie
+        self._start = torch.zeros(2, num_nodes, dtype=torch.long, device=device)
+        self._count = torch.zeros(2, num_nodes, dtype=torch.long, device=device)
+        self._latest = torch.full((2, num_nodes), -1, dtype=torch.long, device=device)
+        # One row at least, so that a gather at a clamped index is always valid.
+        self._events = {
+            "src": torch.zeros(1, dtype=torch.long, device=device),
+            "dst": torch.zeros(1, dtype=torch.long, device=device),
+            "t": torch.zeros(1, dtype=torch.long, device=device),
+            "raw_msg": torch.zeros(1, raw_msg_dim, dtype=dtype, device=device),
+        }
+        self._entries = torch.zeros(2, dtype=torch.long, device=device)
+        self._num_events = 0
+        self._num_entries = 0
+
+    @property
+    def num_nodes(self) -> int:
+        """The number of nodes ``N``."""
+        return self._count.size(1)
+
+    @property
+    def capacity(self) -> int:
+        """How many events fit before the log is compacted or grows."""
+        return self._events["t"].numel()
+
+    def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> MessageStore:
+        """Returns the store with its tensors on ``device`` and its raw messages of ``dtype``."""
+        out = object.__new__(MessageStore)
+        out.tie = self.tie
+        out._start, out._count, out._latest, out._entries = (
+            x.to(device) for x in (self._start, self._count, self._latest, self._entries)
+        )
+        out._events = {name: x.to(device) for name, x in self._events.items()}
+        out._events["raw_msg"] = out._events["raw_msg"].to(dtype)
+        out._num_events, out._num_entries = self._num_events, self._num_entries
+        return out
+
+    def clear(self) -> None:
+        """Forgets all messages."""
+        self._count.zero_()
+        self._latest.fill_(-1)
+        self._num_events = self._num_entries = 0
+
+    @torch.inference_mode(False)
+    def append(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> None:
+        """Replaces the messages of all nodes in ``src``, in their role as source, and in ``dst``, as destination.
+
+        Args:
+            src: Int64[B].
+            dst: Int64[B].
+            t: Int64[B].
+            raw_msg: [B, raw_msg_dim]; kept without its gradient.
+        """
+        size = src.numel()
+        if self._num_events + size > self.capacity:
+            self._compact(size)
+        begin = self._num_events
+        for name, value in (("src", src), ("dst", dst), ("t", t), ("raw_msg", raw_msg.detach())):
+            self._events[name][begin : begin + size] = value
+        self._num_events += size
+        for role, node in enumerate((src, dst)):
+            order = node.sort(stable=True).indices
+            nodes, count = node[order].unique_consecutive(return_counts=True)
+            ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+            self._entries[self._num_entries : self._num_entries + size] = order + begin
+            self._start[role, nodes] = ptr[:-1] + self._num_entries
+            self._count[role, nodes] = count
+            latest = segment_argmax(t[order], ptr, last=self.tie == "last")
+            self._latest[role, nodes] = order[latest] + begin
+            self._num_entries += size
+
+    def pending(self, n_id: Tensor) -> PendingMessages:
+        """Returns all messages of the nodes ``n_id``: Int64[U], unique."""
+        rows, entries = zip(*(self._expand(role, n_id) for role in (0, 1)), strict=True)
+        event = torch.cat(entries)
+        num_source = rows[0].numel()
+        return PendingMessages(
+            row=torch.cat(rows),
+            other=torch.cat([self._events["dst"][event[:num_source]], self._events["src"][event[num_source:]]]),
+            t=self._events["t"][event],
+            raw_msg=self._events["raw_msg"].index_select(0, event),
+            num_source=num_source,
+        )
+
+    def latest(self, n_id: Tensor) -> LatestMessages:
+        """Returns the latest message of each of the nodes ``n_id``: Int64[U]."""
+        as_src, as_dst = self._latest[0].index_select(0, n_id), self._latest[1].index_select(0, n_id)
+        t_src = self._events["t"].index_select(0, as_src.clamp(min=0))
+        t_dst = self._events["t"].index_select(0, as_dst.clamp(min=0))
+        later = t_src > t_dst if self.tie == "last" else t_src >= t_dst
+        is_source = (as_src >= 0) & (later | (as_dst < 0))
+        event = torch.where(is_source, as_src, as_dst)
+        valid = event >= 0
+        event = event.clamp(min=0)
+        return LatestMessages(
+            valid=valid,
+            is_source=is_source,
+            other=torch.where(
+                is_source,
+                self._events["dst"].index_select(0, event),
+                self._events["src"].index_select(0, event),
+            ),
+            t=torch.where(is_source, t_src, t_dst),
+            raw_msg=self._events["raw_msg"].index_select(0, event),
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Returns copies of the live messages as a flat dictionary of tensors, for a checkpoint."""
+        entries, events = self._live()
+        state = {f"messages.{name}": value[events] for name, value in self._events.items()}
+        state["messages.entries"] = entries
+        state["messages.count"] = self._count.clone()
+        return state
+
+    @torch.inference_mode(False)
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Takes over what :meth:`state` gave, from any device."""
+        device = self._count.device
+        self._count = state["messages.count"].to(device).clone()
+        for name, value in self._events.items():
+            loaded = state[f"messages.{name}"].to(device, value.dtype)
+            self._events[name] = loaded.clone() if loaded.size(0) else torch.zeros_like(value[:1])
+        self._num_events = state["messages.t"].numel()
+        self._place(state["messages.entries"].to(device))
+
+    def _expand(self, role: int, n_id: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the row and the log position of every message of ``n_id`` in one role, in row order."""
+        count = self._count[role][n_id]
+        row = torch.arange(n_id.numel(), device=n_id.device).repeat_interleave(count)
+        within = torch.arange(row.numel(), device=n_id.device) - (count.cumsum(0) - count)[row]
+        return row, self._entries[self._start[role][n_id][row] + within]
+
+    def _live(self) -> tuple[Tensor, Tensor]:
+        """Returns the entries that some node points at, renumbered, and the log positions of the events they name."""
+        nodes = torch.arange(self.num_nodes, device=self._count.device)
+        entries = torch.cat([self._expand(role, nodes)[1] for role in (0, 1)])
+        alive = torch.zeros(self._num_events, dtype=torch.bool, device=entries.device)
+        alive[entries] = True
+        return (alive.cumsum(0) - 1)[entries], alive.nonzero().view(-1)
+
+    def _place(self, entries: Tensor) -> None:
+        """Makes ``entries``, node by node and role by role, the whole entry list."""
+        end = self._count.view(-1).cumsum(0).view_as(self._count)
+        self._start = end - self._count
+        self._num_entries = entries.numel()
+        room = entries.new_zeros(max(2 * self.capacity - entries.numel(), 0))
+        self._entries = torch.cat([entries, room])
+        self._latest.fill_(-1)
+        for role in (0, 1):
+            owner = self._count[role].nonzero().view(-1)
+            ptr = torch.cat([self._start[role, owner], end[role, -1:]])
+            if owner.numel():
+                begin = int(ptr[0])
+                own = entries[begin : int(ptr[-1])]
+                latest = segment_argmax(self._events["t"][own], ptr - begin, last=self.tie == "last")
+                self._latest[role, owner] = own[latest]
+
+    def _compact(self, incoming: int) -> None:
+        """Drops what nobody points at and leaves room for ``incoming`` events and as many again as pay for this."""
+        entries, events = self._live()
+        spare = max(events.numel(), self.num_nodes // 4, 8 * incoming)
+        for name, value in self._events.items():
+            kept = value.new_zeros(events.numel() + spare, *value.shape[1:])
+            kept[: events.numel()] = value[events]
+            self._events[name] = kept
+        self._num_events = events.numel()
+        self._place(entries)

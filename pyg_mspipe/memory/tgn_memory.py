@@ -1,0 +1,367 @@
+"""PyG's ``TGNMemory`` with pending messages in tensors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+import torch_geometric.typing
+from torch import Tensor
+from torch.nn import GRUCell, Module
+from torch_geometric.nn.models.tgn import IdentityMessage
+from torch_geometric.nn.models.tgn import LastAggregator as PyGLastAggregator
+
+from pyg_mspipe.graph.segment import segment_max
+from pyg_mspipe.memory.aggregators import LastAggregator
+from pyg_mspipe.memory.gru_update import gru_update
+from pyg_mspipe.memory.messages import LatestMessages, MessageStore, PendingMessages, TieRule
+from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
+
+_Self = TypeVar("_Self", bound=Module)
+
+# Nodes whose memory is flushed at once; bounds the messages that exist at a time.
+_FLUSH_CHUNK = 1 << 14
+
+
+@dataclass(frozen=True)
+class MemoryRows:
+    """All that is read from node memory to update ``U`` nodes.
+
+    Attributes:
+        n_id: Int64[U], unique.
+        memory: [U, memory_dim], their rows.
+        last_update: Int64[U], in the unit of ``t``.
+        messages: What waits to be applied to them.
+        other: The rows at the other ends of the messages, [M, memory_dim] or [U, memory_dim].
+    """
+
+    n_id: Tensor
+    memory: Tensor
+    last_update: Tensor
+    messages: PendingMessages | LatestMessages
+    other: Tensor
+
+    def to(self, device: torch.device) -> MemoryRows:
+        """Returns the same on ``device``."""
+        tensors = {name: x.to(device) for name, x in vars(self.messages).items() if isinstance(x, Tensor)}
+        return MemoryRows(
+            self.n_id.to(device),
+            self.memory.to(device),
+            self.last_update.to(device),
+            replace(self.messages, **tensors),  # type: ignore[arg-type]
+            self.other.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class _Updated:
+    """What ``forward`` computed, and what it computed it from."""
+
+    n_id: Tensor
+    memory: Tensor
+    last_update: Tensor
+    made_from: tuple[int, ...]
+
+
+class TGNMemory(Module):
+    """The memory of the Temporal Graph Network (Rossi et al. 2020, arXiv 2006.10637), a drop-in for PyG's.
+
+    Same constructor, modules, methods, ``state_dict`` keys and numbers as :class:`torch_geometric.nn.TGNMemory`. What
+    differs: messages are kept in tensors, so a step costs no Python work per node or event; ``update_state`` takes over
+    what ``forward`` has just computed for the same nodes; and a node without messages never receives another node's
+    (as it does in PyG with ``LastAggregator`` where torch_scatter is missing).
+
+    With :class:`IdentityMessage` and a ``LastAggregator`` only one message is computed for each node, and only the
+    gradients that reach a parameter.
+
+    Args:
+        num_nodes: Number of nodes ``N``.
+        raw_msg_dim: Width of the raw messages; may be 0.
+        memory_dim: Width of the memory.
+        time_dim: Width of the time encoding.
+        message_module: Maps ``(z_src, z_dst, raw_msg, t_enc)``: [M, .] each, to messages [M, out_channels], and has the
+            attribute ``out_channels``. It is copied for the destination's role.
+        aggregator_module: Maps ``(msg, index, t, dim_size)`` to [dim_size, out_channels].
+        memory_device: Keeps node memory and messages on this device, wherever the module is moved; by default they
+            follow the module.
+        time_init: Where the time encoder starts, see :class:`TimeEncoder`.
+    """
+
+    memory: Tensor
+    last_update: Tensor
+    _assoc: Tensor
+
+    def __init__(
+        self,
+        num_nodes: int,
+        raw_msg_dim: int,
+        memory_dim: int,
+        time_dim: int,
+        message_module: Module,
+        aggregator_module: Module,
+        *,
+        memory_device: torch.device | str | None = None,
+        time_init: TimeInit = "random",
+    ) -> None:
+        super().__init__()
+        self.num_nodes = num_nodes
+        self.raw_msg_dim = raw_msg_dim
+        self.memory_dim = memory_dim
+        self.time_dim = time_dim
+        self.memory_device = None if memory_device is None else torch.device(memory_device)
+
+        self.msg_s_module = message_module
+        self.msg_d_module = copy.deepcopy(message_module)
+        self.aggr_module = aggregator_module
+        self.time_enc = TimeEncoder(time_dim, time_init)
+        self.gru = GRUCell(message_module.out_channels, memory_dim)  # type: ignore[arg-type]
+
+        state = {"device": self.memory_device}
+        self.register_buffer("memory", torch.zeros(num_nodes, memory_dim, **state))  # type: ignore[arg-type]
+        self.register_buffer("last_update", torch.zeros(num_nodes, dtype=torch.long, **state))  # type: ignore[arg-type]
+        # Position of a node in what forward computed last. PyG has this buffer in its state_dict too.
+        self.register_buffer("_assoc", torch.zeros(num_nodes, dtype=torch.long, **state))  # type: ignore[arg-type]
+
+        self._store = self._new_store()
+        self._updated: _Updated | None = None
+        self.reset_parameters()
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights, on which memory is computed."""
+        weight: Tensor = self.time_enc.lin.weight
+        return weight.device
+
+    def reset_parameters(self) -> None:
+        """Resets all learnable parameters, and the state."""
+        for module in (self.msg_s_module, self.msg_d_module, self.aggr_module):
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
+        self.time_enc.reset_parameters()
+        self.gru.reset_parameters()
+        self.reset_state()
+
+    def reset_state(self) -> None:
+        """Sets memory and last updates to zero and forgets all messages."""
+        self.memory.detach_()
+        self.memory.zero_()
+        self.last_update.zero_()
+        self._store.clear()
+        self._updated = None
+
+    def detach(self) -> None:
+        """Cuts the memory off from the gradient computation of the steps so far."""
+        self.memory.detach_()
+        self._updated = None
+
+    def forward(self, n_id: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the current memory of nodes and the time of their last update.
+
+        In training mode pending messages are applied first, without changing the state; a node that has none then has
+        its last update at 0, as in PyG.
+
+        Args:
+            n_id: Int64[U], unique.
+
+        Returns:
+            Memory, [U, memory_dim], and last update, Int64[U], on the weights' device.
+        """
+        if not self.training:
+            n_id = n_id.to(self.memory.device)
+            return self.memory[n_id].to(self.device), self.last_update[n_id].to(self.device)
+        rows = self.fetch(n_id)
+        memory, last_update = self.compute(rows)
+        self._assoc[rows.n_id] = torch.arange(n_id.numel(), device=self._assoc.device)
+        self._updated = _Updated(rows.n_id, memory, last_update, self._made_from())
+        if memory.requires_grad:
+            memory.register_hook(self._forget)
+        return memory, last_update
+
+    def update_state(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> None:
+        """Takes new events into the state: applies the pending messages of their nodes and stores the new ones.
+
+        In evaluation mode it is the other way round, so that the events are in the memory at once.
+
+        Args:
+            src: Int64[B].
+            dst: Int64[B].
+            t: Int64[B].
+            raw_msg: [B, raw_msg_dim]; kept without its gradient.
+        """
+        src, dst, t, raw_msg = (x.to(self.memory.device) for x in (src, dst, t, raw_msg))
+        nodes = torch.cat([src, dst]).unique()
+        if self.training:
+            self._write(nodes, *(self._recall(nodes) or self.compute(self.fetch(nodes))))
+            self._store.append(src, dst, t, raw_msg)
+        else:
+            self._store.append(src, dst, t, raw_msg)
+            self._write(nodes, *self.compute(self.fetch(nodes)))
+        self._updated = None
+
+    def fetch(self, n_id: Tensor) -> MemoryRows:
+        """Returns what :meth:`compute` needs of the state, on the weights' device.
+
+        Args:
+            n_id: Int64[U], unique.
+        """
+        n_id = n_id.to(self.memory.device)
+        messages = self._store.pending(n_id) if self._tie_rule() is None else self._store.latest(n_id)
+        rows = MemoryRows(
+            n_id=n_id,
+            memory=self.memory.index_select(0, n_id),
+            last_update=self.last_update.index_select(0, n_id),
+            messages=messages,
+            other=self.memory.index_select(0, messages.other),
+        )
+        return rows if self.memory.device == self.device else rows.to(self.device)
+
+    def compute(self, rows: MemoryRows) -> tuple[Tensor, Tensor]:
+        """Returns the memory, [U, memory_dim], and last update, Int64[U], once the pending messages are applied."""
+        if isinstance(rows.messages, LatestMessages):
+            return self._compute_latest(rows, rows.messages)
+        return self._compute_all(rows, rows.messages)
+
+    def memory_state(self) -> dict[str, Tensor]:
+        """Returns node memory with its pending messages as a flat dictionary of tensors.
+
+        Together with ``state_dict`` this is the whole module: training or evaluation goes on from it as if it had not
+        been interrupted.
+        """
+        state = {"memory": self.memory.detach().clone(), "last_update": self.last_update.clone()}
+        return state | self._store.state()
+
+    def load_memory_state(self, state: dict[str, Tensor]) -> None:
+        """Takes over what :meth:`memory_state` gave, from any device.
+
+        Raises:
+            ValueError: If it is the state of another number of nodes or width.
+        """
+        shapes = [tuple(state["memory"].shape), tuple(state["messages.raw_msg"].shape[1:])]
+        own = [(self.num_nodes, self.memory_dim), (self.raw_msg_dim,)]
+        if shapes != own:
+            raise ValueError(
+                f"memory state has (num_nodes, memory_dim) = {shapes[0]} and raw_msg_dim = {shapes[1][0]}, the module "
+                f"{own[0]} and {own[1][0]}; load it into a module of the same sizes"
+            )
+        self.memory.detach_()
+        self.memory.copy_(state["memory"])
+        self.last_update.copy_(state["last_update"])
+        self._store.load_state(state)
+        self._updated = None
+
+    def train(self: _Self, mode: bool = True) -> _Self:
+        """Sets the mode. Leaving training mode applies all pending messages to the memory and forgets them."""
+        assert isinstance(self, TGNMemory)
+        if self.training and not mode:
+            self._flush()
+        self._updated = None
+        return super().train(mode)
+
+    @torch.no_grad()
+    def _flush(self) -> None:
+        memory, last_update = torch.empty_like(self.memory), torch.empty_like(self.last_update)
+        for n_id in torch.arange(self.num_nodes, device=memory.device).split(_FLUSH_CHUNK):
+            memory[n_id], last_update[n_id] = self.compute(self.fetch(n_id))
+        self.memory.detach_()
+        self.memory.copy_(memory)
+        self.last_update.copy_(last_update)
+        self._store.clear()
+        self._updated = None
+
+    def _compute_latest(self, rows: MemoryRows, latest: LatestMessages) -> tuple[Tensor, Tensor]:
+        last_update = latest.t.masked_fill(~latest.valid, 0)
+        elapsed = torch.where(latest.valid, latest.t - rows.last_update, 0)
+        t_enc = self.time_enc(elapsed.to(latest.raw_msg.dtype))
+        valid = latest.valid.unsqueeze(1)
+        plain = type(self.msg_s_module) is IdentityMessage and type(self.gru) is GRUCell
+        if plain and not rows.memory.requires_grad:
+            constant = torch.cat([rows.memory, rows.other, latest.raw_msg], dim=1)
+            constant.masked_fill_(~valid, 0)
+            return gru_update(self.gru, constant, t_enc * valid, rows.memory), last_update
+
+        message = t_enc.new_zeros(rows.n_id.numel(), self.gru.input_size)
+        for module, role in ((self.msg_s_module, latest.is_source), (self.msg_d_module, ~latest.is_source)):
+            row = (latest.valid & role).nonzero().view(-1)
+            sent = module(rows.memory[row], rows.other[row], latest.raw_msg[row], t_enc[row])
+            message = message.index_copy(0, row, sent.to(message.dtype))
+        return self.gru(message, rows.memory), last_update
+
+    def _compute_all(self, rows: MemoryRows, pending: PendingMessages) -> tuple[Tensor, Tensor]:
+        t_enc = self.time_enc((pending.t - rows.last_update[pending.row]).to(pending.raw_msg.dtype))
+        own = rows.memory[pending.row]
+        messages = [
+            module(own[part], rows.other[part], pending.raw_msg[part], t_enc[part])
+            for module, part in (
+                (self.msg_s_module, slice(None, pending.num_source)),
+                (self.msg_d_module, slice(pending.num_source, None)),
+            )
+        ]
+        size = rows.n_id.numel()
+        aggregated = self.aggr_module(torch.cat(messages), pending.row, pending.t, size)
+        row, order = pending.row.sort(stable=True)
+        ptr = torch.searchsorted(row, torch.arange(size + 1, device=row.device))
+        return self.gru(aggregated, rows.memory), segment_max(pending.t[order], ptr)
+
+    def _write(self, n_id: Tensor, memory: Tensor, last_update: Tensor) -> None:
+        self.memory.index_copy_(0, n_id, memory.to(self.memory))
+        self.last_update[n_id] = last_update.to(self.last_update.device)
+
+    def _recall(self, n_id: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Returns memory and last update as ``forward`` computed them, if it did so for all of ``n_id``."""
+        known = self._updated
+        if known is None or known.made_from != self._made_from() or not known.n_id.numel():
+            return None
+        if torch.is_grad_enabled() and not known.memory.requires_grad and self._learns():
+            return None
+        position = self._assoc[n_id].clamp(0, known.n_id.numel() - 1)
+        if not torch.equal(known.n_id[position], n_id):
+            return None
+        position = position.to(known.memory.device)
+        return known.memory.index_select(0, position), known.last_update[position]
+
+    def _learns(self) -> bool:
+        return any(x.requires_grad for x in self.parameters())
+
+    def _made_from(self) -> tuple[int, ...]:
+        """Returns what changes whenever weights or state are written in place."""
+        return tuple(x._version for x in (*self.parameters(), *self.buffers()))
+
+    def _forget(self, _: Tensor) -> None:
+        # After a backward pass the graph is gone, and a fused optimizer changes weights without raising their version.
+        self._updated = None
+
+    def __getstate__(self) -> dict[str, object]:
+        # What forward computed is part of a graph, which can be neither copied nor stored.
+        return self.__dict__ | {"_updated": None}
+
+    def _tie_rule(self) -> TieRule | None:
+        """Returns how ties are broken where one message for each node is enough, else nothing."""
+        if type(self.aggr_module) is LastAggregator:
+            return "last"
+        if type(self.aggr_module) is PyGLastAggregator:
+            return "first" if torch_geometric.typing.WITH_TORCH_SCATTER else "last"
+        return None
+
+    def _new_store(self) -> MessageStore:
+        return MessageStore(
+            self.num_nodes,
+            self.raw_msg_dim,
+            dtype=self.memory.dtype,
+            device=self.memory.device,
+            tie=self._tie_rule() or "last",
+        )
+
+    def _apply(self: _Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Self:
+        assert isinstance(self, TGNMemory)
+        state = {name: self._buffers.pop(name) for name in ("memory", "last_update", "_assoc")}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, x in state.items():
+            assert x is not None
+            target = fn(x[:0]) if self.memory_device is not None else fn(x)
+            self._buffers[name] = target if self.memory_device is None else x.to(target.dtype)
+        self._store = self._store.to(self.memory.device, self.memory.dtype)
+        self._updated = None
+        return self
