@@ -1,0 +1,112 @@
+"""Batches of a stream: what stages 1 and 2, sample and gather, make of a range of events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data.negatives import NegativeSampler
+from pyg_mspipe.graph.neighbor_sampler import CutOff, NeighborSample, NeighborSampler
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``B`` consecutive events with ``K`` negatives each, their neighbourhoods and the features of those.
+
+    Attributes:
+        events: The event ids.
+        src: Int64[B].
+        dst: Int64[B].
+        t: Int64[B], in the stream's unit.
+        msg: Float32[B, msg_dim].
+        neg_dst: Int64[K, B], destinations that the events did not have.
+        sample: Neighbourhoods of the queries ``[src, dst, neg_dst[0], ..., neg_dst[K - 1]]``.
+        edge_time: For each hop Int64[R, k], the times of its edges.
+        edge_msg: For each hop Float32[R, k, msg_dim], the messages of its edges.
+    """
+
+    events: range
+    src: Tensor
+    dst: Tensor
+    t: Tensor
+    msg: Tensor
+    neg_dst: Tensor
+    sample: NeighborSample
+    edge_time: tuple[Tensor, ...]
+    edge_msg: tuple[Tensor, ...]
+
+
+class Batches:
+    """The batches of a range of events. A batch is a function of its epoch and number alone, read in any order.
+
+    Args:
+        data: The stream, as :func:`~pyg_mspipe.data.check_stream` gives it.
+        events: The event ids that are cut into batches.
+        batch_size: Events in a batch; the last may have fewer.
+        sampler: Of the neighbours, over the same stream and device.
+        negatives: Of the negatives.
+        num_negatives: Negatives for each event, ``K``.
+        cut_off: ``"batch"``: nothing of a batch is visible to it. ``"event"``: a query sees all events strictly before
+            its own time, also those of its batch.
+    """
+
+    def __init__(
+        self,
+        data: TemporalData,
+        events: range,
+        batch_size: int,
+        sampler: NeighborSampler,
+        negatives: NegativeSampler,
+        *,
+        num_negatives: int = 1,
+        cut_off: CutOff = "batch",
+    ) -> None:
+        self.data = data
+        self.events = events
+        self.batch_size = batch_size
+        self.sampler = sampler
+        self.negatives = negatives
+        self.num_negatives = num_negatives
+        self.cut_off = cut_off
+
+    def __len__(self) -> int:
+        """Returns the number of batches."""
+        return -(-len(self.events) // self.batch_size)
+
+    def read(self, epoch: int, index: int) -> Batch:
+        """Returns batch ``index`` of an epoch: both numbers count from 0.
+
+        Raises:
+            IndexError: If there is no such batch.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        start = self.events.start + index * self.batch_size
+        return self.gather(self.draw(range(start, min(start + self.batch_size, self.events.stop)), epoch, index))
+
+    def draw(self, events: range, epoch: int, index: int) -> Batch:
+        """Returns the batch with negatives and neighbourhoods (stage 1), its edges' features still to be gathered."""
+        part = slice(events.start, events.stop)
+        src, dst, t = self.data.src[part], self.data.dst[part], self.data.t[part]
+        drawn = self.negatives(self.num_negatives * len(events), epoch=epoch, batch=index)
+        neg_dst = drawn.to(src.device).view(self.num_negatives, -1)
+        queries = torch.cat([src, dst, neg_dst.view(-1)])
+        if self.cut_off == "batch":
+            sample = self.sampler.sample(queries, events.start, epoch=epoch)
+        else:
+            bound = self.sampler.csr.first_event_at(t).repeat(2 + self.num_negatives)
+            sample = self.sampler.sample(queries, bound, epoch=epoch)
+        return Batch(events, src, dst, t, self.data.msg[part], neg_dst, sample, (), ())
+
+    def gather(self, batch: Batch) -> Batch:
+        """Returns the batch with times and messages of its edges (stage 2)."""
+        width = self.data.msg.size(1)
+        time, msg = [], []
+        for hop in batch.sample.hops:
+            e_id = hop.e_id.view(-1)
+            time.append(self.data.t.index_select(0, e_id).view_as(hop.e_id))
+            msg.append(self.data.msg.index_select(0, e_id).view(*hop.e_id.shape, width))
+        return replace(batch, edge_time=tuple(time), edge_msg=tuple(msg))
