@@ -1,0 +1,5 @@
+"""The command line."""
+
+from pyg_mspipe.cli.app import app
+
+__all__ = ["app"]

@@ -1,0 +1,97 @@
+"""``mspipe data``: a look at a stream before training on it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pyg_mspipe.cli import stream_options as options
+from pyg_mspipe.cli.errors import BAD_INPUT, one_line_errors
+from pyg_mspipe.data import StreamSummary, find_problems, summarize
+
+app = typer.Typer(no_args_is_help=True, help="Look at a stream of events.")
+
+_SECONDS = {"epoch seconds": 1, "epoch milliseconds": 1e3, "epoch microseconds": 1e6, "epoch nanoseconds": 1e9}
+
+
+@app.callback()
+def data() -> None:
+    """Look at a stream of events."""
+
+
+@app.command(no_args_is_help=True)
+def info(
+    stream: options.Stream,
+    root: options.Root = Path("data"),
+    src: options.Src = None,
+    dst: options.Dst = None,
+    time: options.Time = None,
+    msg: options.Msg = None,
+    label: options.Label = None,
+    sort: options.Sort = False,
+    time_scale: options.TimeScale = None,
+    bipartite: options.Bipartite = False,
+    relabel: options.Relabel = False,
+) -> None:
+    """Show events, nodes, span, ties and degrees of a stream, and all that is wrong with it.
+
+    Exits with 2 if it cannot be trained on.
+
+    Examples:
+        mspipe data info clicks.csv --src user --dst item --time ts
+        mspipe data info wikipedia
+    """
+    with one_line_errors():
+        source = options.source_of(stream, root, src, dst, time, msg, label, sort, time_scale, bipartite, relabel)
+        read = options.open_source(source, check=False)
+        problems = find_problems(read)
+        if sort:
+            # Only the order is mended by sorting; whatever else there is stays a problem.
+            problems = [problem for problem in problems if "t decreases" not in problem]
+        if problems:
+            for problem in problems:
+                typer.echo(f"problem: {problem}", err=True)
+            raise typer.Exit(BAD_INPUT)
+        show(summarize(options.open_source(source)), Console())
+
+
+def show(summary: StreamSummary, console: Console) -> None:
+    """Prints a summary as a table, and its warnings."""
+    degrees = summary.degrees
+    kind = "bipartite" if summary.bipartite else "nodes in both roles"
+    rows = {
+        "events": f"{summary.num_events:,}",
+        "nodes": f"{summary.num_distinct_nodes:,} ({summary.num_sources:,} sources, "
+        f"{summary.num_destinations:,} destinations; {kind})",
+        "memory rows": f"{summary.num_nodes:,} (ids {summary.min_id} to {summary.num_nodes - 1})",
+        "time": _span(summary),
+        "distinct times": f"{summary.num_distinct_times:,}; {summary.tied_share:.1%} of events share theirs, "
+        f"{summary.largest_tie:,} at most",
+        "self-loops": f"{summary.num_self_loops:,}",
+        "repeated pairs": f"{summary.repeat_share:.1%} of events",
+        "events per node": f"median {degrees.median:,}, 90 % up to {degrees.p90:,}, 99 % up to {degrees.p99:,}, "
+        f"at most {degrees.max:,} (Gini {degrees.gini:.2f})",
+        "message width": str(summary.msg_dim),
+        "labels": ", ".join(f"{label}: {count:,}" for label, count in summary.label_counts.items()) or "none",
+    }
+    table = Table(show_header=False, box=None)
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}", value)
+    console.print(table)
+    for warning in summary.warnings:
+        console.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)
+    if not summary.warnings:
+        console.print("nothing is wrong with it")
+
+
+def _span(summary: StreamSummary) -> str:
+    first, last = summary.first_time, summary.last_time
+    scale = _SECONDS.get(summary.time_unit)
+    if scale is None:
+        return f"{first:,} to {last:,} ({summary.time_unit})"
+    dates = (datetime.fromtimestamp(t / scale, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S") for t in (first, last))
+    return f"{' to '.join(dates)} UTC ({summary.time_unit})"

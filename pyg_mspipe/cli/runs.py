@@ -1,0 +1,168 @@
+"""``mspipe train``, ``resume`` and ``evaluate``: runs and their folders."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pyg_mspipe.cli import stream_options as options
+from pyg_mspipe.cli.errors import one_line_errors
+from pyg_mspipe.cli.settings import read_toml
+from pyg_mspipe.training import ConfigError, Interrupted, LinkMetrics, TrainConfig, Trainer, load_checkpoint
+from pyg_mspipe.training.trainer import BEST, LAST
+
+Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=False)]
+
+
+def train(
+    ctx: typer.Context,
+    stream: options.Stream,
+    settings: dict[str, Any],
+    config: Annotated[Path | None, typer.Option(help="A TOML file with any of these flags as keys.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run (default: the next free runs/STREAM-N).")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
+    root: options.Root = Path("data"),
+    src: options.Src = None,
+    dst: options.Dst = None,
+    time: options.Time = None,
+    msg: options.Msg = None,
+    label: options.Label = None,
+    sort: options.Sort = False,
+    time_scale: options.TimeScale = None,
+    bipartite: options.Bipartite = False,
+    relabel: options.Relabel = False,
+) -> None:
+    """Train a TGN to predict the links of a stream.
+
+    The run's folder gets checkpoints (last.pt, best.pt) and metrics.jsonl. Ctrl-C leaves a checkpoint to resume from.
+
+    Examples:
+        mspipe train synthetic --epochs 3 --lr 1e-3
+        mspipe train events.npz --batch-size 600 --precision bf16 --out runs/events
+        mspipe train clicks.csv --src user --dst item --time ts --bipartite --config clicks.toml
+    """
+    with one_line_errors():
+        values = {
+            "out": out,
+            "overwrite": overwrite,
+            "root": root,
+            "src": src,
+            "dst": dst,
+            "time": time,
+            "msg": msg,
+            "label": label,
+            "sort": sort,
+            "time_scale": time_scale,
+            "bipartite": bipartite,
+            "relabel": relabel,
+        } | settings
+        if config is not None:
+            from_file = read_toml(config, values)
+            # What is typed wins over what is written.
+            sources = {name: ctx.get_parameter_source(name) for name in values}
+            typed = {name for name, where in sources.items() if where is not None and where.name == "COMMANDLINE"}
+            values |= {name: value for name, value in from_file.items() if name not in typed}
+        out, overwrite = values.pop("out"), values.pop("overwrite")
+        chosen = TrainConfig(**{name: values.pop(name) for name in settings})
+        values["root"] = Path(values["root"])
+        source = options.source_of(stream, **values)
+        folder = _folder(stream, None if out is None else Path(out), overwrite)
+        trainer = Trainer(options.open_source(source), chosen, folder, console=Console(), source=source)
+        if overwrite:
+            _clear(folder)
+        _fit(trainer, folder)
+
+
+def resume(
+    run: Run,
+    epochs: Annotated[int | None, typer.Option(help="Train up to this many epochs instead.")] = None,
+) -> None:
+    """Go on with a run where its last checkpoint was written, bit for bit.
+
+    Examples:
+        mspipe resume runs/clicks
+        mspipe resume runs/clicks --epochs 20
+    """
+    with one_line_errors():
+        checkpoint = load_checkpoint(run / LAST)
+        if epochs is not None:
+            checkpoint["config"]["epochs"] = epochs
+            checkpoint["progress"]["stopped"] = False
+        trainer = Trainer.resume(options.open_source(checkpoint["source"]), checkpoint, run, console=Console())
+        if trainer.progress.stopped or trainer.progress.epoch >= trainer.config.epochs:
+            typer.echo(f"{run} is finished; give --epochs to go on with it, or see: mspipe evaluate {run}")
+            return
+        typer.echo(f"resuming {run} at epoch {trainer.progress.epoch + 1}, batch {trainer.progress.batch}")
+        _fit(trainer, run)
+
+
+def evaluate(run: Run) -> None:
+    """Evaluate the best model of a run on its validation and test events; writes evaluation.json.
+
+    Examples:
+        mspipe evaluate runs/clicks
+    """
+    with one_line_errors():
+        checkpoint = load_checkpoint(run / BEST)
+        console = Console()
+        trainer = Trainer.resume(options.open_source(checkpoint["source"]), checkpoint, run, console=console)
+        with console.status("evaluating"):
+            metrics = {part: trainer.evaluate(part) for part in ("val", "test")}
+        cut_off, negatives = trainer.config.cut_off, trainer.config.negatives
+        result = {"epoch": checkpoint["progress"]["epoch"] + 1, "cut_off": cut_off, "negatives": negatives}
+        result |= {part: asdict(each) for part, each in metrics.items()}
+        partial = run / f".evaluation.{os.getpid()}.part"
+        partial.write_text(json.dumps(result, indent=2) + "\n")
+        partial.replace(run / "evaluation.json")
+        console.print(_table(metrics, f"{run}, epoch {result['epoch']}; cut-off {cut_off}, negatives from {negatives}"))
+
+
+def _fit(trainer: Trainer, folder: Path) -> None:
+    try:
+        progress = trainer.fit()
+    except Interrupted:
+        raise Interrupted(f"interrupted; go on with: mspipe resume {folder}") from None
+    why = "stopped early, " if progress.stopped else ""
+    typer.echo(
+        f"{why}best validation AP {progress.best_ap:.4f} in epoch {progress.best_epoch + 1} "
+        f"(cut-off {trainer.config.cut_off}); checkpoint {folder / BEST}"
+    )
+
+
+def _folder(stream: str, out: Path | None, overwrite: bool) -> Path:
+    """Returns a folder without a run, or one whose run may be replaced."""
+    if out is None:
+        name = Path(stream).name.split(".")[0]
+        return next(path for n in itertools.count(1) if not (path := Path("runs") / f"{name}-{n}").exists())
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file; give a folder with --out")
+    if (out / LAST).exists() and not overwrite:
+        raise ConfigError(f"{out} has a run already; mspipe resume {out}, give another --out, or add --overwrite")
+    return out
+
+
+def _clear(folder: Path) -> None:
+    """Removes a run, and nothing else that the folder may hold."""
+    for name in (LAST, BEST, "metrics.jsonl", "evaluation.json"):
+        (folder / name).unlink(missing_ok=True)
+    for path in (folder / "tensorboard").glob("events.out.tfevents.*"):
+        path.unlink()
+
+
+def _table(metrics: dict[str, LinkMetrics], title: str) -> Table:
+    table = Table(title=title)
+    negatives = next(iter(metrics.values())).num_negatives
+    for column in ("events", "count", "AP", "AUC", f"MRR@{negatives}", "AP, unseen nodes"):
+        table.add_column(column, justify="left" if column == "events" else "right")
+    for part, each in metrics.items():
+        unseen = "-" if each.ap_unseen is None else f"{each.ap_unseen:.4f}"
+        table.add_row(part, f"{each.num_events:,}", f"{each.ap:.4f}", f"{each.auc:.4f}", f"{each.mrr:.4f}", unseen)
+    return table

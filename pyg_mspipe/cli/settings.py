@@ -1,0 +1,72 @@
+"""Flags and TOML keys of ``mspipe train``, made from the one list of settings there is."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from pyg_mspipe.training import ConfigError, TrainConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Returns ``command(..., settings)`` with a flag for each setting of :class:`TrainConfig` instead."""
+    hints = get_type_hints(TrainConfig)
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for name, parameter in signature.parameters.items() if name != "settings"]
+    flags = []
+    for setting in fields(TrainConfig):
+        assert setting.default is not MISSING
+        option = typer.Option(help=setting.metadata["help"], rich_help_panel=setting.metadata["group"])
+        kind: Any = Annotated[hints[setting.name], option]
+        flags.append(inspect.Parameter(setting.name, _KEYWORD, default=setting.default, annotation=kind))
+
+    def run(**values: Any) -> None:
+        settings = {setting.name: values.pop(setting.name) for setting in fields(TrainConfig)}
+        command(**values, settings=settings)
+
+    own = [parameter.replace(kind=_KEYWORD) for parameter in own]
+    run.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *flags)}
+    run.__name__ = command.__name__
+    run.__doc__ = command.__doc__
+    return run
+
+
+def read_toml(path: Path, known: Mapping[str, object]) -> dict[str, Any]:
+    """Returns the keys of a TOML file.
+
+    Args:
+        path: The file.
+        known: The keys that it may have.
+
+    Raises:
+        ConfigError: If the file cannot be read or has an unknown key.
+    """
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give the path of a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            guess = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(f"{path}: no setting is named {key!r}; {guess}known are {', '.join(known)}")
+    return values

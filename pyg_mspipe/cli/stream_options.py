@@ -1,0 +1,74 @@
+"""Flags that say how to read a stream, the same for every command that reads one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data import load_stream
+
+_PANEL = "Reading the stream"
+
+Stream = Annotated[
+    str,
+    typer.Argument(
+        help="A name (synthetic, wikipedia, reddit, mooc, lastfm, tgbl-wiki ...) or a .csv, .parquet or .npz file.",
+        show_default=False,
+    ),
+]
+Root = Annotated[Path, typer.Option(help="Folder for downloaded sets.", rich_help_panel=_PANEL)]
+Src = Annotated[str | None, typer.Option(help="Column of the sources. (default: src)", rich_help_panel=_PANEL)]
+Dst = Annotated[str | None, typer.Option(help="Column of the destinations. (default: dst)", rich_help_panel=_PANEL)]
+Time = Annotated[str | None, typer.Option(help="Column of the times. (default: t)", rich_help_panel=_PANEL)]
+Msg = Annotated[
+    list[str] | None,
+    typer.Option(help="Column of the messages, once for each. (default: msg, msg_0 ...)", rich_help_panel=_PANEL),
+]
+Label = Annotated[str | None, typer.Option(help="Column of the labels. (default: y)", rich_help_panel=_PANEL)]
+Sort = Annotated[bool, typer.Option("--sort", help="Sort the events by time.", rich_help_panel=_PANEL)]
+TimeScale = Annotated[
+    float | None, typer.Option(help="Multiply the times, e.g. by 1000 for fractions.", rich_help_panel=_PANEL)
+]
+Bipartite = Annotated[
+    bool, typer.Option("--bipartite", help="Sources and destinations are numbered apart.", rich_help_panel=_PANEL)
+]
+Relabel = Annotated[bool, typer.Option("--relabel", help="Number string or sparse ids from 0.", rich_help_panel=_PANEL)]
+
+
+def source_of(
+    stream: str,
+    root: Path,
+    src: str | None,
+    dst: str | None,
+    time: str | None,
+    msg: list[str] | None,
+    label: str | None,
+    sort: bool,
+    time_scale: float | None,
+    bipartite: bool,
+    relabel: bool,
+) -> dict[str, Any]:
+    """Returns the arguments of :func:`load_stream` as plain values, fit for a checkpoint."""
+    mapping = {"src": src, "dst": dst, "t": time, "msg": msg or None, "y": label}
+    columns = {field: column for field, column in mapping.items() if column is not None}
+    given = {
+        "columns": columns or None,
+        "sort": sort or None,
+        "time_scale": time_scale,
+        "bipartite": bipartite or None,
+        "relabel": relabel or None,
+    }
+    # A run may be resumed from another folder than it was started in.
+    where = str(Path(stream).resolve()) if Path(stream).is_file() else stream
+    return {"name_or_path": where, "root": str(root.resolve())} | {k: v for k, v in given.items() if v is not None}
+
+
+def open_source(source: dict[str, Any], *, check: bool = True) -> TemporalData:
+    """Returns the stream that :func:`source_of` describes."""
+    name = source["name_or_path"]
+    # Only a path that was made absolute is one; load_stream tells names from paths itself otherwise.
+    options = {key: value for key, value in source.items() if key != "name_or_path"}
+    return load_stream(Path(name) if Path(name).is_absolute() else name, check=check, **options)

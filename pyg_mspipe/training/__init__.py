@@ -1,0 +1,21 @@
+"""Training, evaluation and checkpoints."""
+
+from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from pyg_mspipe.training.config import ConfigError, TrainConfig
+from pyg_mspipe.training.evaluation import LinkMetrics, evaluate
+from pyg_mspipe.training.interrupt import Interrupted
+from pyg_mspipe.training.trainer import Progress, Trainer, link_loss
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "Interrupted",
+    "LinkMetrics",
+    "Progress",
+    "TrainConfig",
+    "Trainer",
+    "evaluate",
+    "link_loss",
+    "load_checkpoint",
+    "save_checkpoint",
+]

@@ -1,0 +1,91 @@
+"""All settings of a training run: one dataclass behind the flags, the TOML file and the checkpoint."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from pyg_mspipe.graph import CutOff, Strategy
+from pyg_mspipe.memory import TimeInit
+
+Precision = Literal["fp32", "bf16"]
+Negatives = Literal["destinations", "nodes"]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used, with how to mend it."""
+
+
+def _setting(default: Any, help_text: str, group: str, low: float = -math.inf) -> Any:
+    return field(default=default, metadata={"help": help_text, "group": group, "low": low})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run; each is a flag of ``mspipe train`` and a key of its TOML file.
+
+    Raises:
+        ConfigError: If a setting has the wrong type or is out of range.
+    """
+
+    epochs: int = _setting(10, "Passes over the training events.", "Training", 1)
+    batch_size: int = _setting(200, "Events in a batch.", "Training", 1)
+    lr: float = _setting(1e-4, "Learning rate of Adam.", "Training", 0)
+    patience: int = _setting(
+        5, "Stop after this many epochs without a better validation AP; 0 never stops.", "Training", 0
+    )
+    seed: int = _setting(0, "Decides initial weights, negatives, dropout and uniform sampling.", "Training", 0)
+    precision: Precision = _setting("fp32", "bf16 computes the large products in bfloat16.", "Training")
+    device: str = _setting("auto", "cpu, cuda, cuda:1 ...; auto takes a GPU where there is one.", "Training")
+    threads: int = _setting(0, "CPU threads of torch; 0 leaves its default.", "Training", 0)
+
+    memory_dim: int = _setting(100, "Width of the node memory.", "Model", 1)
+    time_dim: int = _setting(100, "Width of the time encoding.", "Model", 1)
+    embedding_dim: int = _setting(100, "Width of the embeddings.", "Model", 1)
+    layers: int = _setting(1, "Attention layers, and hops that are sampled.", "Model", 1)
+    heads: int = _setting(2, "Attention heads.", "Model", 1)
+    dropout: float = _setting(0.1, "Dropout of the attention weights.", "Model", 0)
+    time_init: TimeInit = _setting("log", "Where the time encoder starts.", "Model")
+
+    num_neighbors: int = _setting(10, "Neighbours sampled for a node in each hop.", "Sampling", 1)
+    strategy: Strategy = _setting("recent", "The last neighbours, or uniform among all earlier ones.", "Sampling")
+    cut_off: CutOff = _setting(
+        "batch", "What neighbours a query sees: up to its batch, or up to its own time.", "Sampling"
+    )
+    negatives: Negatives = _setting(
+        "destinations", "Draw negatives from the destinations' range or all nodes.", "Sampling"
+    )
+    eval_negatives: int = _setting(
+        10, "Negatives for each event in evaluation; AP and AUC use the first.", "Sampling", 1
+    )
+
+    val_ratio: float = _setting(0.15, "Share of events for validation.", "Split", 0)
+    test_ratio: float = _setting(0.15, "Share of events for the test.", "Split", 0)
+
+    checkpoint_every: int = _setting(500, "Batches between checkpoints within an epoch; 0: at its end.", "Output", 0)
+    tensorboard: bool = _setting(True, "Write TensorBoard files where tensorboard is installed.", "Output")
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for setting in fields(self):
+            value, kind = getattr(self, setting.name), hints[setting.name]
+            if get_origin(kind) is Literal:
+                if value not in get_args(kind):
+                    raise ConfigError(f"{setting.name} is {value!r}; choose one of {', '.join(get_args(kind))}")
+                continue
+            if kind is float and type(value) is int:
+                object.__setattr__(self, setting.name, float(value))
+            elif type(value) is not kind:
+                raise ConfigError(f"{setting.name} is {value!r}; give {_A_KIND[kind]}")
+            if kind in (int, float) and not setting.metadata["low"] <= value < math.inf:
+                raise ConfigError(f"{setting.name} is {value}; give a number from {setting.metadata['low']}")
+        if self.embedding_dim % self.heads:
+            raise ConfigError(
+                f"embedding_dim {self.embedding_dim} is not a multiple of heads {self.heads}; change either"
+            )
+        if self.dropout >= 1:
+            raise ConfigError(f"dropout is {self.dropout}; give a number from 0 to below 1")
+
+
+_A_KIND = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}

@@ -1,0 +1,73 @@
+"""Metrics as JSON lines, and as TensorBoard files where that is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class MetricsLog:
+    """Appends one JSON object a line to ``metrics.jsonl``.
+
+    A checkpoint keeps the log's length; after a resume from it, what had been written past that point is cut off and
+    written again, so that each batch stands in the file once.
+
+    Args:
+        folder: Of the run; without one nothing is written.
+        length: Bytes to keep of a log that is there.
+        tensorboard: Whether to write TensorBoard files too, where it is installed.
+        step: The training step at which the log goes on.
+    """
+
+    def __init__(self, folder: Path | None, *, length: int = 0, tensorboard: bool = False, step: int = 0) -> None:
+        self._file: BinaryIO | None = None
+        self._writer: SummaryWriter | None = None
+        if folder is None:
+            return
+        self._file = (folder / "metrics.jsonl").open("ab")
+        self._file.truncate(min(length, self._file.tell()))
+        self._file.seek(0, os.SEEK_END)
+        if tensorboard and importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+
+    def write(self, kind: str, step: int, **values: Any) -> None:
+        """Appends ``{"kind": kind, "step": step, **values}``."""
+        if self._file is None:
+            return
+        self._file.write(json.dumps({"kind": kind, "step": step, **values}).encode() + b"\n")
+        if self._writer is not None:
+            for name, value in values.items():
+                if isinstance(value, float):
+                    self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def sync(self) -> int:
+        """Brings everything to disk and returns the log's length in bytes."""
+        if self._file is None:
+            return 0
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        if self._writer is not None:
+            self._writer.flush()
+        return self._file.tell()
+
+    def __enter__(self) -> MetricsLog:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the files."""
+        if self._file is not None:
+            self._file.close()
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,319 @@
+"""Sequential training of a TGN on a stream, from the first batch to the last, through any interruption."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from torch import Tensor
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data import NegativeSampler, check_stream, split_stream, unseen_nodes_mask
+from pyg_mspipe.graph import NeighborSampler, TemporalCSR
+from pyg_mspipe.models import TGN
+from pyg_mspipe.pipeline import Batch, Batches
+from pyg_mspipe.training.checkpoint import CheckpointError, fingerprint, save_checkpoint
+from pyg_mspipe.training.config import ConfigError, TrainConfig
+from pyg_mspipe.training.evaluation import LinkMetrics, evaluate, scores
+from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
+from pyg_mspipe.training.metrics_log import MetricsLog
+from pyg_mspipe.training.progress import TrainingProgress
+
+LAST, BEST = "last.pt", "best.pt"
+
+# Losses are fetched from the device this many batches at a time.
+_LOSS_BLOCK = 20
+_STATE_BUFFERS = ("memory.memory", "memory.last_update", "memory._assoc")
+
+
+@dataclass
+class Progress:
+    """How far a run is; all of it is in a checkpoint.
+
+    Attributes:
+        epoch: The epoch that is going on, from 0.
+        batch: Its next batch, from 0.
+        loss_sum: Sum of the epoch's losses, each times its number of events.
+        step: Training steps done in all epochs.
+        best_ap: Best validation AP so far.
+        best_epoch: Where that was; -1 before the first validation.
+        stopped: Whether early stopping ended the run.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    step: int = 0
+    best_ap: float = float("-inf")
+    best_epoch: int = -1
+    stopped: bool = False
+
+
+class Trainer:
+    """Trains the built-in TGN on link prediction, one batch after the other.
+
+    The run's folder gets ``last.pt``, from which the run resumes bit for bit, ``best.pt``, the model of the best
+    validation AP with the memory at the end of its training events, and ``metrics.jsonl``.
+
+    Args:
+        data: The stream, validated here.
+        config: All settings.
+        folder: Of the run; made where it is missing. Without one nothing is written.
+        console: Where progress is shown; by default nowhere.
+        source: How the stream was loaded, plain values kept in the checkpoints for whoever resumes.
+
+    Raises:
+        StreamError: If the stream cannot be used, or a split has no events.
+        ConfigError: If the device is not there.
+    """
+
+    def __init__(
+        self,
+        data: TemporalData,
+        config: TrainConfig | None = None,
+        folder: Path | str | None = None,
+        *,
+        console: Console | None = None,
+        source: dict[str, Any] | None = None,
+    ) -> None:
+        self.config = config = config or TrainConfig()
+        self.folder = None if folder is None else Path(folder)
+        self.console = console or Console(quiet=True)
+        self.source = source or {}
+        self.device = _device(config.device)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+
+        data = check_stream(data)
+        self.split = split_stream(data, val_ratio=config.val_ratio, test_ratio=config.test_ratio)
+        self.unseen = unseen_nodes_mask(data, self.split)
+        self.fingerprint = fingerprint(data)
+        self.data = data.to(self.device)
+        csr = TemporalCSR.from_stream(self.data)
+        self._sampler = NeighborSampler(csr, [config.num_neighbors] * config.layers, config.strategy, config.seed)
+
+        torch.manual_seed(config.seed)
+        self.model = TGN(
+            csr.num_nodes,
+            self.data.msg.size(1),
+            memory_dim=config.memory_dim,
+            time_dim=config.time_dim,
+            embedding_dim=config.embedding_dim,
+            num_layers=config.layers,
+            heads=config.heads,
+            dropout=config.dropout,
+            time_init=config.time_init,
+        ).to(self.device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True)
+        self.progress = Progress()
+        self._log_length = 0
+
+    @classmethod
+    def resume(
+        cls,
+        data: TemporalData,
+        checkpoint: dict[str, Any],
+        folder: Path | str | None,
+        *,
+        console: Console | None = None,
+    ) -> Trainer:
+        """Returns a trainer that goes on where a checkpoint was written.
+
+        Args:
+            data: The stream that the checkpoint's run trained on.
+            checkpoint: From :func:`load_checkpoint`.
+            folder: Of the run.
+            console: Where progress is shown; by default nowhere.
+
+        Raises:
+            CheckpointError: If it is another stream.
+        """
+        config = TrainConfig(**checkpoint["config"])
+        trainer = cls(data, config, folder, console=console, source=checkpoint["source"])
+        trainer.load(checkpoint)
+        return trainer
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Takes over weights, memory, optimizer, random state and progress of a checkpoint.
+
+        Raises:
+            CheckpointError: If it is of another stream.
+        """
+        if checkpoint["stream"] != self.fingerprint:
+            raise CheckpointError("the checkpoint is of another stream than the one given; resume with the same stream")
+        # The state buffers are not among the weights; they come with the memory's state.
+        self.model.load_state_dict(self.model.state_dict() | checkpoint["model"])
+        self.model.memory.load_memory_state(checkpoint["memory"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.progress = Progress(**checkpoint["progress"])
+        self._log_length = checkpoint["log_length"]
+        torch.set_rng_state(checkpoint["rng"])
+        if self.device.type == "cuda" and checkpoint["rng_cuda"] is not None:
+            torch.cuda.set_rng_state(checkpoint["rng_cuda"], self.device)
+
+    def batches(self, part: str, num_negatives: int = 1) -> Batches:
+        """Returns the batches of ``"train"``, ``"val"`` or ``"test"``."""
+        config = self.config
+        events: range = getattr(self.split, part)
+        seed = (config.seed, ("train", "val", "test").index(part))
+        if config.negatives == "nodes":
+            negatives = NegativeSampler.from_nodes(self.model.memory.num_nodes, seed=seed)
+        else:
+            # Destinations up to the split's end: of later ones nothing is known yet.
+            negatives = NegativeSampler.from_destinations(self.data.dst[: events.stop], seed=seed)
+        return Batches(
+            self.data,
+            events,
+            config.batch_size,
+            self._sampler,
+            negatives,
+            num_negatives=num_negatives,
+            cut_off=config.cut_off,
+        )
+
+    def train_step(self, batch: Batch) -> Tensor:
+        """Returns the loss of a batch, after weights and memory were updated with it: Float32[]."""
+        self.optimizer.zero_grad()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            logits = scores(self.model, batch)
+        loss = link_loss(logits)
+        with torch.no_grad():
+            self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def evaluate(self, part: str, on_batch: Callable[[int], None] | None = None) -> LinkMetrics:
+        """Returns the metrics on ``"val"`` or ``"test"``; the memory must be that at the end of the part before."""
+        batches = self.batches(part, self.config.eval_negatives)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            return evaluate(self.model, batches, unseen=self.unseen, on_batch=on_batch)
+
+    def fit(self) -> Progress:
+        """Trains until the last epoch or until early stopping, and returns how it went.
+
+        Raises:
+            Interrupted: After Ctrl-C or SIGTERM, once the state is saved.
+        """
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        config, progress = self.config, self.progress
+        log = MetricsLog(self.folder, length=self._log_length, tensorboard=config.tensorboard, step=progress.step)
+        with interruptible() as request, TrainingProgress(self.console, config.epochs) as view, log:
+            if progress.step == 0:
+                log.write("run", 0, config=asdict(config), source=self.source, stream=self.fingerprint)
+            while progress.epoch < config.epochs and not progress.stopped:
+                rate = self._train_epoch(view, log, request)
+                self._finish_epoch(view, log, request, rate)
+        return progress
+
+    def _train_epoch(self, view: TrainingProgress, log: MetricsLog, request: StopRequest) -> float:
+        """Trains what is left of the epoch and returns the rate, in events per second."""
+        config, progress = self.config, self.progress
+        batches = self.batches("train")
+        self.model.train()
+        if progress.batch == 0:
+            self.model.memory.reset_state()
+        start = first = done = progress.batch * config.batch_size
+        view.begin("train", progress.epoch, len(batches.events), done)
+        began = time.perf_counter()
+        waiting: list[Tensor] = []
+        while progress.batch < len(batches):
+            batch = batches.read(progress.epoch, progress.batch)
+            waiting.append(self.train_step(batch))
+            progress.batch += 1
+            progress.step += 1
+            done += len(batch.events)
+            at_end = progress.batch == len(batches)
+            due = not at_end and config.checkpoint_every and progress.batch % config.checkpoint_every == 0
+            if len(waiting) == _LOSS_BLOCK or at_end or due or request.made:
+                self._log_losses(waiting, done, log)
+                view.advance(done - first, progress.loss_sum / done)
+                first, waiting = done, []
+            if (due or request.made) and not at_end:
+                self._save(LAST, self.model.memory.memory_state(), log)
+            if request.made and not at_end:
+                raise Interrupted
+        elapsed = time.perf_counter() - began
+        return (done - start) / elapsed
+
+    def _finish_epoch(self, view: TrainingProgress, log: MetricsLog, request: StopRequest, rate: float) -> None:
+        """Validates, keeps the model if it is the best, and turns to the next epoch."""
+        config, progress = self.config, self.progress
+        # Validation moves the memory on; checkpoints hold what it was at the end of the training events.
+        memory = self.model.memory.memory_state()
+        self._save(LAST, memory, log)
+        view.begin("validate", progress.epoch, len(self.split.val))
+
+        def advance(events: int) -> None:
+            view.advance(events)
+            if request.made:
+                raise Interrupted
+
+        if request.made:
+            raise Interrupted
+        metrics = self.evaluate("val", advance)
+        loss = progress.loss_sum / len(self.split.train)
+        best = metrics.ap > progress.best_ap
+        if best:
+            progress.best_ap, progress.best_epoch = metrics.ap, progress.epoch
+            self._save(BEST, memory, log)
+        values = asdict(metrics) | {"cut_off": config.cut_off, "negatives": config.negatives}
+        log.write("epoch", progress.step, epoch=progress.epoch, loss=loss, rate=rate, best=best, **values)
+        view.epoch_done(progress.epoch, loss, metrics, rate, best)
+        progress.stopped = bool(config.patience) and progress.epoch - progress.best_epoch >= config.patience
+        progress.epoch, progress.batch, progress.loss_sum = progress.epoch + 1, 0, 0.0
+        self._save(LAST, memory, log)
+
+    def _log_losses(self, losses: list[Tensor], done: int, log: MetricsLog) -> None:
+        """Writes the losses of the last batches, up to event ``done``, and adds them to the epoch's sum."""
+        progress, size = self.progress, self.config.batch_size
+        for back, loss in zip(range(len(losses), 0, -1), torch.stack(losses).tolist(), strict=True):
+            index = progress.batch - back
+            progress.loss_sum += loss * (min((index + 1) * size, done) - index * size)
+            log.write("batch", progress.step - back, epoch=progress.epoch, batch=index, loss=loss)
+
+    def _save(self, name: str, memory: dict[str, Tensor], log: MetricsLog) -> None:
+        if self.folder is None:
+            return
+        weights = {key: value for key, value in self.model.state_dict().items() if key not in _STATE_BUFFERS}
+        content = {
+            "config": asdict(self.config),
+            "source": self.source,
+            "stream": self.fingerprint,
+            "progress": asdict(self.progress),
+            "log_length": log.sync(),
+            "model": weights,
+            "memory": memory,
+            "optimizer": self.optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+            "rng_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+        save_checkpoint(self.folder / name, content)
+
+
+def link_loss(logits: Tensor) -> Tensor:
+    """Returns the binary cross entropy of events plus that of their negatives, each a mean: Float32[].
+
+    Args:
+        logits: [1 + K, B], the events' own in row 0.
+    """
+    positive = F.binary_cross_entropy_with_logits(logits[0], torch.ones_like(logits[0]))
+    return positive + F.binary_cross_entropy_with_logits(logits[1:], torch.zeros_like(logits[1:]))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} is not to be had here; use cpu or auto") from error
+    return device
