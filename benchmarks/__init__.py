@@ -1,0 +1,1 @@
+"""Measured claims. Each benchmark measures its own baseline in the same run."""

@@ -1,0 +1,1 @@
+"""The training loops that pyg_mspipe is measured against."""

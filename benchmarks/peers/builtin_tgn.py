@@ -1,0 +1,106 @@
+"""pyg_mspipe's own TGN, trained as its ``Trainer`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.measure import Scores
+from benchmarks.peers.pyg_loop import DIM, DROPOUT, HEADS, LEARNING_RATE, NUM_NEIGHBORS
+from benchmarks.stages import Stage, untimed
+from benchmarks.workload import Workload
+from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
+from pyg_mspipe.memory import TimeInit
+from pyg_mspipe.training import evaluate, link_loss
+from pyg_mspipe.training.config import Precision
+from pyg_mspipe.training.evaluation import scores
+
+
+class BuiltinTGN:
+    """The model with its batches."""
+
+    def __init__(self, workload: Workload, model: TGN, precision: Precision) -> None:
+        self.workload = workload
+        self.model = model
+        self.autocast = precision == "bf16"
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+        self.sampler = NeighborSampler(TemporalCSR.from_stream(workload.data, workload.num_nodes), [NUM_NEIGHBORS])
+
+    def train(self, epoch: int, stage: Stage = untimed) -> Iterator[float]:
+        """Trains one pass over the training events from an empty memory, and yields the loss of each batch."""
+        work, memory = self.workload, self.model.memory
+        batches = Batches(work.data, work.train, work.batch_size, self.sampler, work.negatives)
+        self.model.train()
+        memory.reset_state()
+        with _staged(memory, stage):
+            for i, events in enumerate(work.batches(work.train)):
+                with stage("sample"):
+                    batch = batches.draw(events, epoch, i)
+                with stage("gather"):
+                    batch = batches.gather(batch)
+                with stage("optimizer"):
+                    self.optimizer.zero_grad()
+                with stage("embedding"), torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+                    loss = link_loss(scores(self.model, batch))
+                with stage("update"), torch.no_grad():
+                    memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+                with stage("backward"):
+                    loss.backward()
+                with stage("optimizer"):
+                    self.optimizer.step()
+                yield loss.item()
+
+    def evaluate(self) -> Scores:
+        """Scores the validation events, going on from the memory that the last pass left behind."""
+        work = self.workload
+        batches = Batches(work.data, work.val, work.batch_size, self.sampler, work.val_negatives)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+            metrics = evaluate(self.model, batches)
+        return Scores(ap=metrics.ap, auc=metrics.auc)
+
+
+def start(workload: Workload, seed: int, *, precision: Precision = "fp32", time_init: TimeInit = "log") -> BuiltinTGN:
+    """Returns the model with the sizes of PyG's example.
+
+    Args:
+        workload: What to train on.
+        seed: Of weights and dropout.
+        precision: Of the large products.
+        time_init: Where the time encoder starts.
+    """
+    torch.manual_seed(seed)
+    model = TGN(
+        workload.num_nodes,
+        workload.msg_dim,
+        memory_dim=DIM,
+        time_dim=DIM,
+        embedding_dim=DIM,
+        heads=HEADS,
+        dropout=DROPOUT,
+        time_init=time_init,
+    )
+    return BuiltinTGN(workload, model, precision)
+
+
+class _staged:  # noqa: N801 - used as a function
+    """Counts a module's forward as the stage "memory", within the stage that calls it."""
+
+    def __init__(self, module: torch.nn.Module, stage: Stage) -> None:
+        self.module, self.stage = module, stage
+
+    def __enter__(self) -> None:
+        contexts = []
+
+        def begin(module: torch.nn.Module, args: object) -> None:
+            contexts.append(self.stage("memory"))
+            contexts[-1].__enter__()
+
+        def end(module: torch.nn.Module, args: object, out: object) -> None:
+            contexts.pop().__exit__(None, None, None)
+
+        self.hooks = (self.module.register_forward_pre_hook(begin), self.module.register_forward_hook(end))
+
+    def __exit__(self, *error: object) -> None:
+        for hook in self.hooks:
+            hook.remove()
