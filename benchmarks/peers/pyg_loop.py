@@ -32,10 +32,10 @@ LEARNING_RATE = 1e-4
 class GraphAttention(Module):
     """One layer of attention over sampled neighbours, with time and message as edge features."""
 
-    def __init__(self, msg_dim: int, time_enc: Module) -> None:
+    def __init__(self, msg_dim: int, time_enc: Module, dropout: float) -> None:
         super().__init__()
         self.time_enc = time_enc
-        self.conv = TransformerConv(DIM, DIM // HEADS, heads=HEADS, dropout=DROPOUT, edge_dim=msg_dim + DIM)
+        self.conv = TransformerConv(DIM, DIM // HEADS, heads=HEADS, dropout=dropout, edge_dim=msg_dim + DIM)
 
     def forward(self, z: Tensor, last_update: Tensor, edge_index: Tensor, t: Tensor, msg: Tensor) -> Tensor:
         """Returns the embedding of each of the nodes whose memory is ``z``: [U, DIM]."""
@@ -71,6 +71,7 @@ class Memory(Protocol):
     def detach(self) -> None: ...
     def train(self, mode: bool = True) -> object: ...
     def parameters(self) -> Iterator[Parameter]: ...
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
 
 
 class Neighbors(Protocol):
@@ -101,11 +102,11 @@ class LastNeighbors(LastNeighborLoader):
 class TGNLoop:
     """The training loop, around any memory and sampler that look like PyG's."""
 
-    def __init__(self, workload: Workload, memory: Memory, neighbors: Neighbors) -> None:
+    def __init__(self, workload: Workload, memory: Memory, neighbors: Neighbors, dropout: float = DROPOUT) -> None:
         self.workload = workload
         self.memory = memory
         self.neighbors = neighbors
-        self.gnn = GraphAttention(workload.msg_dim, memory.time_enc)
+        self.gnn = GraphAttention(workload.msg_dim, memory.time_enc, dropout)
         self.link_pred = LinkPredictor()
         modules = (memory, self.gnn, self.link_pred)
         # The time encoder belongs to two of them.
@@ -182,9 +183,9 @@ class TGNLoop:
             module.train(mode)
 
 
-def start(workload: Workload, seed: int) -> TGNLoop:
+def start(workload: Workload, seed: int, dropout: float = DROPOUT) -> TGNLoop:
     """Returns the loop with PyG's own classes."""
     torch.manual_seed(seed)
     message = IdentityMessage(workload.msg_dim, DIM, DIM)
     memory = TGNMemory(workload.num_nodes, workload.msg_dim, DIM, DIM, message, LastAggregator())
-    return TGNLoop(workload, memory, LastNeighbors(workload.num_nodes, NUM_NEIGHBORS))
+    return TGNLoop(workload, memory, LastNeighbors(workload.num_nodes, NUM_NEIGHBORS), dropout)

@@ -1,0 +1,166 @@
+"""How closely the built-in TGN follows PyG's example loop, batch by batch, and how closely PyG's loop follows itself.
+
+python -m benchmarks.tgn_equality [--stream PATH] [--batches 200] [--quick]
+
+Both train with the same initial weights (PyG's own), the same negatives and no dropout, and their losses are compared:
+
+- lockstep: before each batch the model takes over PyG's weights; its memory and messages are its own.
+- fixed time encoder: both train freely, but for the time encoder, which keeps its initial weights.
+- free: both train freely.
+- PyG against itself: both are PyG's loop, and one weight of one of them starts a last bit away.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch_geometric.nn.models.tgn import LastAggregator
+
+from benchmarks.machine import describe_machine
+from benchmarks.peers import pyg_loop
+from benchmarks.peers.pyg_loop import DIM, LEARNING_RATE, NUM_NEIGHBORS, TGNLoop
+from benchmarks.report import write_json
+from benchmarks.tgn_training import ROOT, WIKIPEDIA
+from benchmarks.workload import Workload, load_workload
+from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
+from pyg_mspipe.training import link_loss
+from pyg_mspipe.training.evaluation import scores
+
+
+class Follower:
+    """The built-in TGN, made with the weights of a PyG loop."""
+
+    def __init__(self, loop: TGNLoop, work: Workload) -> None:
+        self.loop = loop
+        # PyG's aggregator, for its rule on ties.
+        self.model = TGN(
+            work.num_nodes, work.msg_dim, dropout=0.0, time_init="random", aggregator_module=LastAggregator()
+        )
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
+        sampler = NeighborSampler(TemporalCSR.from_stream(work.data, work.num_nodes), [NUM_NEIGHBORS])
+        self.batches = Batches(work.data, work.train, work.batch_size, sampler, work.negatives)
+        self.take_weights()
+
+    def take_weights(self) -> None:
+        """Copies PyG's weights as they are now."""
+        loop, model = self.loop, self.model
+        named = dict(model.memory.named_parameters())
+        with torch.no_grad():
+            for name, weight in loop.memory.named_parameters():
+                named[name].copy_(weight)
+        model.layers[0].load_state_dict(loop.gnn.conv.state_dict())
+        model.link_pred.load_state_dict(loop.link_pred.state_dict())
+
+    def step(self, index: int) -> float:
+        """Trains one batch and returns its loss."""
+        batch = self.batches.read(0, index)
+        self.optimizer.zero_grad()
+        loss = link_loss(scores(self.model, batch))
+        with torch.no_grad():
+            self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+
+def follow(work: Workload, batches: int, *, lockstep: bool = False, fixed_time: bool = False) -> list[float]:
+    """Returns by how much the losses of model and PyG's loop differ in each batch."""
+    loop = pyg_loop.start(work, seed=0, dropout=0.0)
+    follower = Follower(loop, work)
+    if fixed_time:
+        for module in (loop.memory, follower.model.memory):
+            for weight in module.time_enc.parameters():
+                weight.requires_grad_(False)
+    out = []
+    losses = loop.train(0)
+    for index in range(batches):
+        if lockstep:
+            follower.take_weights()
+        own = follower.step(index)
+        out.append(abs(next(losses) - own))
+    return out
+
+
+def follow_itself(work: Workload, batches: int) -> list[float]:
+    """Returns by how much the losses of two PyG loops differ, of which one starts with one weight a bit away."""
+    loop, other = (pyg_loop.start(work, seed=0, dropout=0.0) for _ in range(2))
+    with torch.no_grad():
+        weight = other.link_pred.lin_src.weight
+        weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(1.0))
+    pairs = zip(loop.train(0), other.train(0), strict=True)
+    return [abs(one - two) for _, (one, two) in zip(range(batches), pairs, strict=False)]
+
+
+def main() -> None:
+    """Takes all four comparisons, prints them and writes the results."""
+    args = _parse()
+    console = Console()
+    torch.set_num_threads(1)
+    work = load_workload(args.stream, 200, seed=0, quick=args.quick)
+    batches = min(args.batches, len(work.batches(work.train)))
+    cases: dict[str, Callable[[], list[float]]] = {
+        "lockstep": lambda: follow(work, batches, lockstep=True),
+        "fixed time encoder": lambda: follow(work, batches, fixed_time=True),
+        "free": lambda: follow(work, batches),
+        "PyG against itself": lambda: follow_itself(work, batches),
+    }
+    table = Table("comparison", "first batch above 1e-4", "largest difference", title=f"{work.name}, {batches} batches")
+    rows = []
+    with _stable_sort():
+        for name, compare in cases.items():
+            differences = compare()
+            above = next((index for index, each in enumerate(differences) if each > 1e-4), None)
+            rows.append({"comparison": name, "first_batch_above_1e-4": above, "largest": max(differences)})
+            table.add_row(name, "none" if above is None else str(above), f"{max(differences):.1e}")
+    console.print(table)
+    result = {
+        "benchmark": "tgn_equality",
+        "machine": describe_machine(),
+        "stream": work.name,
+        "batches": batches,
+        "batch_size": work.batch_size,
+        "width": DIM,
+        "rows": rows,
+    }
+    path = ROOT / "benchmarks" / "results" / f"tgn_equality{'-quick' if args.quick else ''}.json"
+    write_json(path, result)
+    console.print(f"written to {path}")
+
+
+@contextmanager
+def _stable_sort() -> Iterator[None]:
+    """Makes PyG's ``LastNeighborLoader`` return the most recent neighbours.
+
+    It counts on ``Tensor.sort`` to keep the order of equal nodes, which it does not promise, and does not keep here.
+    """
+    sort = Tensor.sort
+
+    def stable(self: Tensor, *args: Any, **options: Any) -> Any:
+        return torch.sort(self, *args, **{"stable": True, **options})
+
+    Tensor.sort = stable  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Tensor.sort = sort  # type: ignore[method-assign]
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tgn_equality", description="Losses against PyG's.")
+    default = WIKIPEDIA if WIKIPEDIA.exists() else None
+    parser.add_argument("--stream", type=Path, default=default, help="default: %(default)s; None is synthetic")
+    parser.add_argument("--batches", type=int, default=200, help="default: %(default)s")
+    parser.add_argument("--quick", action="store_true", help="the first few thousand events, to see that it runs")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
