@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import BAD_INPUT, one_line_errors
-from pyg_mspipe.data import StreamSummary, find_problems, summarize
+from pyg_mspipe.data import StreamSummary, check_stream, find_problems, summarize
 
 app = typer.Typer(no_args_is_help=True, help="Look at a stream of events.")
 
@@ -48,15 +48,12 @@ def info(
     with one_line_errors():
         source = options.source_of(stream, root, src, dst, time, msg, label, sort, time_scale, bipartite, relabel)
         read = options.open_source(source, check=False)
-        problems = find_problems(read)
-        if sort:
-            # Only the order is mended by sorting; whatever else there is stays a problem.
-            problems = [problem for problem in problems if "t decreases" not in problem]
+        problems = find_problems(read, sort=sort)
+        for problem in problems:
+            typer.echo(f"problem: {problem}", err=True)
         if problems:
-            for problem in problems:
-                typer.echo(f"problem: {problem}", err=True)
             raise typer.Exit(BAD_INPUT)
-        show(summarize(options.open_source(source)), Console())
+        show(summarize(check_stream(read, sort=sort)), Console())
 
 
 def show(summary: StreamSummary, console: Console) -> None:

@@ -6,14 +6,18 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
 
 from pyg_mspipe.data import StreamError
-from pyg_mspipe.training import CheckpointError, ConfigError, Interrupted
+from pyg_mspipe.training import CheckpointError, ConfigError, DivergedError, Interrupted
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+# In what torch says where memory is short; on a CPU it has no error class for it.
+_SHORT_OF_MEMORY = ("allocate", "bad_alloc", "out of memory", "Storage size calculation overflowed")
 
 
 class State:
@@ -27,12 +31,13 @@ def one_line_errors() -> Iterator[None]:
     """Turns bad input into one line on the standard error and exit code 2; ``--debug`` shows the traceback."""
     try:
         yield
-    except (StreamError, ConfigError, CheckpointError, OSError, MemoryError) as error:
-        if State.debug:
+    except (StreamError, ConfigError, CheckpointError, DivergedError, OSError) as error:
+        _fail(error, str(error))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _SHORT_OF_MEMORY):
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
-        typer.echo(f"error: {text}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+        mend = "lower the sizes, or number ids that lie far apart with --relabel: each up to the largest takes a row"
+        _fail(error, f"memory does not suffice ({error}); {mend}")
     except Interrupted as interrupted:
         typer.echo(str(interrupted), err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -41,3 +46,10 @@ def one_line_errors() -> Iterator[None]:
         # A second Ctrl-C means now: neither exit handlers nor worker threads are waited for.
         sys.stderr.flush()
         os._exit(INTERRUPTED)
+
+
+def _fail(error: Exception, text: str) -> NoReturn:
+    if State.debug:
+        raise error
+    typer.echo(f"error: {' '.join(text.split()) or type(error).__name__}", err=True)
+    raise typer.Exit(BAD_INPUT) from None

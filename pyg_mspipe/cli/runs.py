@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
@@ -65,7 +65,8 @@ def train(
             "relabel": relabel,
         } | settings
         if config is not None:
-            from_file = read_toml(config, values)
+            hints = get_type_hints(train)
+            from_file = read_toml(config, {name: hints.get(name) for name in values})
             # What is typed wins over what is written.
             sources = {name: ctx.get_parameter_source(name) for name in values}
             typed = {name for name, where in sources.items() if where is not None and where.name == "COMMANDLINE"}
@@ -144,7 +145,7 @@ def _folder(stream: str, out: Path | None, overwrite: bool) -> Path:
         return next(path for n in itertools.count(1) if not (path := Path("runs") / f"{name}-{n}").exists())
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; give a folder with --out")
-    if (out / LAST).exists() and not overwrite:
+    if not overwrite and any((out / name).exists() for name in (LAST, BEST)):
         raise ConfigError(f"{out} has a run already; mspipe resume {out}, give another --out, or add --overwrite")
     return out
 

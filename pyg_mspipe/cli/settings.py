@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -51,10 +51,11 @@ def read_toml(path: Path, known: Mapping[str, object]) -> dict[str, Any]:
 
     Args:
         path: The file.
-        known: The keys that it may have.
+        known: The keys that it may have, with the types that the command's own flags declare; nothing for a setting,
+            whose type :class:`TrainConfig` checks.
 
     Raises:
-        ConfigError: If the file cannot be read or has an unknown key.
+        ConfigError: If the file cannot be read, has an unknown key, or a value of another type.
     """
     try:
         with path.open("rb") as file:
@@ -64,9 +65,26 @@ def read_toml(path: Path, known: Mapping[str, object]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
     values = {key.replace("-", "_"): value for key, value in values.items()}
-    for key in values:
+    for key, value in values.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             guess = f"did you mean {near[0]!r}? " if near else ""
             raise ConfigError(f"{path}: no setting is named {key!r}; {guess}known are {', '.join(known)}")
+        for kind in get_args(known[key]) or (known[key],):
+            if kind in _KINDS and not _KINDS[kind][0](value):
+                raise ConfigError(f"{path}: {key} is {value!r}; give {_KINDS[kind][1]}")
     return values
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+# What TOML must hold for a flag of some type.
+_KINDS: dict[object, tuple[Callable[[Any], bool], str]] = {
+    str: (_is_text, "a text"),
+    Path: (_is_text, "a path"),
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    float: (lambda value: type(value) in (int, float), "a number"),
+    list[str]: (lambda value: all(map(_is_text, value if isinstance(value, list) else [value])), "texts"),
+}

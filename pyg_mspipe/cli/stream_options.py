@@ -9,6 +9,7 @@ import typer
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import load_stream
+from pyg_mspipe.training import CheckpointError
 
 _PANEL = "Reading the stream"
 
@@ -67,7 +68,13 @@ def source_of(
 
 
 def open_source(source: dict[str, Any], *, check: bool = True) -> TemporalData:
-    """Returns the stream that :func:`source_of` describes."""
+    """Returns the stream that :func:`source_of` describes.
+
+    Raises:
+        CheckpointError: If it describes none, as that of a run that was started from Python.
+    """
+    if "name_or_path" not in source:
+        raise CheckpointError("the run was not started by mspipe train; go on with it from Python: Trainer.resume")
     name = source["name_or_path"]
     # Only a path that was made absolute is one; load_stream tells names from paths itself otherwise.
     options = {key: value for key, value in source.items() if key != "name_or_path"}

@@ -26,18 +26,19 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift_right(x, 31)
 
 
-def uniform_hash(seed: int, epoch: int, first: Tensor, second: Tensor, index: int) -> Tensor:
-    """Returns Float64[Q] in [0, 1), uniform and independent for different arguments.
+def uniform_hash(seed: int, epoch: int, first: Tensor, second: Tensor, count: int) -> Tensor:
+    """Returns Float64[Q, count] in [0, 1), uniform and independent for different arguments and columns.
 
     Args:
         seed: Any integer.
         epoch: Any integer.
         first: Int64[Q].
         second: Int64[Q].
-        index: Which of several draws for the same ``(first, second)``.
+        count: How many draws for each ``(first, second)``.
     """
     golden = 0x9E3779B97F4A7C15
     x = _mix(first + _signed((seed + 1) * golden))
     x = _mix(x + second * _signed(golden))
-    x = _mix(x + _signed((epoch + 1) * 0xD1B54A32D192ED03 + (index + 1) * golden))
+    column = torch.arange(1, count + 1, device=x.device) * _signed(golden)
+    x = _mix(x.unsqueeze(1) + (column + _signed((epoch + 1) * 0xD1B54A32D192ED03)))
     return _shift_right(x, 11).to(torch.float64) * 2.0**-53

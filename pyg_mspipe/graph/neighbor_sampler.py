@@ -173,10 +173,11 @@ class NeighborSampler:
         Floyd's algorithm (Bentley and Floyd 1987), one vectorised step for each of the ``k`` places. ``end`` stands for
         the bound: bounds between the same two entries have the same history, and so the same draw.
         """
+        draws = uniform_hash(self.seed, epoch, node, end, k)
         chosen = node.new_full((node.numel(), k), -1)
         for i in range(k):
             largest = degree - k + i
-            draw = (uniform_hash(self.seed, epoch, node, end, i) * (largest + 1)).long()
+            draw = (draws[:, i] * (largest + 1)).long()
             taken = (chosen[:, :i] == draw.unsqueeze(1)).any(dim=1)
             pick = torch.where(taken, largest, draw)
             # A history no longer than k is taken whole.

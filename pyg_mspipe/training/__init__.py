@@ -2,13 +2,14 @@
 
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
-from pyg_mspipe.training.evaluation import LinkMetrics, evaluate
+from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate
 from pyg_mspipe.training.interrupt import Interrupted
 from pyg_mspipe.training.trainer import Progress, Trainer, link_loss
 
 __all__ = [
     "CheckpointError",
     "ConfigError",
+    "DivergedError",
     "Interrupted",
     "LinkMetrics",
     "Progress",

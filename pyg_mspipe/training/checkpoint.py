@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
+import warnings
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch_geometric.data import TemporalData
@@ -19,7 +20,11 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Writes tensors and plain values, so that ``path`` holds either all of them or what it held before."""
+    """Writes tensors and plain values, so that ``path`` holds either all of them or what it held before.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
@@ -27,6 +32,10 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # torch hides why a write failed behind an error of its own
+            raise OSError(error.__context__.errno, error.__context__.strerror, str(path)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
     if os.name == "nt":  # which has no way to sync a folder
@@ -38,6 +47,12 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         os.close(directory)
 
 
+def remove_partial(folder: Path) -> None:
+    """Removes what a process that was killed while it wrote may have left in a run's folder."""
+    for partial in folder.glob(".*.part"):
+        partial.unlink(missing_ok=True)
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Returns what :func:`save_checkpoint` wrote, with all tensors on the CPU.
 
@@ -45,15 +60,31 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: If there is no such file, or it is not a checkpoint of this format.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; give the folder of a run, or its checkpoint file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of pyg_mspipe, or damaged; give another file") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        found = content.get("format") if isinstance(content, dict) else None
+        raise CheckpointError(
+            f"{path}: no such checkpoint; a run has last.pt after checkpoint_every batches or its first epoch, and "
+            f"best.pt after its first validation"
+        )
+    with path.open("rb") as file:
+        try:
+            content = _read(file)
+        except Exception as error:  # there is no end to what a damaged file makes its readers raise
+            raise CheckpointError(f"{path}: not a checkpoint of pyg_mspipe, or damaged; give another file") from error
+    checkpoint: dict[str, Any] = content if isinstance(content, dict) else {}
+    found = checkpoint.get("format")
+    if type(found) is not int or found != _FORMAT:
         raise CheckpointError(f"{path}: checkpoint format {found}, this version reads {_FORMAT}; train again")
-    return content
+    return checkpoint
+
+
+def _read(file: BinaryIO) -> Any:
+    with zipfile.ZipFile(file) as archive:
+        damaged = archive.testzip()  # torch itself would take flipped bits for weights
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"checksum of {damaged}")
+    file.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about files that torch never wrote
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def fingerprint(data: TemporalData) -> str:

@@ -78,6 +78,8 @@ class TrainConfig:
                 object.__setattr__(self, setting.name, float(value))
             elif type(value) is not kind:
                 raise ConfigError(f"{setting.name} is {value!r}; give {_A_KIND[kind]}")
+            if kind is int and value >= 2**63:
+                raise ConfigError(f"{setting.name} is {value}; give a number below 2**63")
             if kind in (int, float) and not setting.metadata["low"] <= value < math.inf:
                 raise ConfigError(f"{setting.name} is {value}; give a number from {setting.metadata['low']}")
         if self.embedding_dim % self.heads:

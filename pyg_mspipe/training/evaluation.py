@@ -13,6 +13,10 @@ from pyg_mspipe.models import TGN
 from pyg_mspipe.pipeline.batches import Batch, Batches
 
 
+class DivergedError(ArithmeticError):
+    """Training left the finite numbers, with how to mend it."""
+
+
 @dataclass(frozen=True)
 class LinkMetrics:
     """How well events are told from negatives.
@@ -56,6 +60,9 @@ def evaluate(
         batches: Of the events to evaluate; read as epoch 0.
         unseen: Bool[E] over the whole stream, events that touch a node without any training event.
         on_batch: Called with the number of events of each batch done.
+
+    Raises:
+        DivergedError: If the model's scores are not numbers.
     """
     model.eval()
     all_logits, aps, aucs = [], [], []
@@ -64,6 +71,8 @@ def evaluate(
         logits = scores(model, batch)
         model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
         logits = logits.cpu()
+        if bool(logits.isnan().any()):
+            raise DivergedError(f"evaluation, batch {index}: the model's scores are nan; lower lr, or scale msg")
         label, score = _one_negative(logits)
         aps.append(average_precision_score(label, score))
         aucs.append(roc_auc_score(label, score))

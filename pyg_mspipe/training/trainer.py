@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,12 +19,13 @@ from pyg_mspipe.data import NegativeSampler, check_stream, split_stream, unseen_
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.models import TGN
 from pyg_mspipe.pipeline import Batch, Batches
-from pyg_mspipe.training.checkpoint import CheckpointError, fingerprint, save_checkpoint
+from pyg_mspipe.training.checkpoint import CheckpointError, fingerprint, remove_partial, save_checkpoint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
-from pyg_mspipe.training.evaluation import LinkMetrics, evaluate, scores
+from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate, scores
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
 from pyg_mspipe.training.metrics_log import MetricsLog
 from pyg_mspipe.training.progress import TrainingProgress
+from pyg_mspipe.training.random_state import random_state, set_random_state
 
 LAST, BEST = "last.pt", "best.pt"
 
@@ -113,6 +115,8 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True)
         self.progress = Progress()
         self._log_length = 0
+        # Kept, so that nothing drawn between here and fit changes what the seed decided.
+        self._random = random_state(self.device)
 
     @classmethod
     def resume(
@@ -149,13 +153,13 @@ class Trainer:
             raise CheckpointError("the checkpoint is of another stream than the one given; resume with the same stream")
         # The state buffers are not among the weights; they come with the memory's state.
         self.model.load_state_dict(self.model.state_dict() | checkpoint["model"])
+        # In evaluation mode there are no pending messages; loaded ones would never be applied.
+        self.model.train()
         self.model.memory.load_memory_state(checkpoint["memory"])
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.progress = Progress(**checkpoint["progress"])
         self._log_length = checkpoint["log_length"]
-        torch.set_rng_state(checkpoint["rng"])
-        if self.device.type == "cuda" and checkpoint["rng_cuda"] is not None:
-            torch.cuda.set_rng_state(checkpoint["rng_cuda"], self.device)
+        self._random = {name: checkpoint[name] for name in self._random}
 
     def batches(self, part: str, num_negatives: int = 1) -> Batches:
         """Returns the batches of ``"train"``, ``"val"`` or ``"test"``."""
@@ -200,17 +204,23 @@ class Trainer:
 
         Raises:
             Interrupted: After Ctrl-C or SIGTERM, once the state is saved.
+            DivergedError: If the loss or a score is no longer a finite number.
         """
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
+            remove_partial(self.folder)
         config, progress = self.config, self.progress
         log = MetricsLog(self.folder, length=self._log_length, tensorboard=config.tensorboard, step=progress.step)
         with interruptible() as request, TrainingProgress(self.console, config.epochs) as view, log:
             if progress.step == 0:
                 log.write("run", 0, config=asdict(config), source=self.source, stream=self.fingerprint)
-            while progress.epoch < config.epochs and not progress.stopped:
-                rate = self._train_epoch(view, log, request)
-                self._finish_epoch(view, log, request, rate)
+            set_random_state(self.device, self._random)
+            try:
+                while progress.epoch < config.epochs and not progress.stopped:
+                    rate = self._train_epoch(view, log, request)
+                    self._finish_epoch(view, log, request, rate)
+            finally:
+                self._random = random_state(self.device)
         return progress
 
     def _train_epoch(self, view: TrainingProgress, log: MetricsLog, request: StopRequest) -> float:
@@ -258,7 +268,12 @@ class Trainer:
 
         if request.made:
             raise Interrupted
-        metrics = self.evaluate("val", advance)
+        try:
+            metrics = self.evaluate("val", advance)
+        except Interrupted:
+            self.model.train()
+            self.model.memory.load_memory_state(memory)
+            raise
         loss = progress.loss_sum / len(self.split.train)
         best = metrics.ap > progress.best_ap
         if best:
@@ -276,26 +291,28 @@ class Trainer:
         progress, size = self.progress, self.config.batch_size
         for back, loss in zip(range(len(losses), 0, -1), torch.stack(losses).tolist(), strict=True):
             index = progress.batch - back
+            if not math.isfinite(loss):
+                where = f"epoch {progress.epoch + 1}, batch {index}"
+                raise DivergedError(f"{where}: the loss is {loss}; lower lr, which is {self.config.lr}, or scale msg")
             progress.loss_sum += loss * (min((index + 1) * size, done) - index * size)
             log.write("batch", progress.step - back, epoch=progress.epoch, batch=index, loss=loss)
 
     def _save(self, name: str, memory: dict[str, Tensor], log: MetricsLog) -> None:
         if self.folder is None:
             return
+        self._log_length = log.sync()
         weights = {key: value for key, value in self.model.state_dict().items() if key not in _STATE_BUFFERS}
         content = {
             "config": asdict(self.config),
             "source": self.source,
             "stream": self.fingerprint,
             "progress": asdict(self.progress),
-            "log_length": log.sync(),
+            "log_length": self._log_length,
             "model": weights,
             "memory": memory,
             "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
-            "rng_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
-        save_checkpoint(self.folder / name, content)
+        save_checkpoint(self.folder / name, content | random_state(self.device))
 
 
 def link_loss(logits: Tensor) -> Tensor:
@@ -313,7 +330,7 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # which a device without values, such as meta, has not
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} is not to be had here; use cpu or auto") from error
     return device

@@ -1,0 +1,171 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_commands import SMALL
+
+
+def changed(values, event, value):
+    values = values.astype(np.result_type(values, type(value)))
+    values[event] = value
+    return values
+
+
+# Each is a name, what of the good stream's arrays is replaced, and what the message says.
+ARRAYS = {
+    "src and dst of different lengths": (lambda a: {"dst": a["dst"][:-1]}, "src has 400 entries and dst 399"),
+    "t of another length": (lambda a: {"t": a["t"][:-1]}, "the lengths of the fields differ (src 400, dst 400, t 399"),
+    "msg of another length": (lambda a: {"msg": a["msg"][1:]}, "the lengths of the fields differ"),
+    "a negative id": (lambda a: {"dst": changed(a["dst"], 7, -1)}, "event 7: dst is -1, a negative node id"),
+    "a fractional id": (lambda a: {"src": changed(a["src"], 3, 2.5)}, "event 3: src is 2.5, not a whole number"),
+    "a missing id": (lambda a: {"src": changed(a["src"], 3, float("nan"))}, "event 3: src is nan"),
+    "ids that are texts": (lambda a: {"src": a["src"].astype(str)}, "column 'src' holds '"),
+    "t that decreases": (lambda a: {"t": changed(a["t"], 9, 0)}, "event 9: t decreases from"),
+    "t that is fractional": (lambda a: {"t": changed(a["t"], 9, a["t"][9] + 0.5)}, "event 9: t is"),
+    "a nan feature": (lambda a: {"msg": changed(a["msg"], (5, 1), float("nan"))}, "event 5: msg is nan in column 1"),
+    "an infinite feature": (lambda a: {"msg": changed(a["msg"], (5, 0), float("inf"))}, "event 5: msg is inf in col"),
+    "no events": (lambda a: {name: value[:0] for name, value in a.items()}, "the stream is empty; give it at least"),
+    "no src": (lambda a: {"src": None, "source": a["src"]}, "has no column 'src'; it has 'dst', 't', 'msg', 'source'"),
+    "objects": (lambda a: {"src": np.array([None] * 400)}, "array 'src' cannot be read"),
+}
+FILES = {
+    "events.txt": (b"src,dst,t\n0,1,2\n", "the format of 'events.txt' is not known; use one of .csv"),
+    "events.npz": (b"events", "cannot be read"),
+    "events.parquet": (b"PAR1 is how a parquet file begins", "cannot be read"),
+    "events.csv.gz": (b"\x1f\x8b is how a gzip file begins", "cannot be read"),
+    "empty.csv": (b"", "cannot be read"),
+    "events.csv": (b"src,dst,t\n0,1,2\n3,4\n", "cannot be read"),
+    "header.csv": (b"src,dst,t\n", "the stream is empty"),
+    "columns.csv": (b"user,item,ts\n0,1,2\n", "has no column 'src', 'dst', 't'; it has 'user', 'item', 'ts'"),
+}
+NAMES = {
+    "wikipedai": "no stream is named 'wikipedai'; did you mean 'wikipedia'?",
+    "tgbl-wikki": "did you mean 'tgbl-wiki'?",
+    "qqq": "no stream is named 'qqq'; known are wikipedia, reddit",
+    "nowhere.csv": "nowhere.csv does not exist; give the path of a file",
+    "no/where.npz": "no/where.npz does not exist",
+    ".": ". is a folder; give the path of a file",
+    "": "is a folder; give the path",
+    "nul\0.csv": "does not exist",
+}
+
+
+def refused(mspipe, files, stream, message, *options):
+    """Asserts that neither training nor a look at the stream goes further than one line."""
+    before = files()
+    for command, mark in ((["train", stream, *SMALL], "error:"), (["data", "info", stream], "problem:")):
+        result = mspipe(*command, *options)
+        assert result.exit_code == 2, result
+        assert result.stdout == ""
+        assert result.stderr.count("\n") == 1, result.stderr
+        assert result.stderr.startswith(("error: ", f"{mark} "))
+        assert message in result.stderr
+        assert files() == before
+
+
+@pytest.mark.parametrize(("replace", "message"), list(ARRAYS.values()), ids=ARRAYS)
+def test_events_that_cannot_be_used_are_refused_in_one_line(mspipe, files, npz, arrays, replace, message):
+    refused(mspipe, files, npz(**replace(arrays)), message)
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [(name, *rest) for name, rest in FILES.items()], ids=FILES)
+def test_files_that_cannot_be_read_are_refused_in_one_line(mspipe, files, name, content, message):
+    Path(name).write_bytes(content)
+    refused(mspipe, files, name, message)
+
+
+@pytest.mark.parametrize(("name", "message"), list(NAMES.items()), ids=map(repr, NAMES))
+def test_streams_that_are_not_there_are_refused_in_one_line(mspipe, files, name, message):
+    refused(mspipe, files, name, message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--src", "user"], "has no column 'user'; it has 'src', 'dst', 't', 'msg'"),
+        (["--msg", "price"], "has no column 'price'"),
+        (["--time-scale", "0"], "time_scale is 0.0; give a positive factor"),
+        (["--time-scale", "nan"], "time_scale is nan; give a positive factor"),
+    ],
+)
+def test_options_that_do_not_fit_a_file_are_refused_in_one_line(mspipe, files, npz, options, message):
+    refused(mspipe, files, npz(), message, *options)
+
+
+def test_options_of_files_are_refused_for_names(mspipe, files):
+    refused(mspipe, files, "synthetic", "synthetic: the options columns, relabel are for files", "--relabel", "--src=a")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--val-ratio", "0.00001"], "the validation split has no events: 400 events between times"),
+        (["--val-ratio", "0"], "val_ratio is 0.0; give a fraction between 0 and 1"),
+        (["--val-ratio", "0.5", "--test-ratio", "0.5"], "leave nothing to train on; their sum must be below 1"),
+    ],
+)
+def test_a_split_without_events_is_refused_in_one_line(mspipe, files, npz, options, message):
+    name = npz()
+    before = files()
+    result = mspipe("train", name, *SMALL, *options)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert files() == before
+
+
+def test_events_of_one_time_cannot_be_split_but_looked_at(mspipe, files, npz, arrays):
+    name = npz(t=np.zeros_like(arrays["t"]))
+    before = files()
+    result = mspipe("train", name, *SMALL)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: the validation split has no events")
+    shown = mspipe("data", "info", name)
+    assert shown.exit_code == 0
+    assert "warning: all events have the same time" in shown.stdout
+    assert files() == before
+
+
+def test_all_problems_of_a_stream_are_listed_at_once(mspipe, npz, arrays):
+    name = npz(
+        src=changed(arrays["src"], 7, -1),
+        dst=changed(changed(arrays["dst"], 3, 0.5), 4, float("nan")),
+        t=changed(arrays["t"], 9, 0),
+        msg=changed(arrays["msg"], (2, 1), float("nan")),
+    )
+    result = mspipe("data", "info", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    starts = [line.split(";")[0] for line in result.stderr.splitlines()]
+    assert starts == [
+        "problem: event 7: src is -1, a negative node id",
+        "problem: event 4: dst is nan",
+        "problem: event 3: dst is 0.5, not a whole number",
+        f"problem: event 9: t decreases from {arrays['t'][8]} to 0",
+        "problem: event 2: msg is nan in column 1, not finite",
+    ]
+    with_sort = mspipe("data", "info", name, "--sort")
+    assert with_sort.exit_code == 2
+    assert "t decreases" not in with_sort.stderr
+    assert len(with_sort.stderr.splitlines()) == 4
+
+
+@pytest.mark.parametrize("node", [10**12, 2**62])
+def test_ids_that_memory_cannot_hold_are_refused_with_the_way_out(mspipe, files, npz, arrays, node):
+    name = npz(src=changed(arrays["src"], 7, node))
+    before = files()
+    result = mspipe("train", name, *SMALL)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert result.stderr.startswith("error: memory does not suffice")
+    assert "--relabel" in result.stderr
+    assert files() == before
+    assert mspipe("train", name, *SMALL, "--relabel").exit_code == 0
+
+
+def test_debug_shows_the_traceback(mspipe, npz, arrays):
+    name = npz(t=changed(arrays["t"], 9, 0))
+    for command in (["train", name, *SMALL], ["data", "info", "qqq"]):
+        result = mspipe("--debug", *command)
+        assert result.exit_code == 1
+        assert type(result.exception).__name__ == "StreamError"
+    assert not Path("runs").exists()
+    assert mspipe("train", name, *SMALL).exit_code == 2

@@ -1,0 +1,127 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import pyg_mspipe
+from pyg_mspipe.cli import app
+from pyg_mspipe.data import synthetic
+from pyg_mspipe.training import load_checkpoint
+
+SMALL = ["--memory-dim=4", "--time-dim=4", "--embedding-dim=4", "--num-neighbors=2", "--no-tensorboard", "--lr=1e-3"]
+# 588 batches, a checkpoint for every third: long enough that no signal comes too late.
+LONG = [*SMALL, "--epochs=14", "--batch-size=10", "--checkpoint-every=3", "--patience=0", "--eval-negatives=2"]
+# One epoch of a few batches, and a validation of some seconds.
+VALIDATED = [*SMALL, "--epochs=1", "--batch-size=10", "--val-ratio=0.7", "--eval-negatives=30000"]
+GIVE_UP = 120.0  # seconds without a checkpoint
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory):
+    data = synthetic(num_events=600, num_src=20, num_dst=20, msg_dim=2)
+    path = tmp_path_factory.mktemp("stream") / "events.npz"
+    np.savez(path, **{name: data[name].numpy() for name in ("src", "dst", "t", "msg")})
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stream):
+    """The log of the long run that nobody interrupts."""
+    run = Path(stream).parent / "whole"
+    assert CliRunner().invoke(app, ["train", stream, *LONG, "--out", str(run)]).exit_code == 0
+    return log_of(run)
+
+
+def start(*args):
+    """Starts the command as a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(pyg_mspipe.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pyg_mspipe", *args]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_checkpoint(process, path, newer_than=0):
+    end = time.monotonic() + GIVE_UP
+    while not (path.exists() and path.stat().st_mtime_ns > newer_than):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def log_of(run):
+    """The lines of a run's log but for rates, which no run has twice, and the header, which names the stream's path."""
+    lines = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()[1:]]
+    return [{name: value for name, value in line.items() if name != "rate"} for line in lines]
+
+
+def stopped(process, which):
+    """Sends a signal and asserts that the command says how to go on."""
+    process.send_signal(which)
+    _, errors = process.communicate(timeout=GIVE_UP)
+    assert process.returncode == 130
+    assert errors == "interrupted; go on with: mspipe resume run\n"
+    return load_checkpoint(Path("run/last.pt"))["progress"]
+
+
+def test_no_kill_loses_a_batch_or_leaves_a_checkpoint_that_cannot_be_read(mspipe, stream, undisturbed):
+    last, rng = Path("run/last.pt"), random.Random(0)
+    process = start("train", stream, *LONG, "--out", "run")
+    written = 0
+    for attempt in range(5):
+        if attempt:
+            process = start("resume", "run")
+        wait_for_checkpoint(process, last, newer_than=written)
+        time.sleep(rng.uniform(0.0, 0.15))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        for checkpoint in Path("run").glob("*.pt"):
+            assert load_checkpoint(checkpoint)["progress"]["step"] > 0
+        written = last.stat().st_mtime_ns
+    assert mspipe("resume", "run").exit_code == 0
+    assert log_of("run") == undisturbed
+    assert sorted(path.name for path in Path("run").iterdir()) == ["best.pt", "last.pt", "metrics.jsonl"]
+
+
+def test_ctrl_c_and_termination_leave_a_checkpoint_that_goes_on_with_the_same_losses(mspipe, stream, undisturbed):
+    process = start("train", stream, *LONG, "--out", "run")
+    wait_for_checkpoint(process, Path("run/last.pt"))
+    first = stopped(process, signal.SIGINT)
+    assert len(log_of("run")) >= first["step"] > 0
+
+    process = start("resume", "run")
+    wait_for_checkpoint(process, Path("run/last.pt"), newer_than=Path("run/last.pt").stat().st_mtime_ns)
+    second = stopped(process, signal.SIGTERM)
+    assert 588 > second["step"] > first["step"]
+
+    result = mspipe("resume", "run")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"resuming run at epoch {second['epoch'] + 1}, batch {second['batch']}\n")
+    assert log_of("run") == undisturbed
+
+
+def test_ctrl_c_in_validation_leaves_a_checkpoint_that_validates_again(mspipe, stream):
+    process = start("train", stream, *VALIDATED, "--out", "run")
+    wait_for_checkpoint(process, Path("run/last.pt"))
+    progress = stopped(process, signal.SIGINT)
+    assert (progress["epoch"], progress["batch"], progress["best_epoch"]) == (0, 9, -1)
+    assert not Path("run/best.pt").exists()
+    assert mspipe("resume", "run").exit_code == 0
+    assert mspipe("train", stream, *VALIDATED, "--out", "whole").exit_code == 0
+    assert log_of("run") == log_of("whole")
+
+
+def test_a_process_that_fails_says_so_in_one_line_and_its_exit_code():
+    Path("bad.csv").write_text("src,dst,t\n0,1,5\n0,1,4\n")
+    process = start("train", "bad.csv", "--out", "run")
+    shown, errors = process.communicate(timeout=GIVE_UP)
+    assert (process.returncode, shown) == (2, "")
+    assert errors == "error: event 1: t decreases from 5 to 4; sort the stream or pass sort=True\n"
+    assert not Path("run").exists()

@@ -1,0 +1,53 @@
+"""Runs that take a moment, and what is left of them on disk."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data import synthetic
+from pyg_mspipe.training import TrainConfig, Trainer, load_checkpoint
+
+# 11 training batches in an epoch.
+SIZES = {"epochs": 2, "batch_size": 40, "lr": 1e-3, "memory_dim": 8, "time_dim": 8, "embedding_dim": 8}
+SETTINGS = {**SIZES, "num_neighbors": 4, "eval_negatives": 3, "checkpoint_every": 4, "tensorboard": False}
+
+
+def small_stream(**options: int) -> TemporalData:
+    return synthetic(**{"num_events": 600, "num_src": 40, "num_dst": 40, "msg_dim": 4} | options)
+
+
+def small_config(**settings: object) -> TrainConfig:
+    return TrainConfig(**{**SETTINGS, **settings})  # type: ignore[arg-type]
+
+
+def read_log(folder: Path) -> list[dict]:
+    """The lines of a run's log but for rates, which no run has twice."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "rate"} for line in lines]
+
+
+def losses(folder: Path) -> list[float]:
+    return [line["loss"] for line in read_log(folder) if line["kind"] == "batch"]
+
+
+def contents(folder: Path) -> dict[str, dict]:
+    """Both checkpoints but for the log's length, which the digits of rates decide."""
+    both = {name: load_checkpoint(folder / name) for name in ("last.pt", "best.pt")}
+    return {name: {key: value for key, value in each.items() if key != "log_length"} for name, each in both.items()}
+
+
+def same(one: object, other: object) -> bool:
+    """Whether two checkpoints, or parts of them, are equal bit for bit."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple):
+        return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and one == other
+
+
+def resume(data: TemporalData, folder: Path) -> Trainer:
+    return Trainer.resume(data, load_checkpoint(folder / "last.pt"), folder)

@@ -1,0 +1,156 @@
+import io
+import os
+import pickle
+import random
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyg_mspipe.training import CheckpointError, load_checkpoint, save_checkpoint
+from pyg_mspipe.training.checkpoint import remove_partial
+
+CONTENT = {"weights": torch.arange(4.0), "state": {"t": torch.tensor([2**62])}, "step": 3, "best": float("-inf")}
+
+
+@pytest.fixture
+def path(tmp_path):
+    save_checkpoint(tmp_path / "last.pt", CONTENT)
+    return tmp_path / "last.pt"
+
+
+class RunsCode:
+    """Whose unpickling makes a file."""
+
+    def __init__(self, proof):
+        self.proof = str(proof)
+
+    def __reduce__(self):
+        return os.mkdir, (self.proof,)
+
+
+def names(path):
+    return [each.name for each in path.parent.iterdir()]
+
+
+def test_what_was_saved_is_loaded(path):
+    loaded = load_checkpoint(path)
+    assert loaded["weights"].tolist() == [0, 1, 2, 3]
+    assert loaded["state"]["t"].tolist() == [2**62]
+    assert (loaded["step"], loaded["best"]) == (3, float("-inf"))
+    assert names(path) == ["last.pt"]
+
+
+def test_a_new_checkpoint_replaces_the_old_one(path):
+    save_checkpoint(path, {"step": 4})
+    assert load_checkpoint(path)["step"] == 4
+    assert names(path) == ["last.pt"]
+
+
+def test_what_cannot_be_saved_leaves_the_old_checkpoint_and_nothing_else(path):
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        save_checkpoint(path, {"big": torch.zeros(10_000), "function": lambda: None})
+    assert load_checkpoint(path)["step"] == 3
+    assert names(path) == ["last.pt"]
+
+
+# torch reports a failed write in different ways, depending on where in the file it happens.
+@pytest.mark.parametrize("room", [0, 100, 2_000, 100_000, 399_000, 400_500])
+def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(path, room):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_checkpoint(path, {"weights": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert load_checkpoint(path)["step"] == 3
+    assert names(path) == ["last.pt"]
+
+
+def test_a_missing_folder_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        save_checkpoint(tmp_path / "nowhere" / "last.pt", CONTENT)
+
+
+def test_only_partial_files_are_removed(path):
+    for name in (".last.pt.1.part", ".best.pt.22.part", "mine.part", ".hidden"):
+        (path.parent / name).touch()
+    remove_partial(path.parent)
+    assert sorted(names(path)) == [".hidden", "last.pt", "mine.part"]
+
+
+def refused(path, message="not a checkpoint of pyg_mspipe, or damaged; give another file"):
+    with pytest.raises(CheckpointError, match=message) as raised:
+        load_checkpoint(path)
+    assert str(raised.value).startswith(str(path))
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path):
+    refused(tmp_path / "last.pt", "no such checkpoint; a run has last.pt after")
+    refused(tmp_path, "no such checkpoint")
+
+
+def test_a_checkpoint_cut_off_anywhere_is_refused(path):
+    whole = path.read_bytes()
+    for length in {*range(0, len(whole), 97), len(whole) - 1}:
+        path.write_bytes(whole[:length])
+        refused(path)
+
+
+def test_random_bytes_are_refused(tmp_path):
+    rng = random.Random(0)
+    for start in (b"", b"\x80\x02", b"PK\x03\x04", pickle.dumps(torch.serialization.MAGIC_NUMBER, 2)):
+        for _ in range(50):
+            (tmp_path / "last.pt").write_bytes(start + rng.randbytes(rng.randrange(300)))
+            refused(tmp_path / "last.pt")
+
+
+def test_a_checkpoint_with_other_bits_never_loads_as_something_else(path):
+    save_checkpoint(path, {"weights": torch.randn(100)})
+    whole, expected = path.read_bytes(), load_checkpoint(path)["weights"]
+    rng = random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            assert torch.equal(load_checkpoint(path)["weights"], expected)
+        except CheckpointError:
+            continue
+
+
+def saved_by_torch(proof: Path, *, zipped: bool) -> bytes:
+    file = io.BytesIO()
+    torch.save({"format": 1, "weights": RunsCode(proof)}, file, _use_new_zipfile_serialization=zipped)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["torch", "torch before 1.6", "pickle"])
+def test_code_in_a_file_is_not_run(tmp_path, kind):
+    proof = tmp_path / "proof"
+    content = {
+        "torch": saved_by_torch(proof, zipped=True),
+        "torch before 1.6": saved_by_torch(proof, zipped=False),
+        "pickle": pickle.dumps({"format": 1, "weights": RunsCode(proof)}),
+    }[kind]
+    (tmp_path / "last.pt").write_bytes(content)
+    refused(tmp_path / "last.pt")
+    assert not proof.exists()
+
+
+def test_the_code_in_question_would_have_run(tmp_path):
+    pickle.loads(pickle.dumps(RunsCode(tmp_path / "proof")))
+    assert (tmp_path / "proof").exists()
+
+
+@pytest.mark.parametrize("content", [{"format": 2}, {"format": "1"}, {"format": True}, {"step": 3}, {}, [1], 3])
+def test_another_format_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "last.pt")
+    refused(tmp_path / "last.pt", r"checkpoint format .*, this version reads 1; train again")
+
+
+def test_a_format_that_is_a_tensor_is_refused(tmp_path):
+    torch.save({"format": torch.ones(2)}, tmp_path / "last.pt")
+    refused(tmp_path / "last.pt", "this version reads 1")

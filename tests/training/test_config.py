@@ -1,0 +1,88 @@
+import math
+from dataclasses import asdict, fields
+
+import pytest
+
+from pyg_mspipe.training import ConfigError, TrainConfig
+
+WHOLE = [setting.name for setting in fields(TrainConfig) if setting.type == "int"]
+REAL = [setting.name for setting in fields(TrainConfig) if setting.type == "float"]
+CHOICES = {
+    "precision": "fp32, bf16",
+    "time_init": "random, log",
+    "strategy": "recent, uniform",
+    "cut_off": "batch, event",
+    "negatives": "destinations, nodes",
+}
+
+
+def refused(message, **settings):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(**settings)
+
+
+def test_the_defaults_are_valid_and_come_back_from_plain_values():
+    assert TrainConfig(**asdict(TrainConfig())) == TrainConfig()
+
+
+def test_every_setting_says_what_it_is():
+    assert len(WHOLE) + len(REAL) + len(CHOICES) + len(["device", "tensorboard"]) == len(fields(TrainConfig))
+    assert all(setting.metadata["help"].endswith(".") for setting in fields(TrainConfig))
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("value", [1.0, "1", True, None, [1]])
+def test_whole_numbers_are_not_anything_else(name, value):
+    refused(f"^{name} is .*; give a whole number$", **{name: value})
+
+
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("value", ["0.1", True, None, [0.1]])
+def test_numbers_are_not_anything_else(name, value):
+    refused(f"^{name} is .*; give a number$", **{name: value})
+
+
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.1, -1])
+def test_numbers_are_finite_and_not_negative(name, value):
+    refused(f"^{name} is .*; give a number from 0$", **{name: value})
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_numbers_have_a_least_and_a_largest_value(name):
+    low = {setting.name: setting.metadata["low"] for setting in fields(TrainConfig)}[name]
+    assert low in (0, 1)
+    for value in (low - 1, -(10**30)):
+        refused(f"^{name} is {value}; give a number from {low}$", **{name: value})
+    refused(rf"^{name} is {2**63}; give a number below 2\*\*63$", **{name: 2**63})
+
+
+@pytest.mark.parametrize(("name", "choices"), list(CHOICES.items()))
+@pytest.mark.parametrize("value", ["", "Batch", 1, None, ["batch"]])
+def test_choices_are_named(name, choices, value):
+    with pytest.raises(ConfigError) as raised:
+        TrainConfig(**{name: value})
+    assert str(raised.value).startswith(f"{name} is {value!r}; choose one of ")
+    assert sorted(str(raised.value).split(" of ")[1].split(", ")) == sorted(choices.split(", "))
+
+
+def test_texts_and_switches_are_not_anything_else():
+    for value in (0, None, b"cpu"):
+        refused("^device is .*; give a text$", device=value)
+    for value in (0, 1, "true", None):
+        refused("^tensorboard is .*; give true or false$", tensorboard=value)
+
+
+def test_heads_divide_the_embedding():
+    refused("embedding_dim 100 is not a multiple of heads 3; change either", heads=3)
+    assert TrainConfig(embedding_dim=99, heads=3).heads == 3
+
+
+def test_dropout_leaves_something():
+    refused("dropout is 1.0; give a number from 0 to below 1", dropout=1)
+    refused("dropout is 1.5; give a number from 0 to below 1", dropout=1.5)
+
+
+def test_a_whole_number_is_a_number():
+    config = TrainConfig(lr=1)
+    assert (config.lr, type(config.lr)) == (1.0, float)

@@ -1,0 +1,122 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+from small_runs import same, small_config, small_stream
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.training import Trainer, evaluate
+from pyg_mspipe.training.evaluation import reciprocal_rank, scores
+
+
+@pytest.fixture(scope="module")
+def trained():
+    trainer = Trainer(small_stream(), small_config(epochs=1, eval_negatives=5))
+    trainer._finish_epoch = lambda *_: setattr(trainer.progress, "epoch", 1)  # the memory stays as training left it
+    trainer.fit()
+    return trainer, trainer.model.memory.memory_state()
+
+
+@pytest.fixture
+def trainer(trained):
+    trainer, memory = trained
+    trainer.model.train()
+    trainer.model.memory.load_memory_state(memory)
+    return trainer
+
+
+@torch.no_grad()
+def logits_by_hand(trainer, part):
+    """The logits of each batch: [1 + K, B], events first."""
+    trainer.model.eval()
+    batches = trainer.batches(part, trainer.config.eval_negatives)
+    found = []
+    for index in range(len(batches)):
+        batch = batches.read(0, index)
+        found.append(scores(trainer.model, batch))
+        trainer.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+    return found
+
+
+def one_negative(logits):
+    return [1] * logits.size(1) + [0] * logits.size(1), logits[:2].flatten().sigmoid().tolist()
+
+
+def rank_by_hand(logits):
+    ranks = []
+    for own, *negatives in logits.t().tolist():
+        ranks.append(1 / (1 + sum(x > own for x in negatives) + sum(x == own for x in negatives) / 2))
+    return ranks
+
+
+def test_metrics_are_those_that_scikit_learn_gives_by_hand(trainer, trained):
+    metrics = trainer.evaluate("val")
+    trainer.model.train()
+    trainer.model.memory.load_memory_state(trained[1])
+    by_batch = logits_by_hand(trainer, "val")
+    together = torch.cat(by_batch, dim=1)
+    aps = [average_precision_score(*one_negative(logits)) for logits in by_batch]
+    aucs = [roc_auc_score(*one_negative(logits)) for logits in by_batch]
+    assert metrics.ap == pytest.approx(sum(aps) / len(aps))
+    assert metrics.auc == pytest.approx(sum(aucs) / len(aucs))
+    assert metrics.mrr == pytest.approx(sum(rank_by_hand(together)) / together.size(1), rel=1e-5)
+    assert (metrics.num_negatives, metrics.num_events) == (5, len(trainer.split.val))
+
+    unseen = trainer.unseen[trainer.split.val.start : trainer.split.val.stop]
+    assert 0 < int(unseen.sum()) < len(unseen)
+    assert metrics.ap_unseen == pytest.approx(average_precision_score(*one_negative(together[:, unseen])))
+
+
+def test_evaluation_from_the_same_memory_gives_the_same_metrics_and_memory(trainer, trained):
+    first, after_first = trainer.evaluate("val"), trainer.model.memory.memory_state()
+    trainer.model.train()
+    trainer.model.memory.load_memory_state(trained[1])
+    assert trainer.evaluate("val") == first
+    assert same(trainer.model.memory.memory_state(), after_first)
+
+
+def test_evaluation_leaves_weights_and_random_numbers_alone(trainer):
+    weights = {name: x.clone() for name, x in trainer.model.named_parameters()}
+    state = torch.get_rng_state()
+    trainer.evaluate("val")
+    assert same({name: x.detach() for name, x in trainer.model.named_parameters()}, weights)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_evaluation_moves_the_memory_to_the_end_of_its_events(trainer):
+    split, data = trainer.split, trainer.data
+    trainer.evaluate("val")
+    last_update = trainer.model.memory.last_update
+    for event in list(split.val)[-20:]:
+        for node in (data.src[event], data.dst[event]):
+            seen = (data.src[: split.val.stop] == node) | (data.dst[: split.val.stop] == node)
+            assert int(last_update[node]) == int(data.t[: split.val.stop][seen].max())
+
+
+def test_no_events_with_unseen_nodes_have_no_metric():
+    generator = torch.Generator().manual_seed(0)
+    src, dst = torch.randint(4, (2, 200), generator=generator)
+    data = TemporalData(src=src, dst=dst, t=torch.arange(200), msg=torch.zeros(200, 0))
+    trainer = Trainer(data, small_config())
+    assert not trainer.unseen.any()
+    assert trainer.evaluate("val").ap_unseen is None
+    assert evaluate(trainer.model, trainer.batches("test")).ap_unseen is None
+
+
+def test_progress_is_told_of_every_event(trainer):
+    told = []
+    trainer.evaluate("test", told.append)
+    assert told == [40, 40, 10]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.integers(-2, 2).map(float), min_size=4, max_size=4), min_size=1, max_size=8).map(torch.tensor)
+)
+def test_reciprocal_ranks_equal_those_counted_by_hand_with_ties(rows):
+    assert reciprocal_rank(rows.t()).tolist() == pytest.approx(rank_by_hand(rows.t()))
+
+
+def test_a_model_that_scores_all_alike_gains_nothing_by_it():
+    assert reciprocal_rank(torch.zeros(11, 3)).tolist() == pytest.approx([1 / 6] * 3)
