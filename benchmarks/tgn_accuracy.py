@@ -145,7 +145,7 @@ def _tasks(files: dict[str, Path], seeds: int) -> list[Task]:
     variants: dict[str, tuple[str, ...]] = {
         PYG: (),
         "mspipe train": (),
-        "mspipe train --time-init random": ("--time-init", "random"),
+        "mspipe train --time-init log": ("--time-init", "log"),
         "mspipe train --precision bf16": ("--precision", "bf16"),
     }
     return [

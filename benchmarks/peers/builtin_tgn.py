@@ -11,7 +11,6 @@ from benchmarks.peers.pyg_loop import DIM, DROPOUT, HEADS, LEARNING_RATE, NUM_NE
 from benchmarks.stages import Stage, untimed
 from benchmarks.workload import Workload
 from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
-from pyg_mspipe.memory import TimeInit
 from pyg_mspipe.training import evaluate, link_loss
 from pyg_mspipe.training.config import Precision
 from pyg_mspipe.training.evaluation import scores
@@ -60,14 +59,13 @@ class BuiltinTGN:
         return Scores(ap=metrics.ap, auc=metrics.auc)
 
 
-def start(workload: Workload, seed: int, *, precision: Precision = "fp32", time_init: TimeInit = "log") -> BuiltinTGN:
+def start(workload: Workload, seed: int, *, precision: Precision = "fp32") -> BuiltinTGN:
     """Returns the model with the sizes of PyG's example.
 
     Args:
         workload: What to train on.
         seed: Of weights and dropout.
         precision: Of the large products.
-        time_init: Where the time encoder starts.
     """
     torch.manual_seed(seed)
     model = TGN(
@@ -78,7 +76,6 @@ def start(workload: Workload, seed: int, *, precision: Precision = "fp32", time_
         embedding_dim=DIM,
         heads=HEADS,
         dropout=DROPOUT,
-        time_init=time_init,
     )
     return BuiltinTGN(workload, model, precision)
 

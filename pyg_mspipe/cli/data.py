@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pyg_mspipe.cli import stream_options as options
-from pyg_mspipe.cli.errors import BAD_INPUT, one_line_errors
+from pyg_mspipe.cli.errors import BAD_INPUT, in_flags, one_line_errors
 from pyg_mspipe.data import StreamSummary, check_stream, find_problems, summarize
 
 app = typer.Typer(no_args_is_help=True, help="Look at a stream of events.")
@@ -50,7 +50,7 @@ def info(
         read = options.open_source(source, check=False)
         problems = find_problems(read, sort=sort)
         for problem in problems:
-            typer.echo(f"problem: {problem}", err=True)
+            typer.echo(f"problem: {in_flags(problem)}", err=True)
         if problems:
             raise typer.Exit(BAD_INPUT)
         show(summarize(check_stream(read, sort=sort)), Console())
@@ -80,7 +80,7 @@ def show(summary: StreamSummary, console: Console) -> None:
         table.add_row(f"[bold]{name}", value)
     console.print(table)
     for warning in summary.warnings:
-        console.print(f"[yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]warning:[/] {in_flags(warning)}", highlight=False, soft_wrap=True)
     if not summary.warnings:
         console.print("nothing is wrong with it")
 

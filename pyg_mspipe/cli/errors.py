@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,8 +49,14 @@ def one_line_errors() -> Iterator[None]:
         os._exit(INTERRUPTED)
 
 
+def in_flags(text: str) -> str:
+    """Returns a message with the arguments of ``load_stream`` that it names spelled as flags."""
+    text = re.sub(r"\b(sort|relabel|bipartite)=True\b", r"--\1", text)
+    return re.sub(r"\btime_scale=(\d+)", r"--time-scale \1", text).replace(" to load_stream", "")
+
+
 def _fail(error: Exception, text: str) -> NoReturn:
     if State.debug:
         raise error
-    typer.echo(f"error: {' '.join(text.split()) or type(error).__name__}", err=True)
+    typer.echo(f"error: {in_flags(' '.join(text.split())) or type(error).__name__}", err=True)
     raise typer.Exit(BAD_INPUT) from None

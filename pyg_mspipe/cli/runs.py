@@ -85,6 +85,7 @@ def train(
 def resume(
     run: Run,
     epochs: Annotated[int | None, typer.Option(help="Train up to this many epochs instead.")] = None,
+    device: Annotated[str | None, typer.Option(help="Go on with another device; its rounding is its own.")] = None,
 ) -> None:
     """Go on with a run where its last checkpoint was written, bit for bit.
 
@@ -97,6 +98,8 @@ def resume(
         if epochs is not None:
             checkpoint["config"]["epochs"] = epochs
             checkpoint["progress"]["stopped"] = False
+        if device is not None:
+            checkpoint["config"]["device"] = device
         trainer = Trainer.resume(options.open_source(checkpoint["source"]), checkpoint, run, console=Console())
         if trainer.progress.stopped or trainer.progress.epoch >= trainer.config.epochs:
             typer.echo(f"{run} is finished; give --epochs to go on with it, or see: mspipe evaluate {run}")

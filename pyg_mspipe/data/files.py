@@ -115,7 +115,8 @@ def _features(path: Path, table: Table, names: Sequence[str]) -> Tensor:
     if len(lengths) > 1:
         raise StreamError(f"{path}: the columns of msg have different lengths {sorted(lengths)}; make them equal")
     rows = [block.reshape(len(block), math.prod(block.shape[1:])) for block in blocks]
-    return torch.from_numpy(np.concatenate(rows, axis=1, dtype=np.float32, casting="unsafe"))
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, which check_stream refuses
+        return torch.from_numpy(np.concatenate(rows, axis=1, dtype=np.float32, casting="unsafe"))
 
 
 def _scale(t: Array, time_scale: float | None) -> Array:

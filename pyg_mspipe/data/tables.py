@@ -50,13 +50,13 @@ def open_table(path: Path) -> Table:
 def _open_npz(path: Path) -> Table:
     unreadable = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
     try:
-        loaded = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            names = None if isinstance(loaded, np.ndarray) else list(loaded.files)
     except unreadable as error:
         raise StreamError(f"{path} cannot be read ({_first_line(error)}); write it with numpy.savez") from error
-    if isinstance(loaded, np.ndarray):
+    if names is None:
         raise StreamError(f"{path} holds a single array; write src, dst and t with numpy.savez")
-    with loaded:
-        names = list(loaded.files)
 
     def column(name: str) -> Array:
         try:

@@ -104,9 +104,10 @@ class NeighborSampler:
 
         Args:
             n_id: Int64[Q], the nodes to start from.
-            bound: The first event that must not be seen: the batch's first event id.
+            bound: The first event that must not be seen: the batch's first event id. Past the last event it means all.
             epoch: Gives the uniform strategy fresh draws.
         """
+        bound = self._within(bound)
         visited = frontier = n_id.unique()
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for k in self.num_neighbors:
@@ -114,7 +115,8 @@ class NeighborSampler:
             node = frontier.unsqueeze(1).expand_as(mask)
             found.append((neighbor[mask], node[mask], e_id[mask]))
             reached = torch.cat([visited, found[-1][0]]).unique()
-            frontier = reached[~torch.isin(reached, visited)]
+            if len(found) < len(self.num_neighbors):
+                frontier = reached[~torch.isin(reached, visited)]
             visited = reached
         neighbor, node, e_id = (torch.cat(column) for column in zip(*found, strict=True))
         if len(found) > 1:
@@ -132,6 +134,7 @@ class NeighborSampler:
             epoch: Gives the uniform strategy fresh draws.
         """
         # A row is a pair (node, bound), as one number.
+        bound = self._within(bound)
         span = self.csr.num_events + 1
         row, seed = (node * span + bound).unique(return_inverse=True)
         hops = []
@@ -148,6 +151,12 @@ class NeighborSampler:
             row, position = torch.cat([target, source.view(-1)]).unique(return_inverse=True)
             hops.append(Hop(position[: target.numel()], position[target.numel() :].view_as(mask), e_id, mask))
         return NeighborSample(n_id=row, hops=tuple(hops), seed=seed)
+
+    def _within(self, bound: Tensor | int) -> Tensor | int:
+        """Returns the bound held to ``0..E``; past it, a search would end in another node's history."""
+        if isinstance(bound, Tensor):
+            return bound.clamp(0, self.csr.num_events)
+        return min(max(bound, 0), self.csr.num_events)
 
     def _neighbors(self, node: Tensor, bound: Tensor | int, k: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Returns neighbour, event id and validity: [Q, k] each, most recent first; event id 0 where invalid."""

@@ -38,12 +38,14 @@ class TemporalCSR:
             num_nodes: The number of nodes ``N``; by default the largest id plus one.
 
         Raises:
-            ValueError: If ``t`` decreases or an id is not below ``num_nodes``.
+            ValueError: If ``t`` decreases, or an id is negative or not below ``num_nodes``.
         """
         src, dst, t = data.src.long(), data.dst.long(), data.t
         num_events = src.numel()
         largest = int(torch.maximum(src.max(), dst.max())) if num_events else -1
         num_nodes = largest + 1 if num_nodes is None else num_nodes
+        if num_events and int(torch.minimum(src.min(), dst.min())) < 0:
+            raise ValueError("a node id is negative; number nodes from 0")
         if largest >= num_nodes:
             raise ValueError(f"node {largest} is not below num_nodes={num_nodes}; pass a larger num_nodes")
         if bool((t[1:] < t[:-1]).any()):

@@ -46,7 +46,7 @@ class TGN(Module):
         num_layers: int = 1,
         heads: int = 2,
         dropout: float = 0.1,
-        time_init: TimeInit = "log",
+        time_init: TimeInit = "random",
         message_module: Module | None = None,
         aggregator_module: Module | None = None,
         memory_device: torch.device | str | None = None,
@@ -85,6 +85,7 @@ class TGN(Module):
             edge_msg: For each hop [R, k, msg_dim], the messages of its edges.
         """
         z, last_update = self.memory(sample.n_id)
+        precise = self.memory.time_enc.lin.weight.dtype
         # A source row of the last hop is a node; rows of the hops before it are looked up through it.
         updates = [last_update]
         for hop in reversed(sample.hops[1:]):
@@ -94,7 +95,7 @@ class TGN(Module):
             if depth:
                 z = z.relu()
             elapsed = updated.index_select(0, hop.neighbor.view(-1)) - t.view(-1)
-            t_enc = self.memory.time_enc(elapsed.to(z.dtype)).view(*hop.mask.shape, -1)
+            t_enc = self.memory.time_enc(elapsed.to(precise)).view(*hop.mask.shape, -1)
             z = layer(z, hop, t_enc, msg)
         out: Tensor = z.index_select(0, sample.seed)
         return out

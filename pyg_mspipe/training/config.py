@@ -46,7 +46,7 @@ class TrainConfig:
     layers: int = _setting(1, "Attention layers, and hops that are sampled.", "Model", 1)
     heads: int = _setting(2, "Attention heads.", "Model", 1)
     dropout: float = _setting(0.1, "Dropout of the attention weights.", "Model", 0)
-    time_init: TimeInit = _setting("log", "Where the time encoder starts.", "Model")
+    time_init: TimeInit = _setting("random", "Where the time encoder starts.", "Model")
 
     num_neighbors: int = _setting(10, "Neighbours sampled for a node in each hop.", "Sampling", 1)
     strategy: Strategy = _setting("recent", "The last neighbours, or uniform among all earlier ones.", "Sampling")

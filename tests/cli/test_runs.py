@@ -242,3 +242,10 @@ def test_help_has_examples(mspipe, command):
     assert result.exit_code == 0
     assert "Examples:" in result.stdout
     assert f"mspipe {' '.join(command)}" in result.stdout
+
+
+def test_a_run_goes_on_with_another_device(mspipe, train, npz):
+    train(npz(), "--out", "run")
+    failed(mspipe("resume", "run", "--epochs", "2", "--device", "nowhere"), "is not to be had here")
+    assert mspipe("resume", "run", "--epochs", "2", "--device", "cpu").exit_code == 0
+    assert load_checkpoint(Path("run/last.pt"))["config"]["device"] == "cpu"

@@ -21,7 +21,7 @@ SETTINGS = {
     "layers": 2,
     "heads": 3,
     "dropout": 0.25,
-    "time_init": "random",
+    "time_init": "log",
     "num_neighbors": 3,
     "strategy": "uniform",
     "cut_off": "event",

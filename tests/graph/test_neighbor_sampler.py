@@ -331,3 +331,16 @@ def test_an_unknown_strategy_is_refused_with_the_known_ones():
     data = TemporalData(src=as_ids([0]), dst=as_ids([1]), t=as_ids([0]))
     with pytest.raises(ValueError, match="strategy='latest' is unknown; choose one of recent, uniform"):
         sampler_of(data, [1], "latest")
+
+
+def test_a_bound_past_the_last_event_means_all_events_and_one_below_zero_none():
+    data = TemporalData(src=torch.tensor([0, 1]), dst=torch.tensor([1, 2]), t=torch.tensor([5, 6]))
+    sampler = NeighborSampler(TemporalCSR.from_stream(data), [3])
+    node = torch.tensor([0, 1, 2])
+    everything = sampler.sample(node, 2).hops[0]
+    for bound in (3, 9, torch.tensor([4, 2, 100])):
+        hop = sampler.sample(node, bound).hops[0]
+        assert torch.equal(hop.e_id, everything.e_id)
+        assert torch.equal(hop.mask, everything.mask)
+    assert sampler(node, 9)[2].tolist() == [0, 1, 0, 1]
+    assert not sampler.sample(node, -1).hops[0].mask.any()
