@@ -107,11 +107,11 @@ class NeighborSampler:
             bound: The first event that must not be seen: the batch's first event id. Past the last event it means all.
             epoch: Gives the uniform strategy fresh draws.
         """
-        bound = self._within(bound)
+        within = self._within(bound)
         visited = frontier = n_id.unique()
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         for k in self.num_neighbors:
-            neighbor, e_id, mask = self._neighbors(frontier, bound, k, epoch)
+            neighbor, e_id, mask = self._neighbors(frontier, within, k, epoch)
             node = frontier.unsqueeze(1).expand_as(mask)
             found.append((neighbor[mask], node[mask], e_id[mask]))
             reached = torch.cat([visited, found[-1][0]]).unique()

@@ -7,9 +7,9 @@ from pyg_mspipe.training.metrics_log import MetricsLog
 
 
 def test_two_runs_in_one_folder_at_once_are_refused(tmp_path):
-    with MetricsLog(tmp_path):
-        with pytest.raises(ConfigError, match="another process is training in this folder; wait for it or stop it"):
-            MetricsLog(tmp_path)
+    refused = pytest.raises(ConfigError, match="another process is training in this folder; wait for it or stop it")
+    with MetricsLog(tmp_path), refused:
+        MetricsLog(tmp_path)
     with MetricsLog(tmp_path):
         pass
 
