@@ -59,7 +59,7 @@ $(VENV)/.dev: $(VENV)/.run
 
 # torch_scatter ships source alone and is compiled against the torch just installed: some five minutes, once. What pip has in
 # its cache may have been compiled against another torch; then it does not load.
-$(VENV)/.scatter: $(VENV)/.run
+$(VENV)/.scatter: $(VENV)/.dev
 	$(PIP) install --constraint $(PINS) --no-build-isolation torch_scatter
 	$(BIN)/python -c 'import torch_scatter' || \
 		$(PIP) install --constraint $(PINS) --no-build-isolation --no-cache-dir --no-deps --force-reinstall torch_scatter

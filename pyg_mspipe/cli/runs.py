@@ -17,9 +17,11 @@ from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.cli.settings import read_toml
 from pyg_mspipe.training import ConfigError, Interrupted, LinkMetrics, TrainConfig, Trainer, load_checkpoint
-from pyg_mspipe.training.trainer import BEST, LAST
+from pyg_mspipe.training.run_folder import BEST, EVALUATION, LAST, has_run
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=False)]
+
+Moved = Annotated[Path | None, typer.Option(help="Where the stream's file is now, if it was moved.")]
 
 
 def train(
@@ -77,13 +79,12 @@ def train(
         source = options.source_of(stream, **values)
         folder = _folder(stream, None if out is None else Path(out), overwrite)
         trainer = Trainer(options.open_source(source), chosen, folder, console=Console(), source=source)
-        if overwrite:
-            _clear(folder)
-        _fit(trainer, folder)
+        _fit(trainer, folder, replace=overwrite)
 
 
 def resume(
     run: Run,
+    stream: Moved = None,
     epochs: Annotated[int | None, typer.Option(help="Train up to this many epochs instead.")] = None,
     device: Annotated[str | None, typer.Option(help="Go on with another device; its rounding is its own.")] = None,
 ) -> None:
@@ -98,6 +99,7 @@ def resume(
         if epochs is not None:
             checkpoint["config"]["epochs"] = epochs
             checkpoint["progress"]["stopped"] = False
+        _move(checkpoint, stream)
         if device is not None:
             checkpoint["config"]["device"] = device
         trainer = Trainer.resume(options.open_source(checkpoint["source"]), checkpoint, run, console=Console())
@@ -108,7 +110,7 @@ def resume(
         _fit(trainer, run)
 
 
-def evaluate(run: Run) -> None:
+def evaluate(run: Run, stream: Moved = None) -> None:
     """Evaluate the best model of a run on its validation and test events; writes evaluation.json.
 
     Examples:
@@ -116,22 +118,29 @@ def evaluate(run: Run) -> None:
     """
     with one_line_errors():
         checkpoint = load_checkpoint(run / BEST)
+        _move(checkpoint, stream)
         console = Console()
         trainer = Trainer.resume(options.open_source(checkpoint["source"]), checkpoint, run, console=console)
         with console.status("evaluating"):
-            metrics = {part: trainer.evaluate(part) for part in ("val", "test")}
+            metrics = trainer.test(checkpoint)
         cut_off, negatives = trainer.config.cut_off, trainer.config.negatives
         result = {"epoch": checkpoint["progress"]["epoch"] + 1, "cut_off": cut_off, "negatives": negatives}
         result |= {part: asdict(each) for part, each in metrics.items()}
         partial = run / f".evaluation.{os.getpid()}.part"
         partial.write_text(json.dumps(result, indent=2) + "\n")
-        partial.replace(run / "evaluation.json")
+        partial.replace(run / EVALUATION)
         console.print(_table(metrics, f"{run}, epoch {result['epoch']}; cut-off {cut_off}, negatives from {negatives}"))
 
 
-def _fit(trainer: Trainer, folder: Path) -> None:
+def _move(checkpoint: dict[str, Any], stream: Path | None) -> None:
+    """Names the place that a run's stream was moved to; whether it is the same stream is seen on loading."""
+    if stream is not None:
+        checkpoint["source"]["name_or_path"] = str(stream.resolve())
+
+
+def _fit(trainer: Trainer, folder: Path, *, replace: bool = False) -> None:
     try:
-        progress = trainer.fit()
+        progress = trainer.fit(replace=replace)
     except Interrupted:
         raise Interrupted(f"interrupted; go on with: mspipe resume {folder}") from None
     why = "stopped early, " if progress.stopped else ""
@@ -148,17 +157,9 @@ def _folder(stream: str, out: Path | None, overwrite: bool) -> Path:
         return next(path for n in itertools.count(1) if not (path := Path("runs") / f"{name}-{n}").exists())
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; give a folder with --out")
-    if not overwrite and any((out / name).exists() for name in (LAST, BEST)):
+    if not overwrite and has_run(out):
         raise ConfigError(f"{out} has a run already; mspipe resume {out}, give another --out, or add --overwrite")
     return out
-
-
-def _clear(folder: Path) -> None:
-    """Removes a run, and nothing else that the folder may hold."""
-    for name in (LAST, BEST, "metrics.jsonl", "evaluation.json"):
-        (folder / name).unlink(missing_ok=True)
-    for path in (folder / "tensorboard").glob("events.out.tfevents.*"):
-        path.unlink()
 
 
 def _table(metrics: dict[str, LinkMetrics], title: str) -> Table:

@@ -39,13 +39,17 @@ def read_stream(
     if relabel:
         src, dst = _number_by_appearance(src, dst, separate=bipartite)
     if bipartite:
-        dst = dst + (np.max(src, initial=-1, where=np.isfinite(src)) + 1)
+        offset = np.max(src, initial=-1, where=np.isfinite(src)) + 1
+        dst = np.where(dst < 0, dst, dst + offset)  # a negative id stays one, for check_stream to name
     t = _scale(_numbers(path, table, names["t"][0]), time_scale)
     data = TemporalData(src=torch.from_numpy(src), dst=torch.from_numpy(dst), t=torch.from_numpy(t))
     if "msg" in names:
         data.msg = _features(path, table, names["msg"])
     if "y" in names:
-        data.y = torch.from_numpy(_numbers(path, table, names["y"][0]))
+        labels = _column(path, table, names["y"][0])
+        # A column of this name that nobody asked for, and that cannot be one of labels, is left alone.
+        if "y" in (columns or {}) or labels.dtype.kind in "iufb":
+            data.y = torch.from_numpy(_numbers(path, table, names["y"][0]))
     return data
 
 
@@ -94,7 +98,8 @@ def _number_by_appearance(src: Array, dst: Array, *, separate: bool) -> tuple[Ar
     """Ids numbered from 0 as they appear, event by event, source first; each side for itself if `separate`."""
     if separate:
         return _first_seen_ranks(src), _first_seen_ranks(dst)
-    if src.dtype.kind != dst.dtype.kind:
+    numbers = {src.dtype.kind, dst.dtype.kind} <= set("iuf")
+    if src.dtype.kind != dst.dtype.kind and not numbers:
         src, dst = src.astype(str), dst.astype(str)
     ranks = _first_seen_ranks(np.stack([src, dst], axis=1).reshape(-1))
     return ranks[0::2], ranks[1::2]
@@ -124,7 +129,7 @@ def _scale(t: Array, time_scale: float | None) -> Array:
         return t
     # whole times by a whole factor stay integers: a float64 product would round times past 2**53
     whole = t.dtype.kind == "i" and time_scale == int(time_scale)
-    scaled: Array = t * int(time_scale) if whole else np.rint(t * float(time_scale))
+    scaled: Array = t * int(time_scale) if whole else np.rint(t.astype(np.float64) * time_scale)
     return scaled
 
 

@@ -65,7 +65,13 @@ def _open_npz(path: Path) -> Table:
         except unreadable as error:
             mend = "store plain numbers or strings"
             raise StreamError(f"{path}: array '{name}' cannot be read ({_first_line(error)}); {mend}") from error
-        return array.astype(np.int64) if array.dtype.kind == "M" else array
+        if array.dtype.kind != "M":
+            return array
+        missing = np.isnat(array)
+        if missing.any():
+            event = int(np.argmax(missing))
+            raise StreamError(f"{path}: event {event}: '{name}' is not a time; fill it in or drop the event")
+        return array.astype(np.int64)
 
     return Table(names, column)
 

@@ -172,10 +172,10 @@ class TGNMemory(Module):
         if not self.training:
             n_id = n_id.to(self.memory.device)
             return self.memory[n_id].to(self.device), self.last_update[n_id].to(self.device)
-        rows = self.fetch(n_id)
-        memory, last_update = self.compute(rows)
-        self._assoc[rows.n_id] = torch.arange(n_id.numel(), device=self._assoc.device)
-        self._updated = _Updated(rows.n_id, memory, last_update, self._made_from())
+        n_id = n_id.to(self.memory.device)
+        memory, last_update = self.compute(self.fetch(n_id))
+        self._assoc[n_id] = torch.arange(n_id.numel(), device=self._assoc.device)
+        self._updated = _Updated(n_id, memory, last_update, self._made_from())
         if memory.requires_grad:
             memory.register_hook(self._forget)
         return memory, last_update
@@ -190,7 +190,15 @@ class TGNMemory(Module):
             dst: Int64[B].
             t: Int64[B].
             raw_msg: [B, raw_msg_dim]; kept without its gradient.
+
+        Raises:
+            ValueError: If ``t`` is not integral or ``raw_msg`` has another shape.
         """
+        if t.is_floating_point():
+            raise ValueError(f"t has dtype {t.dtype}; give whole times as int64, in a finer unit if need be")
+        if tuple(raw_msg.shape) != (src.numel(), self.raw_msg_dim):
+            expected = (src.numel(), self.raw_msg_dim)
+            raise ValueError(f"raw_msg has shape {tuple(raw_msg.shape)}, not {expected}; give a row for each event")
         src, dst, t, raw_msg = (x.to(self.memory.device) for x in (src, dst, t, raw_msg))
         nodes = torch.cat([src, dst]).unique()
         if self.training:
@@ -225,16 +233,19 @@ class TGNMemory(Module):
         return self._compute_all(rows, rows.messages)
 
     def memory_state(self) -> dict[str, Tensor]:
-        """Returns node memory with its pending messages as a flat dictionary of tensors.
+        """Returns node memory with its pending messages, and the mode they belong to, as a flat dictionary of tensors.
 
         Together with ``state_dict`` this is the whole module: training or evaluation goes on from it as if it had not
         been interrupted.
         """
         state = {"memory": self.memory.detach().clone(), "last_update": self.last_update.clone()}
-        return state | self._store.state()
+        return state | self._store.state() | {"training": torch.tensor(self.training)}
 
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
-        """Takes over what :meth:`memory_state` gave, from any device.
+        """Takes over what :meth:`memory_state` gave, from any device, and the mode that it was in.
+
+        Pending messages are part of the memory in evaluation mode and still to come in training mode, so that the state
+        means nothing in the other one.
 
         Raises:
             ValueError: If it is the state of another number of nodes or width.
@@ -251,6 +262,7 @@ class TGNMemory(Module):
         self.last_update.copy_(state["last_update"])
         self._store.load_state(state)
         self._updated = None
+        super().train(bool(state["training"]))
 
     def train(self: _Self, mode: bool = True) -> _Self:
         """Sets the mode. Leaving training mode applies all pending messages to the memory and forgets them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ class Batch:
         dst: Int64[B].
         t: Int64[B], in the stream's unit.
         msg: Float32[B, msg_dim].
-        neg_dst: Int64[K, B], destinations that the events did not have.
+        neg_dst: Int64[K, B], drawn alike from all; one may be the event's own ``dst``.
         sample: Neighbourhoods of the queries ``[src, dst, neg_dst[0], ..., neg_dst[K - 1]]``.
         edge_time: For each hop Int64[R, k], the times of its edges.
         edge_msg: For each hop Float32[R, k, msg_dim], the messages of its edges.
@@ -51,6 +52,9 @@ class Batches:
         num_negatives: Negatives for each event, ``K``.
         cut_off: ``"batch"``: nothing of a batch is visible to it. ``"event"``: a query sees all events strictly before
             its own time, also those of its batch.
+
+    Raises:
+        ValueError: If the batch size or the number of negatives is below 1, or the cut-off is unknown.
     """
 
     def __init__(
@@ -64,6 +68,11 @@ class Batches:
         num_negatives: int = 1,
         cut_off: CutOff = "batch",
     ) -> None:
+        if cut_off not in get_args(CutOff):
+            raise ValueError(f"cut_off={cut_off!r} is unknown; choose one of {', '.join(get_args(CutOff))}")
+        for name, number in (("batch_size", batch_size), ("num_negatives", num_negatives)):
+            if number < 1:
+                raise ValueError(f"{name}={number}; give at least 1")
         self.data = data
         self.events = events
         self.batch_size = batch_size

@@ -9,26 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pyg_mspipe.training.config import ConfigError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
+from pyg_mspipe.training.run_folder import METRICS
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-
-def _lock(file: BinaryIO, folder: Path) -> None:
-    """Makes sure that one process at a time trains in a folder; the lock goes with the process."""
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise ConfigError(f"{folder}: another process is training in this folder; wait for it or stop it") from error
 
 
 class MetricsLog:
@@ -49,8 +33,7 @@ class MetricsLog:
         self._writer: SummaryWriter | None = None
         if folder is None:
             return
-        self._file = (folder / "metrics.jsonl").open("ab")
-        _lock(self._file, folder)
+        self._file = (folder / METRICS).open("ab")
         self._file.truncate(min(length, self._file.tell()))
         self._file.seek(0, os.SEEK_END)
         if tensorboard and importlib.util.find_spec("tensorboard") is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -19,15 +20,14 @@ from pyg_mspipe.data import NegativeSampler, check_stream, split_stream, unseen_
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.models import TGN
 from pyg_mspipe.pipeline import Batch, Batches
-from pyg_mspipe.training.checkpoint import CheckpointError, fingerprint, remove_partial, save_checkpoint
+from pyg_mspipe.training.checkpoint import CheckpointError, fingerprint, save_checkpoint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate, scores
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
 from pyg_mspipe.training.metrics_log import MetricsLog
 from pyg_mspipe.training.progress import TrainingProgress
 from pyg_mspipe.training.random_state import random_state, set_random_state
-
-LAST, BEST = "last.pt", "best.pt"
+from pyg_mspipe.training.run_folder import BEST, LAST, own_folder
 
 # Losses are fetched from the device this many batches at a time.
 _LOSS_BLOCK = 20
@@ -156,7 +156,8 @@ class Trainer:
         # In evaluation mode there are no pending messages; loaded ones would never be applied.
         self.model.train()
         self.model.memory.load_memory_state(checkpoint["memory"])
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        # Copied, as Adam goes on writing into what it is given.
+        self.optimizer.load_state_dict(copy.deepcopy(checkpoint["optimizer"]))
         self.progress = Progress(**checkpoint["progress"])
         self._log_length = checkpoint["log_length"]
         self._random = {name: checkpoint[name] for name in self._random}
@@ -194,21 +195,44 @@ class Trainer:
         return loss.detach()
 
     def evaluate(self, part: str, on_batch: Callable[[int], None] | None = None) -> LinkMetrics:
-        """Returns the metrics on ``"val"`` or ``"test"``; the memory must be that at the end of the part before."""
+        """Returns the metrics on ``"val"`` or ``"test"``, and moves the memory to the end of that part.
+
+        The memory must be that at the end of the part before, so this is called once for each part and in order;
+        :meth:`test` does so.
+        """
         batches = self.batches(part, self.config.eval_negatives)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             return evaluate(self.model, batches, unseen=self.unseen, on_batch=on_batch)
 
-    def fit(self) -> Progress:
-        """Trains until the last epoch or until early stopping, and returns how it went.
+    def test(self, checkpoint: dict[str, Any]) -> dict[str, LinkMetrics]:
+        """Returns the metrics of a checkpoint's model, such as ``best.pt``, on ``"val"`` and then ``"test"``.
+
+        Args:
+            checkpoint: From :func:`load_checkpoint`, written at the end of an epoch's training events.
 
         Raises:
+            CheckpointError: If it is of another stream.
+        """
+        self.load(checkpoint)
+        return {part: self.evaluate(part) for part in ("val", "test")}
+
+    def fit(self, *, replace: bool = False) -> Progress:
+        """Trains until the last epoch or until early stopping, and returns how it went.
+
+        Args:
+            replace: Whether a run that begins may remove one that is in the folder.
+
+        Raises:
+            ConfigError: If the folder has a run already, or another process is training in it.
             Interrupted: After Ctrl-C or SIGTERM, once the state is saved.
             DivergedError: If the loss or a score is no longer a finite number.
         """
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            remove_partial(self.folder)
+        if self.folder is None:
+            return self._fit()
+        with own_folder(self.folder, fresh=self.progress.step == 0, replace=replace):
+            return self._fit()
+
+    def _fit(self) -> Progress:
         config, progress = self.config, self.progress
         log = MetricsLog(self.folder, length=self._log_length, tensorboard=config.tensorboard, step=progress.step)
         with interruptible() as request, TrainingProgress(self.console, config.epochs) as view, log:
@@ -280,7 +304,7 @@ class Trainer:
             progress.best_ap, progress.best_epoch = metrics.ap, progress.epoch
             self._save(BEST, memory, log)
         values = asdict(metrics) | {"cut_off": config.cut_off, "negatives": config.negatives}
-        log.write("epoch", progress.step, epoch=progress.epoch, loss=loss, rate=rate, best=best, **values)
+        log.write("epoch", progress.step - 1, epoch=progress.epoch, loss=loss, rate=rate, best=best, **values)
         view.epoch_done(progress.epoch, loss, metrics, rate, best)
         progress.stopped = bool(config.patience) and progress.epoch - progress.best_epoch >= config.patience
         progress.epoch, progress.batch, progress.loss_sum = progress.epoch + 1, 0, 0.0

@@ -249,3 +249,18 @@ def test_a_run_goes_on_with_another_device(mspipe, train, npz):
     failed(mspipe("resume", "run", "--epochs", "2", "--device", "nowhere"), "is not to be had here")
     assert mspipe("resume", "run", "--epochs", "2", "--device", "cpu").exit_code == 0
     assert load_checkpoint(Path("run/last.pt"))["config"]["device"] == "cpu"
+
+
+@pytest.mark.parametrize("command", [["evaluate", "run"], ["resume", "run", "--epochs", "2"]])
+def test_a_run_finds_a_stream_that_was_moved(mspipe, train, npz, command):
+    train(npz(), "--out", "run")
+    Path("events.npz").rename("elsewhere.npz")
+    failed(mspipe(*command), "events.npz does not exist")
+    assert mspipe(*command, "--stream", "elsewhere.npz").exit_code == 0
+
+
+def test_messages_speak_of_flags(mspipe):
+    Path("s.csv").write_text("user,item,ts\n0,1,5\n")
+    result = mspipe("train", "s.csv")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("it has 'user', 'item', 'ts': give --src COLUMN --dst COLUMN --time COLUMN\n")

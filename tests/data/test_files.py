@@ -232,3 +232,33 @@ def test_without_the_check_everything_that_is_wrong_can_be_listed(tmp_path):
     path = write(tmp_path / "e.csv", {"src": [0, -1, 2.5], "dst": [1, 1, 1], "t": [3, 2, 1], "msg_0": [0, None, 1]})
     problems = find_problems(load_stream(path, check=False))
     assert [problem.split(":")[1].split()[0] for problem in problems] == ["src", "src", "t", "msg"]
+
+
+def test_a_negative_destination_of_a_bipartite_file_is_not_moved_among_the_sources(tmp_path):
+    np.savez(tmp_path / "s.npz", src=[0, 1, 2], dst=[-1, 0, 1], t=[1, 2, 3])
+    with pytest.raises(StreamError, match="event 0: dst is -1"):
+        load_stream(tmp_path / "s.npz", bipartite=True)
+
+
+def test_a_time_that_is_none_is_named(tmp_path):
+    np.savez(tmp_path / "s.npz", src=[0, 1], dst=[1, 0], t=np.array(["2020-01-01", "NaT"], dtype="datetime64[s]"))
+    with pytest.raises(StreamError, match="event 1: 't' is not a time; fill it in or drop the event"):
+        load_stream(tmp_path / "s.npz", sort=True)
+
+
+def test_relabel_takes_a_whole_number_and_its_float_for_the_same_id(tmp_path):
+    np.savez(tmp_path / "s.npz", src=np.array([10, 20]), dst=np.array([20.0, 10.0]), t=[1, 2])
+    data = load_stream(tmp_path / "s.npz", relabel=True)
+    assert (data.src.tolist(), data.dst.tolist()) == ([0, 1], [1, 0])
+
+
+def test_a_column_y_of_texts_is_left_alone_unless_asked_for(tmp_path):
+    (tmp_path / "s.csv").write_text("src,dst,t,y\n0,1,5,good\n1,0,6,bad\n")
+    assert "y" not in load_stream(tmp_path / "s.csv")
+    with pytest.raises(StreamError, match="column 'y' holds 'good'; it must hold numbers"):
+        load_stream(tmp_path / "s.csv", columns={"y": "y"})
+
+
+def test_time_scale_takes_times_of_single_precision(tmp_path):
+    np.savez(tmp_path / "s.npz", src=[0], dst=[1], t=np.array([20000.5], dtype=np.float32))
+    assert load_stream(tmp_path / "s.npz", time_scale=1000).t.tolist() == [20000500]

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from random_training import ALL, MEMORY_DIM, NUM_NODES, assert_same, memory_of, random_stream, run, trained
-from torch_geometric.nn.models.tgn import MeanAggregator
+from torch_geometric.nn.models.tgn import IdentityMessage, MeanAggregator
 
 from pyg_mspipe.memory import LastAggregator, TGNMemory
 
@@ -159,3 +159,25 @@ def test_lower_precision_products_stay_close():
         memory.update_state(*batch)
     assert z.dtype == memory.memory.dtype == torch.float32
     torch.testing.assert_close(z, twin(ALL)[0], atol=2e-2, rtol=0)
+
+
+def test_fractional_times_and_messages_of_another_width_are_refused():
+    memory = TGNMemory(3, 2, 4, 4, IdentityMessage(2, 4, 4), LastAggregator())
+    ends = torch.tensor([0]), torch.tensor([1])
+    with pytest.raises(ValueError, match=r"t has dtype torch.float32; give whole times as int64"):
+        memory.update_state(*ends, torch.tensor([0.5]), torch.zeros(1, 2))
+    with pytest.raises(ValueError, match=r"raw_msg has shape \(1, 1\), not \(1, 2\); give a row for each event"):
+        memory.update_state(*ends, torch.tensor([5]), torch.zeros(1, 1))
+
+
+def test_rows_computed_on_another_device_are_recalled_on_that_of_the_memory(monkeypatch):
+    memory = TGNMemory(3, 2, 4, 4, IdentityMessage(2, 4, 4), LastAggregator(), memory_device="cpu").to("meta")
+    rows = [torch.zeros(2, 4, device="meta"), torch.zeros(2, dtype=torch.long, device="meta")]
+    monkeypatch.setattr(TGNMemory, "compute", lambda self, fetched: tuple(rows))
+    written = []
+    monkeypatch.setattr(TGNMemory, "_write", lambda self, n_id, *rows: written.append((n_id, rows)))
+    memory(torch.tensor([0, 1]))
+    memory.update_state(torch.tensor([0]), torch.tensor([1]), torch.tensor([5]), torch.zeros(1, 2))
+    ((n_id, recalled),) = written
+    assert n_id.tolist() == [0, 1]
+    assert [row.device.type for row in recalled] == ["meta", "meta"]

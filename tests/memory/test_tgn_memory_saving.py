@@ -83,3 +83,15 @@ def test_a_copy_shares_nothing_with_the_original():
     other = copy.deepcopy(memory)
     run(other, [batch] * 3)
     assert all(torch.equal(x, before[name]) for name, x in memory.memory_state().items())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_state_brings_the_mode_that_it_belongs_to(training):
+    memory, _ = trained()
+    memory.train(training)
+    other, _ = trained(steps=3)
+    other.load_state_dict(memory.state_dict())
+    other.train(not training)
+    other.load_memory_state(memory.memory_state())
+    assert other.training is training
+    assert torch.equal(other.eval().memory, memory.eval().memory)

@@ -182,3 +182,16 @@ def test_a_stream_whose_events_share_one_time_has_batches(cut_off):
     seen = [int(batch.sample.hops[0].mask.sum()) for batch in map(make(data, cut_off=cut_off).read, [0] * 4, range(4))]
     assert seen[0] == 0
     assert all(seen[1:]) if cut_off == "batch" else not any(seen)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cut_off": "Batch"}, "cut_off='Batch' is unknown; choose one of batch, event"),
+        ({"batch_size": 0}, "batch_size=0; give at least 1"),
+        ({"num_negatives": 0}, "num_negatives=0; give at least 1"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        make(random_stream(), **options)

@@ -1,17 +1,6 @@
 import json
 
-import pytest
-
-from pyg_mspipe.training import ConfigError
 from pyg_mspipe.training.metrics_log import MetricsLog
-
-
-def test_two_runs_in_one_folder_at_once_are_refused(tmp_path):
-    refused = pytest.raises(ConfigError, match="another process is training in this folder; wait for it or stop it")
-    with MetricsLog(tmp_path), refused:
-        MetricsLog(tmp_path)
-    with MetricsLog(tmp_path):
-        pass
 
 
 def test_what_came_after_the_length_to_keep_is_cut_off(tmp_path):

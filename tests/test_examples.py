@@ -1,0 +1,23 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command):
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_drop_in_example_learns():
+    ap = float(run("examples/tgn_drop_in.py", "--epochs", "1").split()[-1])
+    assert ap > 0.8
+
+
+@pytest.mark.parametrize("command", [["sampling"], ["tgn_equality", "--batches", "3"], ["synthetic_stream"]])
+def test_benchmarks_run(command):
+    assert "-quick.json" in run("-m", f"benchmarks.{command[0]}", "--quick", *command[1:]).replace("\n", "")
