@@ -34,7 +34,7 @@ from pyg_mspipe import TrainConfig, Trainer, load_stream
 ROOT = Path(__file__).parents[1]
 WIKIPEDIA = ROOT.parent / "shared" / "data" / "wikipedia.npz"
 PYG = "PyG loop"
-OPTION_SEEDS = 3
+OPTION_SEEDS = 2
 
 
 @dataclass(frozen=True)
