@@ -40,22 +40,25 @@ def _joined(parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
 
 
 class _LinearOfConstant(torch.autograd.Function):
-    """``linear(cat([constant, x]))`` with gradients for ``x``, weight and bias, none for the constant."""
+    """``linear(cat([*constant, x]))``, rows in ``empty`` as if zeros, with no gradient for the constant pieces."""
 
     @staticmethod
-    def forward(ctx: Any, constant: Tensor, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
-        joined, weight = _joined((constant, x), dtype), weight.to(dtype)
-        ctx.save_for_backward(joined, weight)
-        ctx.num_constant = constant.size(1)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, empty: Tensor, dtype: torch.dtype, *constant: Tensor
+    ) -> Tensor:
+        joined, weight = _joined((*constant, x), dtype).index_fill_(0, empty, 0), weight.to(dtype)
+        ctx.save_for_backward(joined, weight, empty)
+        ctx.num_constant = joined.size(1) - x.size(1)
         return F.linear(joined, weight, bias.to(dtype))[: x.size(0)].to(x.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor, Tensor, None]:
-        joined, weight = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        joined, weight, empty = ctx.saved_tensors
         low = _joined((grad,), joined.dtype)
-        grad_x = (low @ weight[:, ctx.num_constant :])[: grad.size(0)]
-        return None, grad_x.to(grad.dtype), (low.t() @ joined).to(grad.dtype), grad.sum(0), None
+        grad_x = (low @ weight[:, ctx.num_constant :])[: grad.size(0)].to(grad.dtype).index_fill_(0, empty, 0)
+        constant = [None] * (len(ctx.needs_input_grad) - 5)
+        return grad_x, (low.t() @ joined).to(grad.dtype), grad.sum(0), None, None, *constant
 
 
 class _GRUGates(torch.autograd.Function):
@@ -87,19 +90,20 @@ class _GRUGates(torch.autograd.Function):
         return grad_input, grad_state, None
 
 
-def gru_update(gru: GRUCell, constant: Tensor, x: Tensor, h: Tensor) -> Tensor:
-    """Returns ``gru(cat([constant, x]), h)``: [U, D], with gradients for ``x`` and the parameters alone.
+def gru_update(gru: GRUCell, constant: tuple[Tensor, ...], x: Tensor, h: Tensor, empty: Tensor) -> Tensor:
+    """Returns ``gru(cat([*constant, x]), h)``: [U, D], with gradients for ``x`` and the parameters alone.
 
     Args:
         gru: The cell; its input is as wide as ``constant`` and ``x`` together.
-        constant: [U, C], carries no gradient.
+        constant: Pieces [U, C_i], carry no gradient.
         x: [U, X], floating.
         h: [U, D], the old state, carries no gradient.
+        empty: Int64[K], rows whose input is taken as zeros.
     """
     dtype = autocast_dtype(x)
     with torch.autocast(x.device.type, enabled=False):
         from_input = _LinearOfConstant.apply(  # type: ignore[no-untyped-call]
-            constant, x, gru.weight_ih, gru.bias_ih, dtype
+            x, gru.weight_ih, gru.bias_ih, empty, dtype, *constant
         )
         from_state = F.linear(h, gru.weight_hh, gru.bias_hh)
         out: Tensor = _GRUGates.apply(from_input, from_state, h)  # type: ignore[no-untyped-call]

@@ -130,16 +130,18 @@ class MessageStore:
         for name, value in (("src", src), ("dst", dst), ("t", t), ("raw_msg", raw_msg.detach())):
             self._events[name][begin : begin + size] = value
         self._num_events += size
-        for role, node in enumerate((src, dst)):
-            order = node.sort(stable=True).indices
-            nodes, count = node[order].unique_consecutive(return_counts=True)
-            ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
-            self._entries[self._num_entries : self._num_entries + size] = order + begin
-            self._start[role, nodes] = ptr[:-1] + self._num_entries
-            self._count[role, nodes] = count
-            latest = segment_argmax(t[order], ptr, last=self.tie == "last")
-            self._latest[role, nodes] = order[latest] + begin
-            self._num_entries += size
+        # Both roles in one pass: a node as destination counts as a node past the last.
+        ends, order = torch.cat([src, dst + self.num_nodes]).sort(stable=True)
+        nodes, count = ends.unique_consecutive(return_counts=True)
+        ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        event = order.remainder(size) if size else order
+        latest = segment_argmax(t.index_select(0, event), ptr, last=self.tie == "last")
+        event += begin
+        self._entries[self._num_entries : self._num_entries + 2 * size] = event
+        self._start.view(-1)[nodes] = ptr[:-1] + self._num_entries
+        self._count.view(-1)[nodes] = count
+        self._latest.view(-1)[nodes] = event[latest]
+        self._num_entries += 2 * size
 
     def pending(self, n_id: Tensor) -> PendingMessages:
         """Returns all messages of the nodes ``n_id``: Int64[U], unique."""

@@ -287,12 +287,11 @@ class TGNMemory(Module):
         last_update = latest.t.masked_fill(~latest.valid, 0)
         elapsed = torch.where(latest.valid, latest.t - rows.last_update, 0)
         t_enc = self.time_enc(elapsed.to(latest.raw_msg.dtype))
-        valid = latest.valid.unsqueeze(1)
         plain = type(self.msg_s_module) is IdentityMessage and type(self.gru) is GRUCell
         if plain and not rows.memory.requires_grad:
-            constant = torch.cat([rows.memory, rows.other, latest.raw_msg], dim=1)
-            constant.masked_fill_(~valid, 0)
-            return gru_update(self.gru, constant, t_enc * valid, rows.memory), last_update
+            constant = (rows.memory, rows.other, latest.raw_msg)
+            empty = (~latest.valid).nonzero().view(-1)
+            return gru_update(self.gru, constant, t_enc, rows.memory, empty), last_update
 
         message = t_enc.new_zeros(rows.n_id.numel(), self.gru.input_size)
         for module, role in ((self.msg_s_module, latest.is_source), (self.msg_d_module, ~latest.is_source)):

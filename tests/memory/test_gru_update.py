@@ -6,6 +6,8 @@ from torch.nn import GRUCell
 
 from pyg_mspipe.memory.gru_update import gru_update
 
+NO_ROWS = torch.zeros(0, dtype=torch.long)
+
 
 def inputs_of(rows, constant, width, memory, dtype=torch.float32):
     torch.manual_seed(rows + constant)
@@ -23,7 +25,7 @@ def results_of(step, gru, x, grad):
 
 
 def ours(constant, h):
-    return lambda gru, x: gru_update(gru, constant, x, h)
+    return lambda gru, x: gru_update(gru, (constant,), x, h, NO_ROWS)
 
 
 def torchs(constant, h):
@@ -49,7 +51,7 @@ def test_the_gradients_are_those_of_finite_differences():
         for name, weight in zip(names, weights, strict=True):
             delattr(cell, name)
             setattr(cell, name, weight)
-        return gru_update(cell, fixed, x, h)
+        return gru_update(cell, (fixed,), x, h, NO_ROWS)
 
     assert torch.autograd.gradcheck(
         step, (x.requires_grad_(), *(p.detach().requires_grad_() for p in gru.parameters()))
@@ -58,7 +60,7 @@ def test_the_gradients_are_those_of_finite_differences():
 
 def test_the_constant_part_of_the_input_gets_no_gradient():
     gru, fixed, x, h, grad = inputs_of(5, 3, 2, 4)
-    gru_update(gru, fixed.requires_grad_(), x.requires_grad_(), h).backward(grad)
+    gru_update(gru, (fixed.requires_grad_(),), x.requires_grad_(), h, NO_ROWS).backward(grad)
     assert fixed.grad is None
     assert x.grad is not None
 
@@ -74,3 +76,13 @@ def test_bfloat16_stays_close_to_float32(rows):
     assert [x.shape for x in low] == [x.shape for x in exact]
     for mine, theirs in zip(low, exact, strict=True):
         torch.testing.assert_close(mine, theirs, atol=2e-2, rtol=0)
+
+
+def test_rows_without_a_message_take_an_input_of_zeros_and_pass_no_gradient_on():
+    gru, fixed, x, h, grad = inputs_of(5, 3, 2, 4, torch.float64)
+    empty = torch.tensor([1, 4])
+    keep = torch.ones(5, 1, dtype=torch.float64).index_fill(0, empty, 0)
+    mine = results_of(lambda gru, x: gru_update(gru, (fixed,), x, h, empty), gru, x, grad)
+    theirs = results_of(lambda gru, x: gru(torch.cat([fixed, x], dim=1) * keep, h), gru, x, grad)
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
