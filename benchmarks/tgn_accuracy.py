@@ -28,11 +28,10 @@ from torch_geometric.data import TemporalData
 from benchmarks.machine import describe_machine
 from benchmarks.peers import pyg_loop
 from benchmarks.report import write_json
+from benchmarks.tgn_training import ROOT, WIKIPEDIA
 from benchmarks.workload import MSG_DIM, QUICK_EVENTS, Workload
 from pyg_mspipe import TrainConfig, Trainer, load_stream
 
-ROOT = Path(__file__).parents[1]
-WIKIPEDIA = ROOT.parent / "shared" / "data" / "wikipedia.npz"
 PYG = "PyG loop"
 OPTION_SEEDS = 2
 
