@@ -20,6 +20,7 @@ from benchmarks.stages import Stage, StageTimer, untimed
 from benchmarks.workload import Workload
 
 WARM_UP_BATCHES = 10
+BLOCK_BATCHES = 20
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Measurement:
     Attributes:
         name: The variant's.
         events_per_second: Of each round.
+        block_seconds: Of each block of batches in all rounds.
         losses: The mean loss of each round; rounds are the epochs of one training.
         scores: After the last round.
         profile: Of another pass, with fresh weights, whose throughput does not count.
@@ -83,6 +85,7 @@ class Measurement:
 
     name: str
     events_per_second: list[float] = field(default_factory=list)
+    block_seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     scores: Scores | None = None
     profile: Profile | None = None
@@ -98,16 +101,17 @@ class Measurement:
         return (max(self.events_per_second) - min(self.events_per_second)) / self.median
 
     def ratio_to(self, baseline: Measurement) -> float:
-        """Returns how many times as fast as the baseline it is: the median over rounds of the ratio within a round."""
-        return median(own / base for own, base in zip(self.events_per_second, baseline.events_per_second, strict=True))
+        """Returns how many times as fast as the baseline it is: the median over blocks of the ratio within a block."""
+        return median(base / own for own, base in zip(self.block_seconds, baseline.block_seconds, strict=True))
 
 
 def interleave(
     variants: Sequence[Variant], workload: Workload, *, rounds: int, seed: int, log: Callable[[str], None]
 ) -> list[Measurement]:
-    """Trains every variant for ``rounds`` epochs, one epoch each in turn, then evaluates it.
+    """Trains every variant for ``rounds`` epochs, a block of batches each in turn, then evaluates it.
 
-    Each round starts with another variant, so that none profits from its place.
+    A block takes less than a second, so that what else the machine does in the meantime meets all variants alike. Each
+    block starts with another variant, so that none profits from its place.
 
     Args:
         variants: The baseline first.
@@ -124,21 +128,38 @@ def interleave(
         measurements.append(Measurement(variant.name))
 
     for epoch in range(rounds):
-        for turn in range(len(variants)):
-            at = (epoch + turn) % len(variants)
-            torch.manual_seed(seed + epoch)
-            gc.collect()
-            start = time.perf_counter()
-            losses = list(trainees[at].train(epoch))
-            rate = len(workload.train) / (time.perf_counter() - start)
-            measurements[at].events_per_second.append(rate)
-            measurements[at].losses.append(fmean(losses))
-            log(f"round {epoch + 1}/{rounds}  {variants[at].name}: {rate:,.0f} events/s, loss {fmean(losses):.4f}")
+        gc.collect()
+        for measurement, (seconds, losses) in zip(measurements, _epoch(trainees, workload, epoch, seed), strict=True):
+            rate = len(workload.train) / sum(seconds)
+            measurement.block_seconds += seconds
+            measurement.events_per_second.append(rate)
+            measurement.losses.append(fmean(losses))
+            log(f"round {epoch + 1}/{rounds}  {measurement.name}: {rate:,.0f} events/s, loss {fmean(losses):.4f}")
 
     for trainee, measurement in zip(trainees, measurements, strict=True):
         measurement.scores = trainee.evaluate()
         log(f"validation  {measurement.name}: AP {measurement.scores.ap:.4f}, AUC {measurement.scores.auc:.4f}")
     return measurements
+
+
+def _epoch(
+    trainees: Sequence[Trainee], workload: Workload, epoch: int, seed: int
+) -> list[tuple[list[float], list[float]]]:
+    """Trains all for an epoch, and returns for each the seconds of its blocks and the losses of its batches."""
+    passes = [trainee.train(epoch) for trainee in trainees]
+    torch.manual_seed(seed + epoch)
+    random = [torch.get_rng_state()] * len(passes)
+    results: list[tuple[list[float], list[float]]] = [([], []) for _ in passes]
+    for block in range(-(-len(workload.batches(workload.train)) // BLOCK_BATCHES)):
+        for turn in range(len(passes)):
+            at = (block + turn) % len(passes)
+            torch.set_rng_state(random[at])
+            start = time.perf_counter()
+            losses = list(islice(passes[at], BLOCK_BATCHES))
+            results[at][0].append(time.perf_counter() - start)
+            results[at][1].extend(losses)
+            random[at] = torch.get_rng_state()
+    return results
 
 
 def profile(variant: Variant, load: Callable[[], Workload], *, seed: int, threads: int) -> Profile:

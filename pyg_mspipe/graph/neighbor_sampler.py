@@ -133,21 +133,23 @@ class NeighborSampler:
             bound: Int64[Q], or one number for all: only events with a smaller id are seen.
             epoch: Gives the uniform strategy fresh draws.
         """
-        # A row is a pair (node, bound), as one number.
-        bound = self._within(bound)
+        within = self._within(bound)
+        # A row is a pair (node, bound), as one number; where one bound is given for all, the node alone.
         span = self.csr.num_events + 1
-        row, seed = (node * span + bound).unique(return_inverse=True)
+        row, seed = (node * span + within if isinstance(within, Tensor) else node).unique(return_inverse=True)
         hops = []
         for depth, k in enumerate(self.num_neighbors, start=1):
-            row_node = row.div(span, rounding_mode="floor")
-            row_bound = row - row_node * span
+            row_node, row_bound = row, within
+            if isinstance(within, Tensor):
+                row_node = row.div(span, rounding_mode="floor")
+                row_bound = row - row_node * span
             neighbor, e_id, mask = self._neighbors(row_node, row_bound, k, epoch)
             # An absent neighbour repeats its target, so that it adds no node to read.
             neighbor = torch.where(mask, neighbor, row_node.unsqueeze(1))
-            if depth == len(self.num_neighbors):
-                target, source = row_node, neighbor
-            else:
+            if isinstance(row_bound, Tensor) and depth < len(self.num_neighbors):
                 target, source = row, neighbor * span + row_bound.unsqueeze(1)
+            else:
+                target, source = row_node, neighbor
             row, position = torch.cat([target, source.view(-1)]).unique(return_inverse=True)
             hops.append(Hop(position[: target.numel()], position[target.numel() :].view_as(mask), e_id, mask))
         return NeighborSample(n_id=row, hops=tuple(hops), seed=seed)

@@ -39,72 +39,83 @@ def _joined(parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
     return out
 
 
-class _LinearOfConstant(torch.autograd.Function):
-    """``linear(cat([*constant, x]))``, rows in ``empty`` as if zeros, with no gradient for the constant pieces."""
+class _GRUUpdate(torch.autograd.Function):
+    """``gru([h, *constant, x], h)``, with no gradient for ``h`` and ``constant``.
+
+    A GRU multiplies its state by ``W_hh``, and here its input too begins with the state: for the reset and update gates
+    the two products are taken as one, by the sum of the weights. Rows in ``empty`` have zeros for input, so what the
+    sum adds to theirs is taken off again.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, empty: Tensor, dtype: torch.dtype, *constant: Tensor
+        ctx: Any,
+        x: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor,
+        bias_hh: Tensor,
+        h: Tensor,
+        empty: Tensor,
+        dtype: torch.dtype,
+        *constant: Tensor,
     ) -> Tensor:
-        joined, weight = _joined((*constant, x), dtype).index_fill_(0, empty, 0), weight.to(dtype)
-        ctx.save_for_backward(joined, weight, empty)
-        ctx.num_constant = joined.size(1) - x.size(1)
-        return F.linear(joined, weight, bias.to(dtype))[: x.size(0)].to(x.dtype)
+        size, d = h.shape
+        joined = _joined((h, *constant, x), dtype)
+        joined[:, d:].index_fill_(0, empty, 0)
+        weight, bias = weight_ih.clone(), bias_ih.clone()
+        weight[: 2 * d, :d] += weight_hh[: 2 * d]
+        bias[: 2 * d] += bias_hh[: 2 * d]
+        product = F.linear(joined, weight.to(dtype), bias.to(dtype))[:size].to(x.dtype)
+        if empty.numel():
+            product.index_add_(0, empty, h.index_select(0, empty) @ weight_ih[:, :d].t(), alpha=-1)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        joined, weight, empty = ctx.saved_tensors
-        low = _joined((grad,), joined.dtype)
-        grad_x = (low @ weight[:, ctx.num_constant :])[: grad.size(0)].to(grad.dtype).index_fill_(0, empty, 0)
-        constant = [None] * (len(ctx.needs_input_grad) - 5)
-        return grad_x, (low.t() @ joined).to(grad.dtype), grad.sum(0), None, None, *constant
-
-
-class _GRUGates(torch.autograd.Function):
-    """The gates of a GRU cell from its two products, with no gradient for the constant state ``h``."""
-
-    @staticmethod
-    def forward(ctx: Any, from_input: Tensor, from_state: Tensor, h: Tensor) -> Tensor:
-        d = h.size(1)
-        gates = (from_input[:, : 2 * d] + from_state[:, : 2 * d]).sigmoid_()
+        gates = product[:, : 2 * d].sigmoid_()
         reset, keep = gates[:, :d], gates[:, d:]
-        state_n = from_state[:, 2 * d :]
-        new = torch.addcmul(from_input[:, 2 * d :], reset, state_n).tanh_()
-        ctx.save_for_backward(gates, new, state_n, h)
+        state_n = F.linear(h, weight_hh[2 * d :], bias_hh[2 * d :])
+        new = torch.addcmul(product[:, 2 * d :], reset, state_n).tanh_()
+        weight_x = weight_ih[:, joined.size(1) - x.size(1) :].to(dtype)
+        ctx.save_for_backward(joined, weight_x, gates, new, state_n, h, empty)
         return torch.lerp(new, h, keep)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        gates, new, state_n, h = ctx.saved_tensors
-        d = h.size(1)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        joined, weight_x, gates, new, state_n, h, empty = ctx.saved_tensors
+        size, d = h.shape
         reset, keep = gates[:, :d], gates[:, d:]
-        grad_input = grad.new_empty(grad.size(0), 3 * d)
-        grad_gates, grad_new = grad_input[:, : 2 * d], grad_input[:, 2 * d :]
+        grad_product = grad.new_empty(size, 3 * d)
+        grad_gates, grad_new = grad_product[:, : 2 * d], grad_product[:, 2 * d :]
         torch.mul(torch.addcmul(grad, grad, keep, value=-1), 1 - new * new, out=grad_new)
         torch.mul(grad_new, state_n, out=grad_gates[:, :d])
         torch.mul(grad, h - new, out=grad_gates[:, d:])
         grad_gates.mul_(gates * (1 - gates))
-        grad_state = torch.cat([grad_gates, grad_new * reset], dim=1)
-        return grad_input, grad_state, None
+        grad_state_n = grad_new * reset
+
+        low = _joined((grad_product,), joined.dtype)
+        grad_x = (low @ weight_x)[:size].to(grad.dtype).index_fill_(0, empty, 0)
+        grad_ih = (low.t() @ joined).to(grad.dtype)
+        grad_hh = torch.cat([grad_ih[: 2 * d, :d], grad_state_n.t() @ h])
+        if empty.numel():
+            grad_ih[:, :d] -= grad_product.index_select(0, empty).t() @ h.index_select(0, empty)
+        bias_ih = grad_product.sum(0)
+        bias_hh = torch.cat([bias_ih[: 2 * d], grad_state_n.sum(0)])
+        return grad_x, grad_ih, grad_hh, bias_ih, bias_hh, *[None] * (len(ctx.needs_input_grad) - 5)
 
 
-def gru_update(gru: GRUCell, constant: tuple[Tensor, ...], x: Tensor, h: Tensor, empty: Tensor) -> Tensor:
-    """Returns ``gru(cat([*constant, x]), h)``: [U, D], with gradients for ``x`` and the parameters alone.
+def gru_update(gru: GRUCell, h: Tensor, constant: tuple[Tensor, ...], x: Tensor, empty: Tensor) -> Tensor:
+    """Returns ``gru(cat([h, *constant, x]), h)``: [U, D], with gradients for ``x`` and the parameters alone.
 
     Args:
-        gru: The cell; its input is as wide as ``constant`` and ``x`` together.
+        gru: The cell; its input is as wide as ``h``, ``constant`` and ``x`` together.
+        h: [U, D], the old state, carries no gradient.
         constant: Pieces [U, C_i], carry no gradient.
         x: [U, X], floating.
-        h: [U, D], the old state, carries no gradient.
         empty: Int64[K], rows whose input is taken as zeros.
     """
     dtype = autocast_dtype(x)
     with torch.autocast(x.device.type, enabled=False):
-        from_input = _LinearOfConstant.apply(  # type: ignore[no-untyped-call]
-            x, gru.weight_ih, gru.bias_ih, empty, dtype, *constant
+        out: Tensor = _GRUUpdate.apply(  # type: ignore[no-untyped-call]
+            x, gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh, h, empty, dtype, *constant
         )
-        from_state = F.linear(h, gru.weight_hh, gru.bias_hh)
-        out: Tensor = _GRUGates.apply(from_input, from_state, h)  # type: ignore[no-untyped-call]
     return out

@@ -135,7 +135,10 @@ class MessageStore:
         nodes, count = ends.unique_consecutive(return_counts=True)
         ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
         event = order.remainder(size) if size else order
-        latest = segment_argmax(t.index_select(0, event), ptr, last=self.tie == "last")
+        if self.tie == "last" and bool((t[1:] >= t[:-1]).all()):
+            latest = ptr[1:] - 1
+        else:
+            latest = segment_argmax(t.index_select(0, event), ptr, last=self.tie == "last")
         event += begin
         self._entries[self._num_entries : self._num_entries + 2 * size] = event
         self._start.view(-1)[nodes] = ptr[:-1] + self._num_entries

@@ -289,9 +289,8 @@ class TGNMemory(Module):
         t_enc = self.time_enc(elapsed.to(latest.raw_msg.dtype))
         plain = type(self.msg_s_module) is IdentityMessage and type(self.gru) is GRUCell
         if plain and not rows.memory.requires_grad:
-            constant = (rows.memory, rows.other, latest.raw_msg)
             empty = (~latest.valid).nonzero().view(-1)
-            return gru_update(self.gru, constant, t_enc, rows.memory, empty), last_update
+            return gru_update(self.gru, rows.memory, (rows.other, latest.raw_msg), t_enc, empty), last_update
 
         message = t_enc.new_zeros(rows.n_id.numel(), self.gru.input_size)
         for module, role in ((self.msg_s_module, latest.is_source), (self.msg_d_module, ~latest.is_source)):

@@ -13,20 +13,35 @@ from torch_geometric.nn.models.tgn import TimeEncoder as PyGTimeEncoder
 TimeInit = Literal["random", "log"]
 
 _TWO_PI = 2 * math.pi
+# Two pi in parts of few bits, but for the last: up to _FEW_TURNS times one of them is exact in float32.
+_PARTS = (6.25, 2.0**-5, 2.0**-9, _TWO_PI - 6.25 - 2.0**-5 - 2.0**-9)
+_FEW_TURNS = 2.0**19
+
+
+def _remainder(x: Tensor) -> Tensor:
+    """Returns ``x``: Float32[...], less the nearest multiple of two pi, to within 1e-6."""
+    turns = (x * (1 / _TWO_PI)).round_()
+    low, high = torch.aminmax(turns)
+    if max(-low.item(), high.item()) < _FEW_TURNS:
+        x = x.clone()
+        for part in _PARTS:
+            x.sub_(turns, alpha=part)
+        return x
+    exact = x.double()
+    return exact.sub_((exact * (1 / _TWO_PI)).round_(), alpha=_TWO_PI).float()
 
 
 class _Cosine(torch.autograd.Function):
     """``cos(x)`` by way of ``x`` modulo two pi.
 
-    Sine and cosine of arguments around 10^6 cost five times those of small ones on a CPU. The remainder is taken in
-    double precision, exact to far below a float32's resolution, and serves the backward's sine as well.
+    Sine and cosine of arguments around 10^6 cost five times those of small ones on a CPU. The remainder serves the
+    backward's sine as well.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        if x.dtype is torch.float32 and not x.is_cuda:
-            exact = x.double()
-            x = exact.sub_((exact * (1 / _TWO_PI)).round_(), alpha=_TWO_PI).float()
+        if x.dtype is torch.float32 and not x.is_cuda and x.numel():
+            x = _remainder(x)
         ctx.save_for_backward(x)
         return x.cos()
 

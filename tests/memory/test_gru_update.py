@@ -11,7 +11,7 @@ NO_ROWS = torch.zeros(0, dtype=torch.long)
 
 def inputs_of(rows, constant, width, memory, dtype=torch.float32):
     torch.manual_seed(rows + constant)
-    gru = GRUCell(constant + width, memory).to(dtype)
+    gru = GRUCell(memory + constant + width, memory).to(dtype)
     sizes = (constant, width, memory, memory)
     return gru, *(torch.randn(rows, size, dtype=dtype) for size in sizes)
 
@@ -25,11 +25,11 @@ def results_of(step, gru, x, grad):
 
 
 def ours(constant, h):
-    return lambda gru, x: gru_update(gru, (constant,), x, h, NO_ROWS)
+    return lambda gru, x: gru_update(gru, h, (constant,), x, NO_ROWS)
 
 
 def torchs(constant, h):
-    return lambda gru, x: gru(torch.cat([constant, x], dim=1), h)
+    return lambda gru, x: gru(torch.cat([h, constant, x], dim=1), h)
 
 
 @settings(deadline=None)
@@ -47,11 +47,11 @@ def test_the_gradients_are_those_of_finite_differences():
 
     def step(x, *weights):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        cell = GRUCell(5, 3).double()
+        cell = GRUCell(8, 3).double()
         for name, weight in zip(names, weights, strict=True):
             delattr(cell, name)
             setattr(cell, name, weight)
-        return gru_update(cell, (fixed,), x, h, NO_ROWS)
+        return gru_update(cell, h, (fixed,), x, torch.tensor([2]))
 
     assert torch.autograd.gradcheck(
         step, (x.requires_grad_(), *(p.detach().requires_grad_() for p in gru.parameters()))
@@ -60,7 +60,7 @@ def test_the_gradients_are_those_of_finite_differences():
 
 def test_the_constant_part_of_the_input_gets_no_gradient():
     gru, fixed, x, h, grad = inputs_of(5, 3, 2, 4)
-    gru_update(gru, (fixed.requires_grad_(),), x.requires_grad_(), h, NO_ROWS).backward(grad)
+    gru_update(gru, h, (fixed.requires_grad_(),), x.requires_grad_(), NO_ROWS).backward(grad)
     assert fixed.grad is None
     assert x.grad is not None
 
@@ -82,7 +82,7 @@ def test_rows_without_a_message_take_an_input_of_zeros_and_pass_no_gradient_on()
     gru, fixed, x, h, grad = inputs_of(5, 3, 2, 4, torch.float64)
     empty = torch.tensor([1, 4])
     keep = torch.ones(5, 1, dtype=torch.float64).index_fill(0, empty, 0)
-    mine = results_of(lambda gru, x: gru_update(gru, (fixed,), x, h, empty), gru, x, grad)
-    theirs = results_of(lambda gru, x: gru(torch.cat([fixed, x], dim=1) * keep, h), gru, x, grad)
+    mine = results_of(lambda gru, x: gru_update(gru, h, (fixed,), x, empty), gru, x, grad)
+    theirs = results_of(lambda gru, x: gru(torch.cat([h, fixed, x], dim=1) * keep, h), gru, x, grad)
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-12)
