@@ -2,10 +2,12 @@
 
 from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.messages import LatestMessages, MessageStore, PendingMessages
-from pyg_mspipe.memory.tgn_memory import MemoryRows, TGNMemory
+from pyg_mspipe.memory.rows import Commit, MemoryRows
+from pyg_mspipe.memory.tgn_memory import TGNMemory
 from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
 
 __all__ = [
+    "Commit",
     "LastAggregator",
     "LatestMessages",
     "MemoryRows",

@@ -130,20 +130,12 @@ class MessageStore:
         for name, value in (("src", src), ("dst", dst), ("t", t), ("raw_msg", raw_msg.detach())):
             self._events[name][begin : begin + size] = value
         self._num_events += size
-        # Both roles in one pass: a node as destination counts as a node past the last.
-        ends, order = torch.cat([src, dst + self.num_nodes]).sort(stable=True)
-        nodes, count = ends.unique_consecutive(return_counts=True)
-        ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
-        event = order.remainder(size) if size else order
-        if self.tie == "last" and bool((t[1:] >= t[:-1]).all()):
-            latest = ptr[1:] - 1
-        else:
-            latest = segment_argmax(t.index_select(0, event), ptr, last=self.tie == "last")
-        event += begin
-        self._entries[self._num_entries : self._num_entries + 2 * size] = event
+        nodes, event, ptr = _by_end(src, dst, self.num_nodes)
+        latest = event[_latest(t, event, ptr, self.tie)] + begin
+        self._entries[self._num_entries : self._num_entries + 2 * size] = event + begin
         self._start.view(-1)[nodes] = ptr[:-1] + self._num_entries
-        self._count.view(-1)[nodes] = count
-        self._latest.view(-1)[nodes] = event[latest]
+        self._count.view(-1)[nodes] = ptr.diff()
+        self._latest.view(-1)[nodes] = latest
         self._num_entries += 2 * size
 
     def pending(self, n_id: Tensor) -> PendingMessages:
@@ -242,3 +234,34 @@ class MessageStore:
             self._events[name] = kept
         self._num_events = events.numel()
         self._place(entries)
+
+
+def latest_by_end(src: Tensor, dst: Tensor, t: Tensor, num_nodes: int, tie: TieRule) -> tuple[Tensor, Tensor]:
+    """Returns which nodes take part in a batch's events and the latest event of each: Int64[P] each.
+
+    A node as source stands as its number, as destination as that plus ``num_nodes``.
+
+    Args:
+        src: Int64[B].
+        dst: Int64[B].
+        t: Int64[B].
+        num_nodes: Larger than all numbers of nodes.
+        tie: Which of events at the same time counts as the latest.
+    """
+    ends, event, ptr = _by_end(src, dst, num_nodes)
+    return ends, event[_latest(t, event, ptr, tie)]
+
+
+def _by_end(src: Tensor, dst: Tensor, num_nodes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the nodes that take part, their events in order, and where each node's begin: both roles in one pass."""
+    ends, order = torch.cat([src, dst + num_nodes]).sort(stable=True)
+    nodes, count = ends.unique_consecutive(return_counts=True)
+    event = order.remainder(src.numel()) if src.numel() else order
+    return nodes, event, torch.cat([count.new_zeros(1), count.cumsum(0)])
+
+
+def _latest(t: Tensor, event: Tensor, ptr: Tensor, tie: TieRule) -> Tensor:
+    """Returns the position in ``event`` of each node's latest."""
+    if tie == "last" and bool((t[1:] >= t[:-1]).all()):
+        return ptr[1:] - 1
+    return segment_argmax(t.index_select(0, event), ptr, last=tie == "last")

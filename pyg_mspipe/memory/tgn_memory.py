@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 import torch_geometric.typing
@@ -18,6 +19,7 @@ from pyg_mspipe.graph.segment import segment_max
 from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.gru_update import gru_update
 from pyg_mspipe.memory.messages import LatestMessages, MessageStore, PendingMessages, TieRule
+from pyg_mspipe.memory.rows import Commit, MemoryRows
 from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
 
 _Self = TypeVar("_Self", bound=Module)
@@ -26,34 +28,20 @@ _Self = TypeVar("_Self", bound=Module)
 _FLUSH_CHUNK = 1 << 14
 
 
-@dataclass(frozen=True)
-class MemoryRows:
-    """All that is read from node memory to update ``U`` nodes.
+class Pipeline(Protocol):
+    """What stands between a memory in training and its state while batches are prefetched."""
 
-    Attributes:
-        n_id: Int64[U], unique.
-        memory: [U, memory_dim], their rows.
-        last_update: Int64[U], in the unit of ``t``.
-        messages: What waits to be applied to them.
-        other: The rows at the other ends of the messages, [M, memory_dim] or [U, memory_dim].
-    """
+    def fetched(self) -> MemoryRows | None:
+        """Returns the rows that were fetched for the batch in training."""
+        ...
 
-    n_id: Tensor
-    memory: Tensor
-    last_update: Tensor
-    messages: PendingMessages | LatestMessages
-    other: Tensor
+    def commit(self, commit: Commit) -> None:
+        """Takes the memory update of the batch in training, to be applied after those before it."""
+        ...
 
-    def to(self, device: torch.device) -> MemoryRows:
-        """Returns the same on ``device``."""
-        tensors = {name: x.to(device) for name, x in vars(self.messages).items() if isinstance(x, Tensor)}
-        return MemoryRows(
-            self.n_id.to(device),
-            self.memory.to(device),
-            self.last_update.to(device),
-            replace(self.messages, **tensors),  # type: ignore[arg-type]
-            self.other.to(device),
-        )
+    def drain(self) -> None:
+        """Waits until all commits are applied."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,6 +76,10 @@ class TGNMemory(Module):
         memory_device: Keeps node memory and messages on this device, wherever the module is moved; by default they
             follow the module.
         time_init: Where the time encoder starts, see :class:`TimeEncoder`.
+
+    Attributes:
+        version: How many commits have been applied since the last reset.
+        row_version: Int64[N], the commit that last wrote each row; -1 for none.
     """
 
     memory: Tensor
@@ -127,6 +119,9 @@ class TGNMemory(Module):
 
         self._store = self._new_store()
         self._updated: _Updated | None = None
+        self._pipeline: Pipeline | None = None
+        self.version = 0
+        self.row_version = torch.full((num_nodes,), -1, dtype=torch.long, device=self.memory.device)
         self.reset_parameters()
 
     @property
@@ -144,8 +139,38 @@ class TGNMemory(Module):
         self.gru.reset_parameters()
         self.reset_state()
 
+    @property
+    def tie_rule(self) -> TieRule:
+        """Which of a node's messages of equal time counts as the latest."""
+        return self._store.tie
+
+    @contextmanager
+    def pipelined(self, pipeline: Pipeline) -> Iterator[None]:
+        """Puts a pipeline between this memory and its state until the context is left.
+
+        ``forward`` then takes the rows that the pipeline has fetched, and ``update_state`` hands its commit over to it.
+
+        Raises:
+            RuntimeError: If there is one already.
+        """
+        if self._pipeline is not None:
+            raise RuntimeError("the memory is in use by another pipeline; finish or close that one first")
+        self._pipeline = pipeline
+        try:
+            yield
+        finally:
+            self._pipeline = None
+
     def reset_state(self) -> None:
-        """Sets memory and last updates to zero and forgets all messages."""
+        """Sets memory and last updates to zero and forgets all messages.
+
+        Raises:
+            RuntimeError: If a pipeline is running, whose rows would be those of before.
+        """
+        if self._pipeline is not None:
+            raise RuntimeError("reset_state while a pipeline is running; finish or close its loader first")
+        self.version = 0
+        self.row_version.fill_(-1)
         self.memory.detach_()
         self.memory.zero_()
         self.last_update.zero_()
@@ -172,8 +197,9 @@ class TGNMemory(Module):
         if not self.training:
             n_id = n_id.to(self.memory.device)
             return self.memory[n_id].to(self.device), self.last_update[n_id].to(self.device)
+        rows = self._fetched(n_id)
+        memory, last_update = self.compute(rows)
         n_id = n_id.to(self.memory.device)
-        memory, last_update = self.compute(self.fetch(n_id))
         self._assoc[n_id] = torch.arange(n_id.numel(), device=self._assoc.device)
         self._updated = _Updated(n_id, memory, last_update, self._made_from())
         if memory.requires_grad:
@@ -199,15 +225,26 @@ class TGNMemory(Module):
         if tuple(raw_msg.shape) != (src.numel(), self.raw_msg_dim):
             expected = (src.numel(), self.raw_msg_dim)
             raise ValueError(f"raw_msg has shape {tuple(raw_msg.shape)}, not {expected}; give a row for each event")
-        src, dst, t, raw_msg = (x.to(self.memory.device) for x in (src, dst, t, raw_msg))
-        nodes = torch.cat([src, dst]).unique()
         if self.training:
-            self._write(nodes, *(self._recall(nodes) or self.compute(self.fetch(nodes))))
-            self._store.append(src, dst, t, raw_msg)
+            commit = self._commit(src, dst, t, raw_msg)
+            if self._pipeline is None:
+                self.apply_commit(commit)
+            else:
+                self._pipeline.commit(commit.detach())
         else:
-            self._store.append(src, dst, t, raw_msg)
+            self._store.append(*(x.to(self.memory.device) for x in (src, dst, t, raw_msg)))
+            nodes = torch.cat([src, dst]).unique()
             self._write(nodes, *self.compute(self.fetch(nodes)))
         self._updated = None
+
+    def apply_commit(self, commit: Commit) -> None:
+        """Writes a batch's new rows and messages into the state.
+
+        Args:
+            commit: The next in batch order, on any device.
+        """
+        self._write(commit.n_id, commit.memory, commit.last_update)
+        self._store.append(*(x.to(self.memory.device) for x in (commit.src, commit.dst, commit.t, commit.raw_msg)))
 
     def fetch(self, n_id: Tensor) -> MemoryRows:
         """Returns what :meth:`compute` needs of the state, on the weights' device.
@@ -238,6 +275,7 @@ class TGNMemory(Module):
         Together with ``state_dict`` this is the whole module: training or evaluation goes on from it as if it had not
         been interrupted.
         """
+        self._drain()
         state = {"memory": self.memory.detach().clone(), "last_update": self.last_update.clone()}
         return state | self._store.state() | {"training": torch.tensor(self.training)}
 
@@ -257,6 +295,7 @@ class TGNMemory(Module):
                 f"memory state has (num_nodes, memory_dim) = {shapes[0]} and raw_msg_dim = {shapes[1][0]}, the module "
                 f"{own[0]} and {own[1][0]}; load it into a module of the same sizes"
             )
+        self._drain()
         self.memory.detach_()
         self.memory.copy_(state["memory"])
         self.last_update.copy_(state["last_update"])
@@ -268,6 +307,7 @@ class TGNMemory(Module):
         """Sets the mode. Leaving training mode applies all pending messages to the memory and forgets them."""
         assert isinstance(self, TGNMemory)
         if self.training and not mode:
+            self._drain()
             self._flush()
         self._updated = None
         return super().train(mode)
@@ -315,9 +355,30 @@ class TGNMemory(Module):
         ptr = torch.searchsorted(row, torch.arange(size + 1, device=row.device))
         return self.gru(aggregated, rows.memory), segment_max(pending.t[order], ptr)
 
+    def _commit(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> Commit:
+        nodes = torch.cat([src, dst]).unique()
+        memory, last_update = self._recall(nodes) or self.compute(self._fetched(nodes))
+        return Commit(nodes, memory, last_update, src, dst, t, raw_msg)
+
+    def _fetched(self, n_id: Tensor) -> MemoryRows:
+        """Returns rows that were prefetched for just these nodes, or else reads them from the state, in its order."""
+        if self._pipeline is not None:
+            rows = self._pipeline.fetched()
+            if rows is not None and (rows.n_id is n_id or torch.equal(rows.n_id, n_id)):
+                return rows
+            self._pipeline.drain()
+        return self.fetch(n_id)
+
+    def _drain(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.drain()
+
     def _write(self, n_id: Tensor, memory: Tensor, last_update: Tensor) -> None:
+        n_id = n_id.to(self.memory.device)
         self.memory.index_copy_(0, n_id, memory.to(self.memory))
         self.last_update[n_id] = last_update.to(self.last_update.device)
+        self.row_version[n_id] = self.version
+        self.version += 1
 
     def _recall(self, n_id: Tensor) -> tuple[Tensor, Tensor] | None:
         """Returns memory and last update as ``forward`` computed them, if it did so for all of ``n_id``."""
@@ -326,6 +387,7 @@ class TGNMemory(Module):
             return None
         if torch.is_grad_enabled() and not known.memory.requires_grad and self._learns():
             return None
+        n_id = n_id.to(self._assoc.device)
         position = self._assoc[n_id].clamp(0, known.n_id.numel() - 1)
         if not torch.equal(known.n_id[position], n_id):
             return None
@@ -336,8 +398,9 @@ class TGNMemory(Module):
         return any(x.requires_grad for x in self.parameters())
 
     def _made_from(self) -> tuple[int, ...]:
-        """Returns what changes whenever weights or state are written in place."""
-        return tuple(x._version for x in (*self.parameters(), *self.buffers()))
+        """Returns what changes whenever weights or state are written in place, but for a pipeline's own commits."""
+        read = self.parameters() if self._pipeline else (*self.parameters(), *self.buffers())
+        return tuple(x._version for x in read)
 
     def _forget(self, _: Tensor) -> None:
         # After a backward pass the graph is gone, and a fused optimizer changes weights without raising their version.
@@ -345,7 +408,7 @@ class TGNMemory(Module):
 
     def __getstate__(self) -> dict[str, object]:
         # What forward computed is part of a graph, which can be neither copied nor stored.
-        return self.__dict__ | {"_updated": None}
+        return self.__dict__ | {"_updated": None, "_pipeline": None}
 
     def _tie_rule(self) -> TieRule | None:
         """Returns how ties are broken where one message for each node is enough, else nothing."""
@@ -373,5 +436,6 @@ class TGNMemory(Module):
             target = fn(x[:0]) if self.memory_device is not None else fn(x)
             self._buffers[name] = target if self.memory_device is None else x.to(target.dtype)
         self._store = self._store.to(self.memory.device, self.memory.dtype)
+        self.row_version = self.row_version.to(self.memory.device)
         self._updated = None
         return self

@@ -1,0 +1,90 @@
+"""What is read from node memory for a batch, and what is written back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pyg_mspipe.memory.messages import LatestMessages, PendingMessages
+
+
+@dataclass(frozen=True)
+class MemoryRows:
+    """All that is read from node memory to update ``U`` nodes.
+
+    Attributes:
+        n_id: Int64[U], unique.
+        memory: [U, memory_dim], their rows.
+        last_update: Int64[U], in the unit of ``t``.
+        messages: What waits to be applied to them.
+        other: The rows at the other ends of the messages, [M, memory_dim] or [U, memory_dim].
+    """
+
+    n_id: Tensor
+    memory: Tensor
+    last_update: Tensor
+    messages: PendingMessages | LatestMessages
+    other: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        """Returns all tensors that it holds."""
+        return [x for part in (self, self.messages) for x in vars(part).values() if isinstance(x, Tensor)]
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> MemoryRows:
+        """Returns the same on ``device``."""
+
+        def moved(x: Tensor) -> Tensor:
+            return x.to(device, non_blocking=non_blocking)
+
+        tensors = {name: moved(x) for name, x in vars(self.messages).items() if isinstance(x, Tensor)}
+        return MemoryRows(
+            moved(self.n_id),
+            moved(self.memory),
+            moved(self.last_update),
+            replace(self.messages, **tensors),  # type: ignore[arg-type]
+            moved(self.other),
+        )
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The memory update of a batch: new rows of the ``C`` nodes that its ``B`` events touch, and their new messages.
+
+    Attributes:
+        n_id: Int64[C], unique, sorted.
+        memory: [C, memory_dim].
+        last_update: Int64[C], in the unit of ``t``.
+        src: Int64[B].
+        dst: Int64[B].
+        t: Int64[B].
+        raw_msg: [B, raw_msg_dim].
+    """
+
+    n_id: Tensor
+    memory: Tensor
+    last_update: Tensor
+    src: Tensor
+    dst: Tensor
+    t: Tensor
+    raw_msg: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        """Returns all tensors that it holds."""
+        return [x for x in vars(self).values() if isinstance(x, Tensor)]
+
+    def detach(self) -> Commit:
+        """Returns the same without its gradient."""
+        return replace(self, memory=self.memory.detach())
+
+    @cached_property
+    def local_src(self) -> Tensor:
+        """Int64[B], the position of each source in ``n_id``."""
+        return torch.searchsorted(self.n_id, self.src)
+
+    @cached_property
+    def local_dst(self) -> Tensor:
+        """Int64[B], the position of each destination in ``n_id``."""
+        return torch.searchsorted(self.n_id, self.dst)

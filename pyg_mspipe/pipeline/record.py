@@ -1,0 +1,37 @@
+"""What is known of each batch's way through the pipeline: when each stage worked on it, and how stale it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Stage = Literal["sample", "gather", "fetch", "train", "update"]
+STAGES: tuple[Stage, ...] = ("sample", "gather", "fetch", "train", "update")
+
+
+@dataclass
+class BatchRecord:
+    """One batch's times and staleness. Times are seconds since the start of the pass.
+
+    Attributes:
+        index: The batch's number within the pass, from 0.
+        begin: When each stage began; a stage that has not begun is missing.
+        finish: When it was done.
+        rows_at: When the batch's new memory rows existed, within training; none before.
+        bound: How many commits it was allowed to miss, ``k_i``.
+        fetched: The version that the fetch saw: commits ``0..fetched - 1``.
+        staleness: How many commits it missed when it was trained, ``s_i``: ``index - fetched``, or 0 where the missing
+            ones were forwarded.
+    """
+
+    index: int
+    begin: dict[Stage, float] = field(default_factory=dict)
+    finish: dict[Stage, float] = field(default_factory=dict)
+    rows_at: float | None = None
+    bound: int = 0
+    fetched: int = 0
+    staleness: int = 0
+
+    def duration(self, stage: Stage) -> float:
+        """Returns how long a finished stage worked, in seconds."""
+        return self.finish[stage] - self.begin[stage]
