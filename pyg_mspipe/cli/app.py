@@ -11,6 +11,8 @@ from pyg_mspipe.cli import data as data_commands
 from pyg_mspipe.cli import runs
 from pyg_mspipe.cli.errors import State
 from pyg_mspipe.cli.settings import with_settings
+from pyg_mspipe.cli.simulate import simulate
+from pyg_mspipe.cli.timeline import timeline
 
 app = typer.Typer(
     name="mspipe",
@@ -23,6 +25,8 @@ app = typer.Typer(
 app.command("train", no_args_is_help=True)(with_settings(runs.train))
 app.command("resume", no_args_is_help=True)(runs.resume)
 app.command("evaluate", no_args_is_help=True)(runs.evaluate)
+app.command("simulate", no_args_is_help=True)(simulate)
+app.command("timeline", no_args_is_help=True)(timeline)
 app.add_typer(data_commands.app, name="data")
 
 

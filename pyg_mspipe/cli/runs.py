@@ -78,7 +78,14 @@ def train(
         values["root"] = Path(values["root"])
         source = options.source_of(stream, **values)
         folder = _folder(stream, None if out is None else Path(out), overwrite)
-        trainer = Trainer(options.open_source(source), chosen, folder, console=Console(), source=source)
+        trainer = Trainer(
+            options.open_source(source),
+            chosen,
+            folder,
+            console=Console(),
+            source=source,
+            similar_cache=_similar_cache(source),
+        )
         _fit(trainer, folder, replace=overwrite)
 
 
@@ -102,7 +109,13 @@ def resume(
         _move(checkpoint, stream)
         if device is not None:
             checkpoint["config"]["device"] = device
-        trainer = Trainer.resume(options.open_source(checkpoint["source"]), checkpoint, run, console=Console())
+        trainer = Trainer.resume(
+            options.open_source(checkpoint["source"]),
+            checkpoint,
+            run,
+            console=Console(),
+            similar_cache=_similar_cache(checkpoint["source"]),
+        )
         if trainer.progress.stopped or trainer.progress.epoch >= trainer.config.epochs:
             typer.echo(f"{run} is finished; give --epochs to go on with it, or see: mspipe evaluate {run}")
             return
@@ -130,6 +143,14 @@ def evaluate(run: Run, stream: Moved = None) -> None:
         partial.write_text(json.dumps(result, indent=2) + "\n")
         partial.replace(run / EVALUATION)
         console.print(_table(metrics, f"{run}, epoch {result['epoch']}; cut-off {cut_off}, negatives from {negatives}"))
+
+
+def _similar_cache(source: dict[str, Any]) -> Path | None:
+    """Returns where similar nodes are kept: beside a stream's file, if that folder can be written."""
+    path = Path(source["name_or_path"])
+    if not path.is_file() or not os.access(path.parent, os.W_OK):
+        return None
+    return path.with_name(f"{path.name}.similar.npz")
 
 
 def _move(checkpoint: dict[str, Any], stream: Path | None) -> None:

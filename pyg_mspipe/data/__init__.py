@@ -1,7 +1,9 @@
-"""Streams of events: loading, checking, splitting, generating, and drawing negatives."""
+"""Streams of events: loading, checking, splitting, generating, features by id, and drawing negatives."""
 
 from pyg_mspipe.data.baselines import popularity_ap
 from pyg_mspipe.data.errors import StreamError
+from pyg_mspipe.data.feature_file import write_features
+from pyg_mspipe.data.feature_store import FeatureStore, MappedFeatures, TensorFeatures
 from pyg_mspipe.data.negatives import NegativeSampler
 from pyg_mspipe.data.splits import StreamSplit, split_stream, unseen_nodes_mask
 from pyg_mspipe.data.streams import load_stream
@@ -11,10 +13,13 @@ from pyg_mspipe.data.validation import check_stream, find_problems
 
 __all__ = [
     "DegreeSketch",
+    "FeatureStore",
+    "MappedFeatures",
     "NegativeSampler",
     "StreamError",
     "StreamSplit",
     "StreamSummary",
+    "TensorFeatures",
     "check_stream",
     "find_problems",
     "load_stream",
@@ -23,4 +28,5 @@ __all__ = [
     "summarize",
     "synthetic",
     "unseen_nodes_mask",
+    "write_features",
 ]

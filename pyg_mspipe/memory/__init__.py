@@ -2,7 +2,9 @@
 
 from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.messages import LatestMessages, MessageStore, PendingMessages
+from pyg_mspipe.memory.mitigation import Mitigation, MitigationName, make_mitigation
 from pyg_mspipe.memory.rows import Commit, MemoryRows
+from pyg_mspipe.memory.similarity import SimilarNodes, similar_nodes
 from pyg_mspipe.memory.tgn_memory import TGNMemory
 from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
 
@@ -12,8 +14,13 @@ __all__ = [
     "LatestMessages",
     "MemoryRows",
     "MessageStore",
+    "Mitigation",
+    "MitigationName",
     "PendingMessages",
+    "SimilarNodes",
     "TGNMemory",
     "TimeEncoder",
     "TimeInit",
+    "make_mitigation",
+    "similar_nodes",
 ]

@@ -7,6 +7,7 @@ given, bit for bit. Times must not decrease from one commit to the next, as they
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -47,6 +48,20 @@ def match(n_id: Tensor, touched: Tensor) -> tuple[Tensor, Tensor]:
     """
     which, position = find(touched, n_id)
     return position, which
+
+
+def count_missed(n_id: Tensor, commits: Iterable[Commit]) -> Tensor:
+    """Returns how many of some commits wrote each node: Int64[U].
+
+    Args:
+        n_id: Int64[U], unique, sorted.
+        commits: On the same device.
+    """
+    missed = torch.zeros_like(n_id)
+    for commit in commits:
+        position, _ = match(n_id, commit.n_id)
+        missed[position] += 1
+    return missed
 
 
 def find(nodes: Tensor, n_id: Tensor) -> tuple[Tensor, Tensor]:

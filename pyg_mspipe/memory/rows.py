@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.memory.messages import LatestMessages, PendingMessages
+from pyg_mspipe.memory.mitigation import Repair
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class MemoryRows:
         last_update: Int64[U], in the unit of ``t``.
         messages: What waits to be applied to them.
         other: The rows at the other ends of the messages, [M, memory_dim] or [U, memory_dim].
+        repair: What was read to mitigate staleness; none where nothing was.
+        missed: Int64[U], how many commits touched a row that the fetch did not see; none where no commit was missed.
     """
 
     n_id: Tensor
@@ -28,10 +31,13 @@ class MemoryRows:
     last_update: Tensor
     messages: PendingMessages | LatestMessages
     other: Tensor
+    repair: Repair | None = None
+    missed: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
         """Returns all tensors that it holds."""
-        return [x for part in (self, self.messages) for x in vars(part).values() if isinstance(x, Tensor)]
+        parts = (self, self.messages, self.repair)
+        return [x for part in parts if part is not None for x in vars(part).values() if isinstance(x, Tensor)]
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> MemoryRows:
         """Returns the same on ``device``."""
@@ -46,6 +52,8 @@ class MemoryRows:
             moved(self.last_update),
             replace(self.messages, **tensors),  # type: ignore[arg-type]
             moved(self.other),
+            None if self.repair is None else self.repair.to(device, non_blocking=non_blocking),
+            None if self.missed is None else moved(self.missed),
         )
 
 
@@ -61,6 +69,7 @@ class Commit:
         dst: Int64[B].
         t: Int64[B].
         raw_msg: [B, raw_msg_dim].
+        before: [C, memory_dim], the rows that the new ones were computed from; kept where a mitigation asks for it.
     """
 
     n_id: Tensor
@@ -70,6 +79,7 @@ class Commit:
     dst: Tensor
     t: Tensor
     raw_msg: Tensor
+    before: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
         """Returns all tensors that it holds."""
@@ -77,7 +87,8 @@ class Commit:
 
     def detach(self) -> Commit:
         """Returns the same without its gradient."""
-        return replace(self, memory=self.memory.detach())
+        before = None if self.before is None else self.before.detach()
+        return replace(self, memory=self.memory.detach(), before=before)
 
     @cached_property
     def local_src(self) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import torch
@@ -19,6 +19,7 @@ from pyg_mspipe.graph.segment import segment_max
 from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.gru_update import gru_update
 from pyg_mspipe.memory.messages import LatestMessages, MessageStore, PendingMessages, TieRule
+from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.rows import Commit, MemoryRows
 from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
 
@@ -49,6 +50,7 @@ class _Updated:
     """What ``forward`` computed, and what it computed it from."""
 
     n_id: Tensor
+    before: Tensor
     memory: Tensor
     last_update: Tensor
     made_from: tuple[int, ...]
@@ -76,6 +78,8 @@ class TGNMemory(Module):
         memory_device: Keeps node memory and messages on this device, wherever the module is moved; by default they
             follow the module.
         time_init: Where the time encoder starts, see :class:`TimeEncoder`.
+        mitigation: What is done about rows that a pipeline fetched too early, see
+            :func:`~pyg_mspipe.memory.mitigation.make_mitigation`.
 
     Attributes:
         version: How many commits have been applied since the last reset.
@@ -97,6 +101,7 @@ class TGNMemory(Module):
         *,
         memory_device: torch.device | str | None = None,
         time_init: TimeInit = "random",
+        mitigation: Mitigation | None = None,
     ) -> None:
         super().__init__()
         self.num_nodes = num_nodes
@@ -110,6 +115,7 @@ class TGNMemory(Module):
         self.aggr_module = aggregator_module
         self.time_enc = TimeEncoder(time_dim, time_init)
         self.gru = GRUCell(message_module.out_channels, memory_dim)  # type: ignore[arg-type]
+        self.mitigation = mitigation
 
         state = {"device": self.memory_device}
         self.register_buffer("memory", torch.zeros(num_nodes, memory_dim, **state))  # type: ignore[arg-type]
@@ -132,8 +138,8 @@ class TGNMemory(Module):
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters, and the state."""
-        for module in (self.msg_s_module, self.msg_d_module, self.aggr_module):
-            if hasattr(module, "reset_parameters"):
+        for module in (self.msg_s_module, self.msg_d_module, self.aggr_module, self.mitigation):
+            if module is not None and hasattr(module, "reset_parameters"):
                 module.reset_parameters()  # type: ignore[operator]
         self.time_enc.reset_parameters()
         self.gru.reset_parameters()
@@ -171,6 +177,8 @@ class TGNMemory(Module):
             raise RuntimeError("reset_state while a pipeline is running; finish or close its loader first")
         self.version = 0
         self.row_version.fill_(-1)
+        if self.mitigation is not None:
+            self.mitigation.reset_state()
         self.memory.detach_()
         self.memory.zero_()
         self.last_update.zero_()
@@ -201,7 +209,7 @@ class TGNMemory(Module):
         memory, last_update = self.compute(rows)
         n_id = n_id.to(self.memory.device)
         self._assoc[n_id] = torch.arange(n_id.numel(), device=self._assoc.device)
-        self._updated = _Updated(n_id, memory, last_update, self._made_from())
+        self._updated = _Updated(n_id, rows.memory, memory, last_update, self._made_from())
         if memory.requires_grad:
             memory.register_hook(self._forget)
         return memory, last_update
@@ -243,14 +251,18 @@ class TGNMemory(Module):
         Args:
             commit: The next in batch order, on any device.
         """
+        if self.mitigation is not None and commit.before is not None:
+            n_id, before, after = (x.to(self.memory.device) for x in (commit.n_id, commit.before, commit.memory))
+            self.mitigation.observe(n_id, before, after)
         self._write(commit.n_id, commit.memory, commit.last_update)
         self._store.append(*(x.to(self.memory.device) for x in (commit.src, commit.dst, commit.t, commit.raw_msg)))
 
-    def fetch(self, n_id: Tensor) -> MemoryRows:
+    def fetch(self, n_id: Tensor, t: int | None = None) -> MemoryRows:
         """Returns what :meth:`compute` needs of the state, on the weights' device.
 
         Args:
             n_id: Int64[U], unique.
+            t: Time of the batch's first event, where the mitigation is to read what it needs too.
         """
         n_id = n_id.to(self.memory.device)
         messages = self._store.pending(n_id) if self._tie_rule() is None else self._store.latest(n_id)
@@ -261,13 +273,19 @@ class TGNMemory(Module):
             messages=messages,
             other=self.memory.index_select(0, messages.other),
         )
+        if t is not None and self.mitigation is not None:
+            rows = replace(rows, repair=self.mitigation.fetch(self.memory, self.last_update, n_id, t))
         return rows if self.memory.device == self.device else rows.to(self.device)
 
     def compute(self, rows: MemoryRows) -> tuple[Tensor, Tensor]:
         """Returns the memory, [U, memory_dim], and last update, Int64[U], once the pending messages are applied."""
         if isinstance(rows.messages, LatestMessages):
-            return self._compute_latest(rows, rows.messages)
-        return self._compute_all(rows, rows.messages)
+            memory, last_update = self._compute_latest(rows, rows.messages)
+        else:
+            memory, last_update = self._compute_all(rows, rows.messages)
+        if self.mitigation is not None and rows.missed is not None:
+            memory = self.mitigation.scale_gradient(memory, rows.missed)
+        return memory, last_update
 
     def memory_state(self) -> dict[str, Tensor]:
         """Returns node memory with its pending messages, and the mode they belong to, as a flat dictionary of tensors.
@@ -277,6 +295,8 @@ class TGNMemory(Module):
         """
         self._drain()
         state = {"memory": self.memory.detach().clone(), "last_update": self.last_update.clone()}
+        if self.mitigation is not None:
+            state |= self.mitigation.mitigation_state()
         return state | self._store.state() | {"training": torch.tensor(self.training)}
 
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
@@ -300,6 +320,8 @@ class TGNMemory(Module):
         self.memory.copy_(state["memory"])
         self.last_update.copy_(state["last_update"])
         self._store.load_state(state)
+        if self.mitigation is not None:
+            self.mitigation.load_mitigation_state(state)
         self._updated = None
         super().train(bool(state["training"]))
 
@@ -356,15 +378,23 @@ class TGNMemory(Module):
         return self.gru(aggregated, rows.memory), segment_max(pending.t[order], ptr)
 
     def _commit(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> Commit:
+        src, dst, t = src.contiguous(), dst.contiguous(), t.contiguous()
         nodes = torch.cat([src, dst]).unique()
-        memory, last_update = self._recall(nodes) or self.compute(self._fetched(nodes))
-        return Commit(nodes, memory, last_update, src, dst, t, raw_msg)
+        computed = self._recall(nodes)
+        if computed is None:
+            rows = self._fetched(nodes)
+            computed = rows.memory, *self.compute(rows)
+        before, memory, last_update = computed
+        kept = None if self.mitigation is None else before
+        return Commit(nodes, memory, last_update, src, dst, t, raw_msg, kept)
 
     def _fetched(self, n_id: Tensor) -> MemoryRows:
-        """Returns rows that were prefetched for just these nodes, or else reads them from the state, in its order."""
+        """Returns rows that were prefetched for just these nodes, mitigated, or else reads them from the state."""
         if self._pipeline is not None:
             rows = self._pipeline.fetched()
             if rows is not None and (rows.n_id is n_id or torch.equal(rows.n_id, n_id)):
+                if self.mitigation is not None and rows.missed is not None:
+                    rows = replace(rows, memory=self.mitigation.repair(rows.memory, rows.repair, rows.missed))
                 return rows
             self._pipeline.drain()
         return self.fetch(n_id)
@@ -380,8 +410,8 @@ class TGNMemory(Module):
         self.row_version[n_id] = self.version
         self.version += 1
 
-    def _recall(self, n_id: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Returns memory and last update as ``forward`` computed them, if it did so for all of ``n_id``."""
+    def _recall(self, n_id: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Returns memory before and after, and last update, if ``forward`` computed these for all of ``n_id``."""
         known = self._updated
         if known is None or known.made_from != self._made_from() or not known.n_id.numel():
             return None
@@ -392,7 +422,8 @@ class TGNMemory(Module):
         if not torch.equal(known.n_id[position], n_id):
             return None
         position = position.to(known.memory.device)
-        return known.memory.index_select(0, position), known.last_update[position]
+        before = known.memory if self.mitigation is None else known.before.index_select(0, position)
+        return before, known.memory.index_select(0, position), known.last_update[position]
 
     def _learns(self) -> bool:
         return any(x.requires_grad for x in self.parameters())

@@ -10,7 +10,7 @@ from torch.nn import Module, ModuleList
 from torch_geometric.nn.models.tgn import IdentityMessage
 
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample
-from pyg_mspipe.memory import LastAggregator, TGNMemory, TimeInit
+from pyg_mspipe.memory import LastAggregator, Mitigation, TGNMemory, TimeInit
 from pyg_mspipe.models.attention import TemporalAttention
 from pyg_mspipe.models.link_predictor import LinkPredictor
 
@@ -33,6 +33,7 @@ class TGN(Module):
         message_module: Of the memory, by default PyG's :class:`IdentityMessage`.
         aggregator_module: Of the memory, by default :class:`~pyg_mspipe.memory.LastAggregator`.
         memory_device: Where node memory is kept, by default with the weights.
+        mitigation: Of the memory, by default none.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class TGN(Module):
         message_module: Module | None = None,
         aggregator_module: Module | None = None,
         memory_device: torch.device | str | None = None,
+        mitigation: Mitigation | None = None,
     ) -> None:
         super().__init__()
         self.memory = TGNMemory(
@@ -61,6 +63,7 @@ class TGN(Module):
             aggregator_module or LastAggregator(),
             memory_device=memory_device,
             time_init=time_init,
+            mitigation=mitigation,
         )
         widths = [memory_dim] + [embedding_dim] * num_layers
         self.layers = ModuleList(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe.data.feature_store import FeatureStore, TensorFeatures
 from pyg_mspipe.data.negatives import NegativeSampler
 from pyg_mspipe.graph.neighbor_sampler import CutOff, NeighborSample, NeighborSampler
 
@@ -22,7 +23,7 @@ class Batch:
         src: Int64[B].
         dst: Int64[B].
         t: Int64[B], in the stream's unit.
-        msg: Float32[B, msg_dim].
+        msg: Float32[B, msg_dim]; empty until it is gathered.
         neg_dst: Int64[K, B], drawn alike from all; one may be the event's own ``dst``.
         sample: Neighbourhoods of the queries ``[src, dst, neg_dst[0], ..., neg_dst[K - 1]]``.
         edge_time: For each hop Int64[R, k], the times of its edges.
@@ -39,6 +40,11 @@ class Batch:
     edge_time: tuple[Tensor, ...]
     edge_msg: tuple[Tensor, ...]
 
+    @property
+    def n_id(self) -> Tensor:
+        """Int64[U], unique, sorted: the nodes whose memory is read."""
+        return self.sample.n_id
+
 
 class Batches:
     """The batches of a range of events. A batch is a function of its epoch and number alone, read in any order.
@@ -52,9 +58,12 @@ class Batches:
         num_negatives: Negatives for each event, ``K``.
         cut_off: ``"batch"``: nothing of a batch is visible to it. ``"event"``: a query sees all events strictly before
             its own time, also those of its batch.
+        msg: Of the messages, one row for each event, such as :class:`~pyg_mspipe.data.MappedFeatures` where they do not
+            fit into memory; by default the stream's own.
 
     Raises:
-        ValueError: If the batch size or the number of negatives is below 1, or the cut-off is unknown.
+        ValueError: If the batch size or the number of negatives is below 1, the cut-off is unknown, or the number of
+            messages is not that of events.
     """
 
     def __init__(
@@ -67,13 +76,19 @@ class Batches:
         *,
         num_negatives: int = 1,
         cut_off: CutOff = "batch",
+        msg: FeatureStore | None = None,
     ) -> None:
         if cut_off not in get_args(CutOff):
             raise ValueError(f"cut_off={cut_off!r} is unknown; choose one of {', '.join(get_args(CutOff))}")
         for name, number in (("batch_size", batch_size), ("num_negatives", num_negatives)):
             if number < 1:
                 raise ValueError(f"{name}={number}; give at least 1")
+        if msg is not None and msg.num_rows != data.num_events:
+            raise ValueError(
+                f"msg has {msg.num_rows} rows and the stream {data.num_events} events; give one row for each"
+            )
         self.data = data
+        self.msg = TensorFeatures(data.msg) if msg is None else msg
         self.events = events
         self.batch_size = batch_size
         self.sampler = sampler
@@ -91,10 +106,18 @@ class Batches:
         Raises:
             IndexError: If there is no such batch.
         """
+        return self.gather(self.draw(self.events_of(index), epoch, index))
+
+    def events_of(self, index: int) -> range:
+        """Returns the event ids of batch ``index``.
+
+        Raises:
+            IndexError: If there is no such batch.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         start = self.events.start + index * self.batch_size
-        return self.gather(self.draw(range(start, min(start + self.batch_size, self.events.stop)), epoch, index))
+        return range(start, min(start + self.batch_size, self.events.stop))
 
     def draw(self, events: range, epoch: int, index: int) -> Batch:
         """Returns the batch with negatives and neighbourhoods (stage 1), its edges' features still to be gathered."""
@@ -108,14 +131,19 @@ class Batches:
         else:
             bound = self.sampler.csr.first_event_at(t).repeat(2 + self.num_negatives)
             sample = self.sampler.sample(queries, bound, epoch=epoch)
-        return Batch(events, src, dst, t, self.data.msg[part], neg_dst, sample, (), ())
+        return Batch(events, src, dst, t, torch.empty(0, self.msg.width), neg_dst, sample, (), ())
 
     def gather(self, batch: Batch) -> Batch:
-        """Returns the batch with times and messages of its edges (stage 2)."""
-        width = self.data.msg.size(1)
-        time, msg = [], []
-        for hop in batch.sample.hops:
-            e_id = hop.e_id.view(-1)
-            time.append(self.data.t.index_select(0, e_id).view_as(hop.e_id))
-            msg.append(self.data.msg.index_select(0, e_id).view(*hop.e_id.shape, width))
-        return replace(batch, edge_time=tuple(time), edge_msg=tuple(msg))
+        """Returns the batch with its messages, and times and messages of its edges (stage 2)."""
+        hops = batch.sample.hops
+        events = torch.arange(batch.events.start, batch.events.stop, device=batch.src.device)
+        e_id = torch.cat([*(hop.e_id.view(-1) for hop in hops), events])
+        # All at once: a store on a disk has more requests to work on, and a GPU one copy to wait for.
+        rows = self.msg.read(e_id).to(e_id.device, non_blocking=True).float()
+        *edge_msg, msg = rows.split([*(hop.e_id.numel() for hop in hops), len(events)])
+        return replace(
+            batch,
+            msg=msg,
+            edge_time=tuple(self.data.t.index_select(0, hop.e_id.view(-1)).view_as(hop.e_id) for hop in hops),
+            edge_msg=tuple(x.view(*hop.e_id.shape, self.msg.width) for x, hop in zip(edge_msg, hops, strict=True)),
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 Stage = Literal["sample", "gather", "fetch", "train", "update"]
@@ -35,3 +36,21 @@ class BatchRecord:
     def duration(self, stage: Stage) -> float:
         """Returns how long a finished stage worked, in seconds."""
         return self.finish[stage] - self.begin[stage]
+
+    def work_ms(self) -> dict[str, float]:
+        """Returns how long each finished stage worked, in milliseconds."""
+        return {stage: round(1000 * self.duration(stage), 3) for stage in STAGES if stage in self.finish}
+
+    def wait_ms(self) -> dict[str, float]:
+        """Returns how long the batch waited before each stage but the first, in milliseconds.
+
+        For the update that is since its new rows existed.
+        """
+        ready = {after: self.finish[stage] for stage, after in pairwise(STAGES) if stage in self.finish}
+        if self.rows_at is not None:
+            ready["update"] = self.rows_at
+        return {
+            stage: round(1000 * (self.begin[stage] - moment), 3)
+            for stage, moment in ready.items()
+            if stage in self.begin
+        }

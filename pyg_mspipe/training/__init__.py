@@ -4,7 +4,9 @@ from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, sav
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate
 from pyg_mspipe.training.interrupt import Interrupted
-from pyg_mspipe.training.trainer import Progress, Trainer, link_loss
+from pyg_mspipe.training.loss import link_loss
+from pyg_mspipe.training.run_progress import Progress
+from pyg_mspipe.training.trainer import Trainer
 
 __all__ = [
     "CheckpointError",

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pyg_mspipe.graph import CutOff, Strategy
-from pyg_mspipe.memory import TimeInit
+from pyg_mspipe.memory import MitigationName, TimeInit
+from pyg_mspipe.pipeline import parse_staleness
 
 Precision = Literal["fp32", "bf16"]
 Negatives = Literal["destinations", "nodes"]
@@ -60,6 +61,16 @@ class TrainConfig:
         10, "Negatives for each event in evaluation; AP and AUC use the first.", "Sampling", 1
     )
 
+    staleness: str = _setting(
+        "exact",
+        "How far memory may lag behind: sequential (no overlap), exact (the same numbers, overlapped), "
+        "minimal (as little as pays), or a whole number of commits.",
+        "Pipeline",
+    )
+    mitigation: MitigationName = _setting("none", "What repairs memory that lags behind.", "Pipeline")
+    prefetch: int = _setting(3, "Batches prepared ahead of training.", "Pipeline", 1)
+    timeline: str = _setting("", "Write the first epoch's timeline to this file, a Chrome trace.", "Pipeline")
+
     val_ratio: float = _setting(0.15, "Share of events for validation.", "Split", 0)
     test_ratio: float = _setting(0.15, "Share of events for the test.", "Split", 0)
 
@@ -73,6 +84,13 @@ class TrainConfig:
             if get_origin(kind) is Literal:
                 if value not in get_args(kind):
                     raise ConfigError(f"{setting.name} is {value!r}; choose one of {', '.join(get_args(kind))}")
+                continue
+            if setting.name == "staleness":
+                try:
+                    value = parse_staleness(value)
+                except ValueError as error:
+                    raise ConfigError(str(error)) from error
+                object.__setattr__(self, setting.name, str(value))
                 continue
             if kind is float and type(value) is int:
                 object.__setattr__(self, setting.name, float(value))

@@ -17,6 +17,9 @@ class TrainingProgress:
     Args:
         console: Where to show it.
         epochs: How many there will be.
+
+    Attributes:
+        staleness: How many commits the last batch missed.
     """
 
     def __init__(self, console: Console, epochs: int) -> None:
@@ -34,6 +37,7 @@ class TrainingProgress:
         )
         self._task = self._bar.add_task("", total=None, status="")
         self._ap = ""
+        self.staleness = 0
         self._began = time.perf_counter()
         self._at_start = 0
 
@@ -58,7 +62,7 @@ class TrainingProgress:
         self._bar.advance(self._task, events)
         done = self._bar.tasks[0].completed - self._at_start
         rate = f"{done / (time.perf_counter() - self._began):,.0f} events/s"
-        parts = [rate, "" if loss is None else f"loss {loss:.4f}", self._ap, "staleness 0"]
+        parts = [rate, "" if loss is None else f"loss {loss:.4f}", self._ap, f"staleness {self.staleness}"]
         self._bar.update(self._task, status="  ".join(part for part in parts if part))
 
     def epoch_done(self, epoch: int, loss: float, metrics: LinkMetrics, rate: float, best: bool) -> None:

@@ -1,64 +1,50 @@
-"""Sequential training of a TGN on a stream, from the first batch to the last, through any interruption."""
+"""Training of a TGN on a stream, from the first batch to the last, through any interruption."""
 
 from __future__ import annotations
 
 import copy
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import NegativeSampler, check_stream, split_stream, unseen_nodes_mask
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
+from pyg_mspipe.memory import Mitigation, make_mitigation, similar_nodes
+from pyg_mspipe.memory.similarity import load_or_compute
 from pyg_mspipe.models import TGN
-from pyg_mspipe.pipeline import Batch, Batches
+from pyg_mspipe.pipeline import Batch, Batches, BatchRecord, PipelineEngine, parse_staleness
+from pyg_mspipe.pipeline.durations import RunningDurations
+from pyg_mspipe.pipeline.timeline import TraceWriter
 from pyg_mspipe.training.checkpoint import CheckpointError, fingerprint, save_checkpoint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate, scores
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
+from pyg_mspipe.training.loss import link_loss
 from pyg_mspipe.training.metrics_log import MetricsLog
 from pyg_mspipe.training.progress import TrainingProgress
 from pyg_mspipe.training.random_state import random_state, set_random_state
 from pyg_mspipe.training.run_folder import BEST, LAST, own_folder
+from pyg_mspipe.training.run_progress import Progress
 
 # Losses are fetched from the device this many batches at a time.
 _LOSS_BLOCK = 20
 _STATE_BUFFERS = ("memory.memory", "memory.last_update", "memory._assoc")
 
 
-@dataclass
-class Progress:
-    """How far a run is; all of it is in a checkpoint.
-
-    Attributes:
-        epoch: The epoch that is going on, from 0.
-        batch: Its next batch, from 0.
-        loss_sum: Sum of the epoch's losses, each times its number of events.
-        step: Training steps done in all epochs.
-        best_ap: Best validation AP so far.
-        best_epoch: Where that was; -1 before the first validation.
-        stopped: Whether early stopping ended the run.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    loss_sum: float = 0.0
-    step: int = 0
-    best_ap: float = float("-inf")
-    best_epoch: int = -1
-    stopped: bool = False
-
-
 class Trainer:
-    """Trains the built-in TGN on link prediction, one batch after the other.
+    """Trains the built-in TGN on link prediction.
+
+    Batches are prepared beside training as ``config.staleness`` says; with ``"exact"`` and ``"sequential"`` the seed
+    decides every number, with the others the timing has its part in them.
 
     The run's folder gets ``last.pt``, from which the run resumes bit for bit, ``best.pt``, the model of the best
     validation AP with the memory at the end of its training events, and ``metrics.jsonl``.
@@ -69,6 +55,7 @@ class Trainer:
         folder: Of the run; made where it is missing. Without one nothing is written.
         console: Where progress is shown; by default nowhere.
         source: How the stream was loaded, plain values kept in the checkpoints for whoever resumes.
+        similar_cache: Where similar nodes are kept for the next run, where the mitigation needs them.
 
     Raises:
         StreamError: If the stream cannot be used, or a split has no events.
@@ -83,6 +70,7 @@ class Trainer:
         *,
         console: Console | None = None,
         source: dict[str, Any] | None = None,
+        similar_cache: Path | None = None,
     ) -> None:
         self.config = config = config or TrainConfig()
         self.folder = None if folder is None else Path(folder)
@@ -111,9 +99,12 @@ class Trainer:
             heads=config.heads,
             dropout=config.dropout,
             time_init=config.time_init,
+            mitigation=self._mitigation(csr.num_nodes, similar_cache),
         ).to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True)
         self.progress = Progress()
+        self._estimates = RunningDurations()
+        self._timeline = config.timeline
         self._log_length = 0
         # Kept, so that nothing drawn between here and fit changes what the seed decided.
         self._random = random_state(self.device)
@@ -126,6 +117,7 @@ class Trainer:
         folder: Path | str | None,
         *,
         console: Console | None = None,
+        similar_cache: Path | None = None,
     ) -> Trainer:
         """Returns a trainer that goes on where a checkpoint was written.
 
@@ -134,12 +126,13 @@ class Trainer:
             checkpoint: From :func:`load_checkpoint`.
             folder: Of the run.
             console: Where progress is shown; by default nowhere.
+            similar_cache: As for the class.
 
         Raises:
             CheckpointError: If it is another stream.
         """
         config = TrainConfig(**checkpoint["config"])
-        trainer = cls(data, config, folder, console=console, source=checkpoint["source"])
+        trainer = cls(data, config, folder, console=console, source=checkpoint["source"], similar_cache=similar_cache)
         trainer.load(checkpoint)
         return trainer
 
@@ -181,6 +174,21 @@ class Trainer:
             num_negatives=num_negatives,
             cut_off=config.cut_off,
         )
+
+    def _mitigation(self, num_nodes: int, cache: Path | None) -> Mitigation | None:
+        """Returns the mitigation that the settings name; what it knows of nodes comes from training events alone."""
+        name = self.config.mitigation
+        if name == "none":
+            return None
+        similar = None
+        if name in ("similarity", "gated"):
+            train = slice(self.split.train.start, self.split.train.stop)
+            src, dst = self.data.src[train].cpu(), self.data.dst[train].cpu()
+            if cache is None:
+                similar = similar_nodes(src, dst, num_nodes)
+            else:
+                similar = load_or_compute(cache, src, dst, num_nodes, fingerprint=self.fingerprint)
+        return make_mitigation(name, num_nodes=num_nodes, memory_dim=self.config.memory_dim, similar=similar)
 
     def train_step(self, batch: Batch) -> Tensor:
         """Returns the loss of a batch, after weights and memory were updated with it: Float32[]."""
@@ -258,24 +266,61 @@ class Trainer:
         view.begin("train", progress.epoch, len(batches.events), done)
         began = time.perf_counter()
         waiting: list[Tensor] = []
-        while progress.batch < len(batches):
-            batch = batches.read(progress.epoch, progress.batch)
-            waiting.append(self.train_step(batch))
-            progress.batch += 1
-            progress.step += 1
-            done += len(batch.events)
-            at_end = progress.batch == len(batches)
-            due = not at_end and config.checkpoint_every and progress.batch % config.checkpoint_every == 0
-            if len(waiting) == _LOSS_BLOCK or at_end or due or request.made:
-                self._log_losses(waiting, done, log)
-                view.advance(done - first, progress.loss_sum / done)
-                first, waiting = done, []
-            if (due or request.made) and not at_end:
-                self._save(LAST, self.model.memory.memory_state(), log)
-            if request.made and not at_end:
-                raise Interrupted
+        with self._trace() as trace, closing(iter(self._engine(batches, view, log, trace))) as flights:
+            for flight in flights:
+                assert flight.batch is not None
+                waiting.append(self.train_step(flight.batch))
+                progress.batch += 1
+                progress.step += 1
+                done += len(flight.events)
+                at_end = progress.batch == len(batches)
+                due = not at_end and config.checkpoint_every and progress.batch % config.checkpoint_every == 0
+                if len(waiting) == _LOSS_BLOCK or at_end or due or request.made:
+                    self._log_losses(waiting, done, log)
+                    view.advance(done - first, progress.loss_sum / done)
+                    first, waiting = done, []
+                if (due or request.made) and not at_end:
+                    self._save(LAST, self.model.memory.memory_state(), log)
+                if request.made and not at_end:
+                    raise Interrupted
         elapsed = time.perf_counter() - began
         return (done - start) / elapsed
+
+    @contextmanager
+    def _trace(self) -> Iterator[TraceWriter | None]:
+        """Gives where the pass is to be drawn, if it is the first one and the settings ask for it."""
+        path, self._timeline = self._timeline, ""
+        if not path:
+            yield None
+            return
+        with TraceWriter(Path(path), f"staleness {self.config.staleness}") as trace:
+            yield trace
+
+    def _engine(
+        self, batches: Batches, view: TrainingProgress, log: MetricsLog, trace: TraceWriter | None
+    ) -> PipelineEngine[Batch]:
+        """Returns what prepares the rest of the epoch's batches."""
+        config, progress = self.config, self.progress
+        before = progress.step - progress.batch
+
+        def on_record(record: BatchRecord) -> None:
+            view.staleness = record.staleness
+            if trace is not None:
+                trace.add(record)
+            values = {"bound": record.bound, "staleness": record.staleness, "fetched": record.fetched}
+            times = {"work_ms": record.work_ms(), "wait_ms": record.wait_ms()}
+            log.write("stages", before + record.index, batch=record.index, **values, **times)
+
+        return PipelineEngine(
+            batches,
+            self.model.memory,
+            staleness=parse_staleness(config.staleness),
+            epoch=progress.epoch,
+            first=progress.batch,
+            prefetch=config.prefetch,
+            estimates=self._estimates,
+            on_record=on_record,
+        )
 
     def _finish_epoch(self, view: TrainingProgress, log: MetricsLog, request: StopRequest, rate: float) -> None:
         """Validates, keeps the model if it is the best, and turns to the next epoch."""
@@ -337,16 +382,6 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
         }
         save_checkpoint(self.folder / name, content | random_state(self.device))
-
-
-def link_loss(logits: Tensor) -> Tensor:
-    """Returns the binary cross entropy of events plus that of their negatives, each a mean: Float32[].
-
-    Args:
-        logits: [1 + K, B], the events' own in row 0.
-    """
-    positive = F.binary_cross_entropy_with_logits(logits[0], torch.ones_like(logits[0]))
-    return positive + F.binary_cross_entropy_with_logits(logits[1:], torch.zeros_like(logits[1:]))
 
 
 def _device(name: str) -> torch.device:

@@ -56,8 +56,9 @@ def wait_for_checkpoint(process, path, newer_than=0):
 
 
 def log_of(run):
-    """The lines of a run's log but for rates, which no run has twice, and the header, which names the stream's path."""
+    """The lines of a run's log but for rates and times, which no run has twice, and the header, which has a path."""
     lines = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()[1:]]
+    lines = [line for line in lines if line["kind"] != "stages"]
     return [{name: value for name, value in line.items() if name != "rate"} for line in lines]
 
 

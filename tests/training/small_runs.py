@@ -23,8 +23,9 @@ def small_config(**settings: object) -> TrainConfig:
 
 
 def read_log(folder: Path) -> list[dict]:
-    """The lines of a run's log but for rates, which no run has twice."""
+    """The lines of a run's log but for rates and the times of stages, which no run has twice."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if line["kind"] != "stages"]
     return [{name: value for name, value in line.items() if name != "rate"} for line in lines]
 
 

@@ -13,6 +13,7 @@ CHOICES = {
     "strategy": "recent, uniform",
     "cut_off": "batch, event",
     "negatives": "destinations, nodes",
+    "mitigation": "none, similarity, gated, gradient, predictive",
 }
 
 
@@ -26,7 +27,9 @@ def test_the_defaults_are_valid_and_come_back_from_plain_values():
 
 
 def test_every_setting_says_what_it_is():
-    assert len(WHOLE) + len(REAL) + len(CHOICES) + len(["device", "tensorboard"]) == len(fields(TrainConfig))
+    assert len(WHOLE) + len(REAL) + len(CHOICES) + len(["device", "tensorboard", "staleness", "timeline"]) == len(
+        fields(TrainConfig)
+    )
     assert all(setting.metadata["help"].endswith(".") for setting in fields(TrainConfig))
 
 
@@ -86,3 +89,13 @@ def test_dropout_leaves_something():
 def test_a_whole_number_is_a_number():
     config = TrainConfig(lr=1)
     assert (config.lr, type(config.lr)) == (1.0, float)
+
+
+@pytest.mark.parametrize("staleness", ["minimal", "0", "17", 3])
+def test_staleness_is_a_mode_or_a_whole_number(staleness):
+    assert TrainConfig(staleness=staleness).staleness == str(staleness)
+
+
+@pytest.mark.parametrize("staleness", ["fast", "-1", -1, 1.5, True, None])
+def test_other_staleness_is_refused_with_the_choices(staleness):
+    refused("^staleness is .*; choose sequential, exact, minimal or a whole number from 0$", staleness=staleness)

@@ -1,0 +1,46 @@
+"""``mspipe timeline``: what a run's timeline says, and its picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pyg_mspipe.cli.errors import one_line_errors
+from pyg_mspipe.pipeline.timeline import read_title, read_trace
+from pyg_mspipe.pipeline.timeline_figure import draw
+from pyg_mspipe.pipeline.timeline_summary import summarize
+from pyg_mspipe.training import ConfigError
+
+
+def timeline(
+    trace: Annotated[Path, typer.Argument(help="A trace that --timeline wrote.", show_default=False)],
+    png: Annotated[Path | None, typer.Option(help="Draw some batches into this file.", show_default=False)] = None,
+    first: Annotated[
+        int | None, typer.Option(min=0, help="First batch to draw (default: a dozen from the middle).")
+    ] = None,
+    last: Annotated[int | None, typer.Option(min=0, help="Last batch to draw.", show_default=False)] = None,
+) -> None:
+    """Say which stage limits a run and what would help, and draw its timeline.
+
+    Examples:
+        mspipe timeline out.json
+        mspipe timeline out.json --png out.png --first 40 --last 55
+    """
+    with one_line_errors():
+        if png is None and not first is last is None:
+            raise ConfigError("--first and --last choose what --png draws; give --png FILE too")
+        if png is not None and png.suffix.lower() != ".png":
+            raise ConfigError(f"--png {png}: give a name that ends in .png")
+        try:
+            records = read_trace(trace)
+            summary = summarize(records)
+            if png is not None:
+                draw(records, png, first=first, last=last)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(str(error)) from error
+        console = Console()
+        console.print(read_title(trace), style="bold", markup=False, highlight=False, soft_wrap=True)
+        console.print(summary, highlight=False, soft_wrap=True)

@@ -1,0 +1,207 @@
+"""Feature stores: rows of features by id, from memory or from a file larger than memory."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+import warnings
+import weakref
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pyg_mspipe.data.feature_file import read_layout
+
+# Pages that lie no further apart are read in one request: reading three pages takes less than another request.
+_GAP_PAGES = 2
+# Linux drops what a request asks for past its read-ahead window, by default 128 KiB; the last row may reach past this.
+_REQUEST_BYTES = 64 * 1024
+
+
+class FeatureStore(Protocol):
+    """Rows of features, read by id. Reading changes nothing, so any number of threads may read."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row, ``F``."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers: float32, float16 or bfloat16."""
+        ...
+
+    def read(self, ids: Tensor) -> Tensor:
+        """Returns the rows ``[M, F]`` of ``ids: Int64[M]``, in their order, on the store's own device.
+
+        Raises:
+            IndexError: If there is no such row.
+        """
+        ...
+
+
+class TensorFeatures:
+    """Features in memory.
+
+    Args:
+        x: Float32[E, F], Float16[E, F] or BFloat16[E, F], on any device. It is not copied.
+        pinned: Read into page-locked memory, from which a GPU copies without waiting (``non_blocking=True``).
+
+    Raises:
+        ValueError: If ``x`` has another shape or dtype, or ``pinned`` is asked for where it cannot be had.
+    """
+
+    def __init__(self, x: Tensor, pinned: bool = False) -> None:
+        if x.dim() != 2:
+            raise ValueError(f"features have shape {tuple(x.shape)}, not [rows, width]; reshape them")
+        if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+            raise ValueError(f"features are {x.dtype}; pass features.float()")
+        if pinned and x.device.type != "cpu":
+            raise ValueError(f"pinned=True is for features on the CPU, and these are on {x.device}; leave pinned out")
+        _check_pinned(pinned)
+        self._x = x.detach()
+        self._pinned = pinned
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return self._x.size(0)
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row, ``F``."""
+        return self._x.size(1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers."""
+        return self._x.dtype
+
+    def read(self, ids: Tensor) -> Tensor:
+        """Returns the rows ``[M, F]`` of ``ids: Int64[M]``, in their order, on the device of the features.
+
+        Raises:
+            IndexError: If there is no such row, and the features are on the CPU.
+        """
+        return _select(self._x, ids.to(self._x.device), self._pinned, "the features")
+
+
+class MappedFeatures:
+    """Features in a file, of which only the rows that are asked for are read, and nothing is kept but the page cache.
+
+    The file is a matrix in numpy's ``.npy`` format, from :func:`write_features` or ``numpy.save``; it must not change
+    while it is open. Before rows are copied, the operating system is asked for all their pages, so that the disk has
+    many requests to work on; without ``posix_fadvise`` (macOS, Windows) pages are read as they are met. While the disk
+    is waited for, other Python threads run.
+
+    Args:
+        path: Of the file: float32 or float16 in C order.
+        pinned: Read into page-locked memory, from which a GPU copies without waiting (``non_blocking=True``).
+
+    Raises:
+        StreamError: If there is no such file, or its format, order, dtype or size is another.
+        ValueError: If ``pinned`` is asked for where there is no CUDA.
+    """
+
+    def __init__(self, path: str | Path, pinned: bool = False) -> None:
+        _check_pinned(pinned)
+        self.path = Path(path)
+        self._layout = layout = read_layout(self.path)
+        self._pinned = pinned
+        self._fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        weakref.finalize(self, os.close, self._fd)
+        # Read-only, as a private writable mapping larger than memory would be refused.
+        self._mapping = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given buffer is not writable")  # nobody is given the tensor
+            flat = torch.frombuffer(
+                self._mapping, dtype=layout.dtype, count=layout.num_rows * layout.width, offset=layout.offset
+            )
+        self._x = flat.view(layout.num_rows, layout.width)
+        self._prefetches = hasattr(os, "posix_fadvise")
+        if self._prefetches:
+            # What is needed has been asked for; reading ahead of a page in between would read what is not.
+            self._mapping.madvise(mmap.MADV_RANDOM)
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return self._layout.num_rows
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row, ``F``."""
+        return self._layout.width
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the numbers: float32 or float16."""
+        return self._layout.dtype
+
+    def read(self, ids: Tensor) -> Tensor:
+        """Returns the rows ``[M, F]`` of ``ids: Int64[M]``, in their order, on the CPU.
+
+        Raises:
+            IndexError: If there is no such row.
+        """
+        ids = ids.cpu()
+        if self._prefetches:
+            for start, length in requests(ids.unique(), self._layout.offset, self._layout.row_bytes):
+                os.posix_fadvise(self._fd, start, length, os.POSIX_FADV_WILLNEED)
+        return _select(self._x, ids, self._pinned, str(self.path))
+
+    def evict(self) -> None:
+        """Drops the file's pages from the page cache, so that the next read truly reads the disk.
+
+        For measurements, and to give memory back at once. Pages that another mapping of the file has in use stay.
+
+        Raises:
+            NotImplementedError: On a system without ``posix_fadvise`` (macOS, Windows).
+        """
+        if not self._prefetches:
+            raise NotImplementedError(f"evict needs posix_fadvise, which {sys.platform} has not; run it on Linux")
+        os.fsync(self._fd)  # what has not been written yet cannot be dropped
+        self._mapping.madvise(mmap.MADV_DONTNEED)  # nor what is mapped
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def requests(ids: Tensor, offset: int, row_bytes: int) -> list[tuple[int, int]]:
+    """Returns the parts of a file to ask for, as ``(start, length)`` in bytes: few, and little more than the rows.
+
+    Args:
+        ids: Int64[U], unique, sorted: the rows.
+        offset: Of row 0, in bytes.
+        row_bytes: The size of a row.
+    """
+    page = mmap.PAGESIZE
+    first = (ids * row_bytes + offset) // page
+    last = (ids * row_bytes + (offset + row_bytes - 1)) // page
+    window = max(_REQUEST_BYTES // page, 1)
+    apart = (first[1:] - last[:-1] > _GAP_PAGES + 1) | (first[1:] // window != first[:-1] // window)
+    begins = torch.cat([apart.new_ones(min(len(ids), 1)), apart])
+    start = first[begins] * page
+    end = last[begins.roll(-1)] * page + page
+    return list(zip(start.tolist(), (end - start).tolist(), strict=True))
+
+
+def _select(x: Tensor, ids: Tensor, pinned: bool, name: str) -> Tensor:
+    # torch lets other Python threads run meanwhile, also while it waits for the pages of a mapping.
+    out = torch.empty(len(ids), x.size(1), dtype=x.dtype, pin_memory=True) if pinned else None
+    try:
+        return torch.index_select(x, 0, ids, out=out)
+    except IndexError as error:
+        beyond = ids[(ids < 0) | (ids >= x.size(0))]
+        raise IndexError(f"row {int(beyond[0])} is asked for, and {name} has rows 0 to {x.size(0) - 1}") from error
+
+
+def _check_pinned(pinned: bool) -> None:
+    if pinned and not torch.cuda.is_available():
+        raise ValueError("pinned=True needs a CUDA device, and torch finds none; leave pinned out")

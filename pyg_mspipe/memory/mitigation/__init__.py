@@ -1,0 +1,19 @@
+"""Staleness mitigation: five variants behind one interface."""
+
+from pyg_mspipe.memory.mitigation.base import Mitigation, Repair
+from pyg_mspipe.memory.mitigation.gradient import GradientMitigation
+from pyg_mspipe.memory.mitigation.make import MitigationName, make_mitigation
+from pyg_mspipe.memory.mitigation.predictive import PredictiveMitigation
+from pyg_mspipe.memory.mitigation.similar import GatedMitigation, IdleRepair, SimilarityMitigation
+
+__all__ = [
+    "GatedMitigation",
+    "GradientMitigation",
+    "IdleRepair",
+    "Mitigation",
+    "MitigationName",
+    "PredictiveMitigation",
+    "Repair",
+    "SimilarityMitigation",
+    "make_mitigation",
+]

@@ -1,0 +1,193 @@
+"""How long the stages take: what durations say of the best rate and the staleness it needs, and estimates of them."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+Measured = Literal["sample", "gather", "fetch", "train", "rows", "update"]
+
+WINDOW = 32
+"""How many of a stage's last durations an estimate looks at."""
+
+WARM_UP = 5
+"""How many durations of every stage make an estimate."""
+
+MOST_STALE = 2
+"""No constant durations make more staleness pay: each of the loop's three parts takes at most one period."""
+
+# A commit missed must win more than this share of the rate; because of jitter so many may, past the cap.
+_PAYS = 0.01
+_FOR_JITTER = 2
+
+# Of a normal distribution without a tenth at either end, the standard deviation is 0.66 of the whole's.
+_TRIMMED = 0.66
+# Sums of seconds are rounded; a loop that takes two periods takes no third.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Durations:
+    """How long each stage works on a batch, in seconds.
+
+    Attributes:
+        sample: Stage 1.
+        gather: Stage 2.
+        fetch: Stage 3.
+        train: Stage 4.
+        update: Stage 5.
+        rows: From the start of training until the batch's new memory rows exist; at most ``train``.
+    """
+
+    sample: float
+    gather: float
+    fetch: float
+    train: float
+    update: float
+    rows: float
+
+    @property
+    def period(self) -> float:
+        """Returns ``Lambda``, the time from batch to batch that the slowest resource allows.
+
+        Gather and fetch share one resource, the copy path.
+        """
+        return max(self.sample, self.gather + self.fetch, self.train, self.update)
+
+    @property
+    def loop(self) -> float:
+        """Returns how long the memory loop takes: fetch, the new rows, their commit."""
+        return self.fetch + self.rows + self.update
+
+    @property
+    def staleness_cap(self) -> int:
+        """Returns ``k*``, the least staleness with which the memory loop costs no rate; more never pays.
+
+        With a bound of ``k`` the loop spans ``k + 1`` periods: the maximum cycle ratio of the stage graph.
+        """
+        if self.period <= 0:
+            return 0
+        return max(0, math.ceil(self.loop / self.period * (1 - _ROUNDING)) - 1)
+
+
+def paying_staleness(mean: Durations, spread: Durations) -> int:
+    """Returns the least staleness whose next commit would win at most 1 % of the rate.
+
+    For durations that do not vary this is ``k*`` of ``mean``, or less where its last commits win less than 1 %: a bound
+    of ``k`` allows ``k + 1`` batches per loop. Where durations vary, the loop overruns its ``k + 1`` periods at times
+    though it fits into them on average, and up to two commits more may pay. What overruns cost follows from the slack
+    ``b = (k + 1) Lambda - loop``. The lead of one stage over another is taken for a Brownian motion between barriers at
+    0 and ``b``, with drift ``d``, the difference of their mean durations, and variance ``v``, the sum of both. The
+    slower one then idles in each period for
+
+        d / (exp(2 d b / v) - 1),    or v / (2 b) where d is 0
+
+    seconds (J. M. Harrison, Brownian Motion and Stochastic Flow Systems, 1985).
+
+    Args:
+        mean: Of the durations.
+        spread: Their standard deviations.
+    """
+    most = mean.staleness_cap + _FOR_JITTER
+    return next((bound for bound in range(most) if _lost(mean, spread, bound) <= _PAYS), most)
+
+
+def _lost(mean: Durations, spread: Durations, bound: int) -> float:
+    """Returns the share of the rate that a bound costs."""
+    if mean.period <= 0:
+        return 0.0
+    slack = (bound + 1) * mean.period - mean.loop
+    resources = {
+        "sample": (mean.sample, spread.sample**2),
+        "copy": (mean.gather + mean.fetch, spread.gather**2 + spread.fetch**2),
+        "train": (mean.train, spread.train**2),
+        "update": (mean.update, spread.update**2),
+    }
+    time, variance = resources.pop(max(resources, key=lambda name: resources[name]))
+    idle = max(_idle(time - other, slack, variance + var) for other, var in resources.values())
+    # With next to no slack a period is the larger of loop and stage; 0.4 is the mean of a normal's positive part.
+    variance += spread.fetch**2 + spread.rows**2 + spread.update**2
+    overrun = min(idle, 0.4 * math.sqrt(variance))
+    return max(0.0, -slack) / mean.loop + overrun / mean.period if mean.loop > 0 else 0.0
+
+
+def _idle(drift: float, slack: float, variance: float) -> float:
+    if variance <= 0:
+        return 0.0
+    if slack <= 0:
+        return math.inf
+    steps = 2 * drift * slack / variance
+    if steps < 1e-6:
+        return variance / (2 * slack)
+    return drift / math.expm1(steps) if steps < 50 else 0.0
+
+
+class RunningDurations:
+    """Running estimates of how long the stages take, of what was measured.
+
+    A stage's estimate is the trimmed mean of its last 32 durations: a tenth at either end is left out (one at least).
+    So a batch that took 50 times as long, the first one, one beside a checkpoint or under page faults, does not count
+    at all, while a change that stays is followed batch by batch and complete after 32. An observation costs a search
+    and an insertion among 32 numbers; an estimate is computed when it is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[Measured, _Window] = {stage: _Window() for stage in get_args(Measured)}
+        self._estimate: tuple[Durations, Durations] | None = None
+
+    def observe(self, stage: Measured, seconds: float) -> None:
+        """Adds how long a stage worked on a batch; ``rows`` counts from the start of training.
+
+        Raises:
+            ValueError: If the duration is negative or not a number.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"stage {stage} took {seconds} s; give the seconds between two readings of one clock")
+        self._seen[stage].add(seconds)
+        self._estimate = None
+
+    def current(self) -> Durations | None:
+        """Returns the estimates; none during warm-up, until each stage was seen 5 times."""
+        estimate = self._both()
+        return None if estimate is None else estimate[0]
+
+    def spread(self) -> Durations | None:
+        """Returns the standard deviations, estimated from the same durations; none during warm-up."""
+        estimate = self._both()
+        return None if estimate is None else estimate[1]
+
+    def _both(self) -> tuple[Durations, Durations] | None:
+        if self._estimate is None and all(len(window) >= WARM_UP for window in self._seen.values()):
+            each = {stage: window.mean_and_deviation() for stage, window in self._seen.items()}
+            mean, deviation = (Durations(**{stage: both[k] for stage, both in each.items()}) for k in (0, 1))
+            self._estimate = replace(mean, rows=min(mean.rows, mean.train)), deviation
+        return self._estimate
+
+
+class _Window:
+    """The last durations of one stage, in the order they came and sorted."""
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque()
+        self._sorted: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+    def add(self, seconds: float) -> None:
+        if len(self._last) == WINDOW:
+            del self._sorted[bisect_left(self._sorted, self._last.popleft())]
+        self._last.append(seconds)
+        insort(self._sorted, seconds)
+
+    def mean_and_deviation(self) -> tuple[float, float]:
+        left_out = max(1, len(self._sorted) // 10)
+        kept = self._sorted[left_out:-left_out]
+        # Measured from the least, so that equal durations have exactly their value and no deviation.
+        above = [seconds - kept[0] for seconds in kept]
+        mean = sum(above) / len(above)
+        variance = sum((each - mean) ** 2 for each in above) / len(above)
+        return kept[0] + mean, math.sqrt(variance) / _TRIMMED

@@ -1,0 +1,221 @@
+"""``PipelineLoader``: PyG's temporal loader, neighbour loader and memory reads in one, ahead of training."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+
+import torch
+from torch import Tensor
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data import NegativeSampler
+from pyg_mspipe.data.validation import check_stream
+from pyg_mspipe.graph import NeighborSampler, Strategy, TemporalCSR
+from pyg_mspipe.memory import TGNMemory
+from pyg_mspipe.pipeline.durations import RunningDurations
+from pyg_mspipe.pipeline.engine import PipelineEngine
+from pyg_mspipe.pipeline.record import BatchRecord
+from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
+
+# Records of this many batches are kept.
+_RECORDS = 10_000
+
+
+class TemporalBatches:
+    """Batches as PyG's examples use them. A batch is a function of its epoch and number alone.
+
+    Args:
+        data: The stream, validated.
+        events: The event ids that are cut into batches.
+        batch_size: Events in a batch.
+        sampler: Of the neighbours, over the same stream.
+        negatives: Of the negatives; none draws none.
+        neg_sampling_ratio: Negatives for each event.
+        device: Where batches are brought to.
+    """
+
+    def __init__(
+        self,
+        data: TemporalData,
+        events: range,
+        batch_size: int,
+        sampler: NeighborSampler,
+        negatives: NegativeSampler | None,
+        neg_sampling_ratio: float,
+        device: torch.device,
+    ) -> None:
+        self.data = data
+        self.events = events
+        self.batch_size = batch_size
+        self.sampler = sampler
+        self.negatives = negatives
+        self.neg_sampling_ratio = neg_sampling_ratio
+        self.device = device
+
+    def __len__(self) -> int:
+        """Returns the number of batches."""
+        return -(-len(self.events) // self.batch_size)
+
+    def events_of(self, index: int) -> range:
+        """Returns the event ids of batch ``index``."""
+        return self.events[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def draw(self, events: range, epoch: int, index: int) -> TemporalData:
+        """Returns the events with ``neg_dst``, ``n_id``, ``edge_index`` and ``e_id`` (stage 1)."""
+        batch = self.data[events.start : events.stop]
+        nodes = [batch.src, batch.dst]
+        if self.negatives is not None:
+            size = round(self.neg_sampling_ratio * len(events))
+            batch.neg_dst = self.negatives(size, epoch=epoch, batch=index).to(batch.src.device)
+            nodes.append(batch.neg_dst)
+        batch.n_id, batch.edge_index, batch.e_id = self.sampler(torch.cat(nodes), events.start, epoch=epoch)
+        return batch
+
+    def gather(self, batch: TemporalData) -> TemporalData:
+        """Returns the batch with ``edge_time`` and ``edge_attr``, on the device (stage 2)."""
+        batch.edge_time = self.data.t.index_select(0, batch.e_id)
+        batch.edge_attr = self.data.msg.index_select(0, batch.e_id)
+        return batch.to(self.device, non_blocking=True)
+
+
+class PipelineLoader:
+    """Loads batches of a stream with everything that a TGN's training step reads, prepared beside training.
+
+    It stands for PyG's ``TemporalDataLoader``, its ``LastNeighborLoader`` and the reads of node memory. A batch is a
+    :class:`~torch_geometric.data.TemporalData` on the memory's device with
+
+    * ``src``, ``dst``, ``t``: Int64[B], ``msg``: [B, msg_dim], the events;
+    * ``neg_dst``: Int64[round(neg_sampling_ratio * B)], negatives;
+    * ``n_id``: Int64[U], unique, sorted: all nodes of the batch and their neighbours, to be given to the memory;
+    * ``edge_index``: Int64[2, M], positions in ``n_id``: neighbour, node; sorted by node;
+    * ``e_id``: Int64[M], ``edge_time``: Int64[M], ``edge_attr``: [M, msg_dim], the events of the edges.
+
+    Neighbours are those before the batch's first event. While a batch is trained, those to come are sampled, gathered
+    and their memory is fetched; what ``staleness`` says is kept whatever the timing:
+
+    * ``"sequential"``: one step after the other, without threads;
+    * ``"exact"``: the numbers of ``"sequential"``, bit for bit, overlapped;
+    * ``"minimal"``: memory may miss the last commits where waiting for them would cost time (MSPipe);
+    * an integer: it may always miss that many.
+
+    With the memory in evaluation mode, batches are sampled and gathered ahead and memory is read in order.
+
+    Args:
+        data: The stream. For validation give all of it, and ``events``, so that neighbours from before are found.
+        memory: Of :mod:`pyg_mspipe`. Call ``forward`` and ``update_state`` once for each batch.
+        batch_size: Events in a batch.
+        num_neighbors: Neighbours of a node, for each hop.
+        neg_sampling_ratio: Negatives for each event; 0 draws none.
+        staleness: See above.
+        events: The event ids to go through, by default all.
+        strategy: ``"recent"`` or ``"uniform"`` neighbours.
+        seed: Of negatives and uniform neighbours; each pass draws others.
+        prefetch: How many batches may be prepared before the one in training is done.
+        on_record: Called with each batch's :class:`~pyg_mspipe.pipeline.BatchRecord`.
+
+    Attributes:
+        epoch: The number of the next pass; it decides the negatives.
+        records: Of the last passes' batches: when each stage worked, and how stale memory was.
+
+    Raises:
+        StreamError: If the stream cannot be used.
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        data: TemporalData,
+        memory: TGNMemory,
+        *,
+        batch_size: int = 1,
+        num_neighbors: Sequence[int] = (10,),
+        neg_sampling_ratio: float = 0.0,
+        staleness: Staleness | str = "exact",
+        events: range | None = None,
+        strategy: Strategy = "recent",
+        seed: int = 0,
+        prefetch: int = 3,
+        on_record: Callable[[BatchRecord], None] | None = None,
+    ) -> None:
+        data = check_stream(data)
+        events = range(data.num_events) if events is None else events
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}; give at least 1")
+        if prefetch < 1:
+            raise ValueError(f"prefetch={prefetch}; give at least 1")
+        if neg_sampling_ratio < 0:
+            raise ValueError(f"neg_sampling_ratio={neg_sampling_ratio}; give at least 0")
+        if events.step != 1 or not 0 <= events.start <= events.stop <= data.num_events:
+            raise ValueError(f"events={events} are no consecutive events of a stream of {data.num_events}")
+        largest = int(torch.maximum(data.src, data.dst).max())
+        if largest >= memory.num_nodes:
+            raise ValueError(f"the stream has a node {largest}, the memory {memory.num_nodes} nodes; make it larger")
+        csr = TemporalCSR.from_stream(data, memory.num_nodes)
+        negatives = NegativeSampler.from_destinations(data.dst, seed=seed) if neg_sampling_ratio else None
+        sampler = NeighborSampler(csr, num_neighbors, strategy, seed)
+        self._batches = TemporalBatches(data, events, batch_size, sampler, negatives, neg_sampling_ratio, memory.device)
+        self.memory = memory
+        self.staleness = parse_staleness(staleness)
+        self.prefetch = prefetch
+        self.epoch = 0
+        self.records: deque[BatchRecord] = deque(maxlen=_RECORDS)
+        self._on_record = on_record
+        self._estimates = RunningDurations()
+        self._running: weakref.ref[Generator[TemporalData, None, None]] | None = None
+
+    def __len__(self) -> int:
+        """Returns the number of batches."""
+        return len(self._batches)
+
+    def __iter__(self) -> Generator[TemporalData, None, None]:
+        """Yields the batches of a pass, each to be trained before the next is asked for.
+
+        A pass that was left before its end is closed first.
+
+        Raises:
+            PipelineError: If a stage failed.
+        """
+        self.close()
+        iterator = self._pass(self.epoch)
+        self.epoch += 1
+        self._running = weakref.ref(iterator)
+        return iterator
+
+    def close(self) -> None:
+        """Ends a pass that is under way: its commits are applied, and no thread is left."""
+        running = None if self._running is None else self._running()
+        if running is not None:
+            running.close()
+
+    def _pass(self, epoch: int) -> Generator[TemporalData, None, None]:
+        engine = PipelineEngine(
+            self._batches,
+            self.memory,
+            staleness=self.staleness if self.memory.training else "exact",
+            epoch=epoch,
+            prefetch=self.prefetch,
+            estimates=self._estimates if self.memory.training else None,
+            on_record=self._keep,
+        )
+        with closing(iter(engine)) as flights:
+            for flight in flights:
+                assert flight.batch is not None
+                yield flight.batch
+
+    def _keep(self, record: BatchRecord) -> None:
+        self.records.append(record)
+        if self._on_record is not None:
+            self._on_record(record)
+
+
+def local_index(n_id: Tensor, node: Tensor) -> Tensor:
+    """Returns the positions of nodes in a batch's ``n_id``: Int64[M].
+
+    Args:
+        n_id: Int64[U], unique, sorted.
+        node: Int64[M], all of them in ``n_id``.
+    """
+    return torch.searchsorted(n_id, node)

@@ -1,0 +1,170 @@
+"""How stale a batch's memory may be and when it is fetched: the rules of MSPipe, without threads or tensors.
+
+The times are those of the architecture's clock: ``b_j(i)`` and ``f_j(i)`` are start and finish of stage ``j`` for batch
+``i``, ``u(i)`` is when its new rows exist. Minimal staleness is MSPipe's (KDD 2024, arXiv 2402.15113), decided for each
+batch instead of once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast, get_args
+
+from pyg_mspipe.pipeline.durations import MOST_STALE, Durations, RunningDurations, paying_staleness
+
+__all__ = ["Decision", "Durations", "Mode", "Progress", "RunningDurations", "Scheduler", "Staleness", "parse_staleness"]
+
+Mode = Literal["sequential", "exact", "minimal"]
+Staleness: TypeAlias = Mode | int
+
+# In standard deviations: how late a commit may come, or how early training may end, without costing the trainer time.
+_RESERVE = 2.5
+_ROUNDING = 1e-9
+
+
+def parse_staleness(text: str | int) -> Staleness:
+    """Returns a mode or a fixed bound from its text, e.g. ``"minimal"`` or ``"3"``.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if isinstance(text, str):
+        if text in get_args(Mode):
+            return cast(Mode, text)
+        if text.isdecimal() and text.isascii():
+            return int(text)
+    elif type(text) is int and text >= 0:
+        return text
+    raise ValueError(f"staleness is {text!r}; choose {', '.join(get_args(Mode))} or a whole number from 0")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known at the moment when a batch has been gathered. Times are seconds on one clock.
+
+    Attributes:
+        now: That moment, ``f_2(i)``. All batches before have been fetched, for the copy path works in order.
+        training: The batch in training, or the next to be trained: all before it are trained.
+        train_begin: When its training began; none if it has not.
+        rows_at: When its new rows existed; none if they do not yet.
+        version: How many commits were applied: ``0..version - 1``.
+        update_begin: When commit ``version`` began to be applied; none if it has not.
+    """
+
+    now: float
+    training: int
+    train_begin: float | None
+    rows_at: float | None
+    version: int
+    update_begin: float | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a batch may miss and when it fetches.
+
+    It may fetch as soon as ``version >= wait_for`` and one of these holds: the time is ``fetch_at``; ``version`` is
+    ``expect`` or more, so that what it waited for is there; the trainer is idle and waits for this very batch.
+
+    Attributes:
+        batch: The batch, ``i``.
+        bound: How many commits it may miss when it is trained, ``k_i``.
+        greedy: How many it has to miss if its training is to wait for none, ``g_i``.
+        cap: How many can pay, ``k*`` of the estimates: see :func:`~pyg_mspipe.pipeline.durations.paying_staleness`.
+        wait_for: The version without which the fetch may not start: ``i - bound``, or 0 if that is less. With ``exact``
+            it is an older one, since missing commits are forwarded; waiting for it keeps the queue of commits bounded.
+        expect: The version that the fetch should see; at least ``wait_for``, at most ``i``.
+        fetch_at: Until when the fetch waits for that version: the latest start that costs no rate, in seconds.
+        best: When training could start if memory were no dependency, ``best(i)``, in seconds.
+    """
+
+    batch: int
+    bound: int
+    greedy: int
+    cap: int
+    wait_for: int
+    expect: int
+    fetch_at: float
+    best: float
+
+
+class Scheduler:
+    """Decides for one batch after the other how many commits it may miss, and when it fetches.
+
+    During warm-up, while there are no estimates, nothing is known to pay: ``minimal`` misses no commit, and no fetch is
+    delayed.
+
+    Args:
+        staleness: A mode, or a fixed bound.
+        estimates: Of the stages' durations, if there are some from an earlier pass. Who runs the stages adds to them.
+
+    Attributes:
+        staleness: The mode or bound.
+        estimates: The running estimates that decisions follow.
+
+    Raises:
+        ValueError: If the staleness is neither a mode nor a bound.
+    """
+
+    def __init__(self, staleness: Staleness, estimates: RunningDurations | None = None) -> None:
+        self.staleness = parse_staleness(staleness)
+        self.estimates = RunningDurations() if estimates is None else estimates
+
+    def decide(self, batch: int, progress: Progress) -> Decision:
+        """Returns what holds for a batch that has just been gathered."""
+        durations, spread = self.estimates.current(), self.estimates.spread()
+        if durations is None or spread is None:
+            most = 2 + MOST_STALE if self.staleness == "exact" else self._fixed(0)
+            return _undelayed(batch, progress.now, self._fixed(0), most, greedy=0, cap=0, best=progress.now)
+        reserve = _RESERVE * (spread.gather**2 + spread.fetch**2 + spread.train**2 + spread.update**2) ** 0.5
+        trained, landings = _predict(durations, batch, progress)
+        best = max(trained, progress.now + durations.fetch)
+        latest = best - durations.fetch + _ROUNDING * durations.period
+        greedy = batch - progress.version
+        while greedy and landings[batch - greedy - progress.version] + reserve <= latest:
+            greedy -= 1
+        cap = paying_staleness(durations, spread)
+        if self.staleness not in ("exact", "minimal"):
+            return _undelayed(batch, progress.now, self._fixed(0), self._fixed(0), greedy=greedy, cap=cap, best=best)
+        bound = min(greedy, cap) if self.staleness == "minimal" else 0
+        # The next batch is gathered when this one has been fetched, and it must be fetched before this one is trained.
+        latest -= max(0.0, durations.gather + durations.fetch - durations.train) + reserve
+        expect = progress.version + sum(landing <= latest for landing in landings)
+        wait_for = max(0, batch - (bound if self.staleness == "minimal" else 2 + cap))
+        # A wait is worth it for a commit alone.
+        fetch_at = latest if expect > progress.version else progress.now
+        return Decision(batch, bound, greedy, cap, wait_for, max(expect, wait_for), fetch_at, best)
+
+    def _fixed(self, otherwise: int) -> int:
+        return self.staleness if isinstance(self.staleness, int) else otherwise
+
+
+def _undelayed(batch: int, now: float, bound: int, behind: int, *, greedy: int, cap: int, best: float) -> Decision:
+    wait_for = max(0, batch - behind)
+    return Decision(batch, bound, greedy, cap, wait_for, wait_for, now, best)
+
+
+def _predict(durations: Durations, batch: int, progress: Progress) -> tuple[float, list[float]]:
+    """Returns ``f_4(batch - 1)``, and ``f_5`` of the commits ``version..batch - 1``, by the clock.
+
+    What is overdue is taken to end now.
+    """
+    now = progress.now
+    trained = begin = now
+    rows: dict[int, float] = {}
+    for i in range(progress.training, batch):
+        known = progress.rows_at
+        if i == progress.training and progress.train_begin is not None:
+            begin = progress.train_begin
+        rows[i] = known if i == progress.training and known is not None else max(now, begin + durations.rows)
+        begin = trained = max(now, begin + durations.train)
+    landings: list[float] = []
+    landed = now
+    for i in range(progress.version, batch):
+        if i == progress.version and progress.update_begin is not None:
+            begin = progress.update_begin
+        else:
+            begin = max(rows.get(i, now), landed)
+        landed = max(now, begin + durations.update)
+        landings.append(landed)
+    return trained, landings

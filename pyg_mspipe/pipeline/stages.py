@@ -1,0 +1,227 @@
+"""The stages of a batch's way to training. Each declares what it requires of the batch in flight and what it adds."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from pyg_mspipe.memory import Commit, MemoryRows, TGNMemory
+from pyg_mspipe.pipeline.record import BatchRecord
+from pyg_mspipe.pipeline.record import Stage as StageName
+from pyg_mspipe.pipeline.streams import settle
+
+
+class HasNodes(Protocol):
+    """A batch that says which nodes' memory it reads, and when."""
+
+    @property
+    def n_id(self) -> Tensor:
+        """Int64[U], unique, sorted."""
+        ...
+
+    @property
+    def t(self) -> Tensor:
+        """Int64[B], the times of its events."""
+        ...
+
+
+B = TypeVar("B", bound=HasNodes)
+
+
+class BatchSource(Protocol[B]):
+    """Makes batches of events. All it does is a function of its arguments, so it may be called by any thread."""
+
+    def __len__(self) -> int:
+        """Returns the number of batches."""
+        ...
+
+    def events_of(self, index: int) -> range:
+        """Returns the event ids of a batch."""
+        ...
+
+    def draw(self, events: range, epoch: int, index: int) -> B:
+        """Returns the batch with its negatives and neighbours, features still to be gathered."""
+        ...
+
+    def gather(self, batch: B) -> B:
+        """Returns the batch with the features of what was drawn."""
+        ...
+
+
+class StateVersion:
+    """The version of the memory state: how many batches of the pass are committed.
+
+    Args:
+        version: The one to begin with.
+        device: Of the stages' streams.
+    """
+
+    def __init__(self, version: int, device: torch.device) -> None:
+        self.version = version
+        self._device = device
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps others from reading or writing node memory until what is done inside is over, on a GPU too."""
+        with self._lock:
+            yield
+            settle(self._device)
+
+
+@dataclass
+class InFlight(Generic[B]):
+    """A batch on its way, and all that belongs to it.
+
+    Attributes:
+        record: When each stage worked on it, and how stale it is.
+        state: The version of node memory, shared by all batches of a pass.
+        epoch: Which pass over the stream it belongs to.
+        events: Its event ids.
+        drawn: With negatives and neighbours.
+        batch: With features too; what is trained.
+        rows: What was read from node memory.
+        commit: What is to be written to it.
+    """
+
+    record: BatchRecord
+    state: StateVersion
+    epoch: int
+    events: range
+    drawn: B | None = None
+    batch: B | None = None
+    rows: MemoryRows | None = None
+    commit: Commit | None = None
+
+    @property
+    def index(self) -> int:
+        """The batch's number within the pass."""
+        return self.record.index
+
+
+GIVEN = frozenset({"record", "state", "epoch", "events"})
+"""What a batch has before the first stage."""
+
+
+class Stage(Protocol[B]):
+    """One step of a batch's way.
+
+    Attributes:
+        name: As it stands in errors and timelines.
+        requires: Fields of :class:`InFlight` that must be there before it.
+        adds: Fields that are there after it.
+    """
+
+    name: ClassVar[StageName]
+    requires: ClassVar[frozenset[str]]
+    adds: ClassVar[frozenset[str]]
+
+    def __call__(self, flight: InFlight[B]) -> None:
+        """Does the stage's work on one batch."""
+        ...
+
+
+class Sample(Generic[B]):
+    """Stage 1: negatives, temporal neighbours and unique nodes."""
+
+    name: ClassVar[StageName] = "sample"
+    requires: ClassVar[frozenset[str]] = frozenset({"epoch", "events"})
+    adds: ClassVar[frozenset[str]] = frozenset({"drawn"})
+
+    def __init__(self, source: BatchSource[B]) -> None:
+        self.source = source
+
+    def __call__(self, flight: InFlight[B]) -> None:
+        """Draws the batch."""
+        flight.drawn = self.source.draw(flight.events, flight.epoch, flight.index)
+
+
+class Gather(Generic[B]):
+    """Stage 2: the features of what was sampled."""
+
+    name: ClassVar[StageName] = "gather"
+    requires: ClassVar[frozenset[str]] = frozenset({"drawn"})
+    adds: ClassVar[frozenset[str]] = frozenset({"batch"})
+
+    def __init__(self, source: BatchSource[B]) -> None:
+        self.source = source
+
+    def __call__(self, flight: InFlight[B]) -> None:
+        """Gathers the batch's features."""
+        assert flight.drawn is not None
+        flight.batch, flight.drawn = self.source.gather(flight.drawn), None
+
+
+class Fetch(Generic[B]):
+    """Stage 3: memory rows, last updates and pending messages. Its numbers depend on when it runs."""
+
+    name: ClassVar[StageName] = "fetch"
+    requires: ClassVar[frozenset[str]] = frozenset({"batch"})
+    adds: ClassVar[frozenset[str]] = frozenset({"rows"})
+
+    def __init__(self, memory: TGNMemory) -> None:
+        self.memory = memory
+
+    def __call__(self, flight: InFlight[B]) -> None:
+        """Reads the rows; in evaluation mode the model reads them itself, as they have no pending messages."""
+        assert flight.batch is not None
+        if self.memory.training:
+            t = None if self.memory.mitigation is None else int(flight.batch.t[0])
+            with flight.state.held():
+                flight.record.fetched = flight.state.version
+                flight.rows = self.memory.fetch(flight.batch.n_id, t)
+
+
+class Train(Generic[B]):
+    """Stage 4: whoever iterates. Its work is done between two batches, so that here only its contract stands."""
+
+    name: ClassVar[StageName] = "train"
+    requires: ClassVar[frozenset[str]] = frozenset({"batch", "rows"})
+    adds: ClassVar[frozenset[str]] = frozenset({"commit"})
+
+    def __call__(self, flight: InFlight[B]) -> None:
+        """Does nothing."""
+
+
+class Update(Generic[B]):
+    """Stage 5: writes the batch's new rows and messages to node memory."""
+
+    name: ClassVar[StageName] = "update"
+    requires: ClassVar[frozenset[str]] = frozenset({"commit"})
+    adds: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, memory: TGNMemory) -> None:
+        self.memory = memory
+
+    def __call__(self, flight: InFlight[B]) -> None:
+        """Applies the commit, if there is one: a batch may be looked at without an update."""
+        with flight.state.held():
+            if flight.commit is not None:
+                self.memory.apply_commit(flight.commit)
+            flight.state.version = flight.index + 1
+
+
+def default_stages(source: BatchSource[B], memory: TGNMemory) -> list[Stage[B]]:
+    """Returns the five stages in their order."""
+    return [Sample(source), Gather(source), Fetch(memory), Train(), Update(memory)]
+
+
+def check_order(stages: Sequence[Stage[B]]) -> None:
+    """Raises where a stage stands before what it needs.
+
+    Raises:
+        ValueError: Naming the stage, what it requires, and which stage adds that.
+    """
+    there = set(GIVEN)
+    for stage in stages:
+        for field in sorted(stage.requires - there):
+            adders = [other.name for other in stages if field in other.adds]
+            mend = f"put {stage.name} after {adders[0]}" if adders else f"add a stage that adds {field}"
+            raise ValueError(f"stage {stage.name} requires {field}, which no stage before it adds; {mend}")
+        there |= stage.adds

@@ -1,0 +1,119 @@
+"""CUDA streams of stages: each stage's thread works on its own. On a CPU all of this does nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from pyg_mspipe.pipeline.record import BatchRecord
+
+
+class StageStream:
+    """The CUDA stream of a stage's thread.
+
+    Args:
+        device: Where training computes.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    @contextmanager
+    def work(self, after: torch.cuda.Event | None = None) -> Iterator[None]:
+        """Runs what is launched inside on the stream, and waits on the host until it is done.
+
+        Only the stage's own thread waits, so what it hands on is complete, and the time it took is its true time.
+
+        Args:
+            after: What must be done before.
+        """
+        if self.stream is None:
+            yield
+            return
+        with torch.cuda.stream(self.stream):
+            if after is not None:
+                self.stream.wait_event(after)
+            yield
+            self.stream.synchronize()
+
+
+def settle(device: torch.device) -> None:
+    """Waits on the host until what was launched on the current stream is done."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+
+
+def mark(device: torch.device) -> torch.cuda.Event | None:
+    """Returns an event that is over once what was launched so far on the current stream is done; none on a CPU."""
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def keep_for(stream: StageStream | None, tensors: Iterable[Tensor]) -> None:
+    """Keeps CUDA tensors that another stream allocated from being reused before a stream is done with them.
+
+    Args:
+        stream: Who uses them; none is the current stream.
+        tensors: On any device.
+    """
+    for x in tensors:
+        if x.is_cuda:
+            used = torch.cuda.current_stream(x.device) if stream is None else stream.stream
+            assert used is not None
+            x.record_stream(used)
+
+
+class TrainingTimes:
+    """When training a batch began, had its new rows, and was done, as the device saw it.
+
+    A GPU is still at work when its launches have returned, so there the times are known some batches later.
+
+    Args:
+        device: Where training computes.
+        now: Gives the host's time, in seconds.
+    """
+
+    def __init__(self, device: torch.device, now: Callable[[], float]) -> None:
+        self._device = device
+        self._now = now
+        self._open: list[torch.cuda.Event | None] = []
+        self._closed: deque[tuple[BatchRecord, list[torch.cuda.Event | None]]] = deque()
+
+    def begin(self, record: BatchRecord) -> None:
+        """Training of a batch begins."""
+        record.begin["train"] = self._now()
+        self._open = [mark(self._device)]
+
+    def rows(self, record: BatchRecord) -> torch.cuda.Event | None:
+        """Its new rows are there, or on a GPU once the event returned is over."""
+        record.rows_at = self._now()
+        self._open.append(mark(self._device))
+        return self._open[-1]
+
+    def end(self, record: BatchRecord) -> None:
+        """All its work has been done, or launched."""
+        self._open.append(mark(self._device))
+        self._closed.append((record, self._open))
+
+    def known(self) -> Iterator[BatchRecord]:
+        """Yields the batches whose end is known by now, in order; their records then have it."""
+        while self._closed:
+            record, events = self._closed[0]
+            first, last = events[0], events[-1]
+            if first is None or last is None:
+                record.finish["train"] = self._now()
+            elif last.query():
+                record.finish["train"] = record.begin["train"] + first.elapsed_time(last) / 1000
+                if record.rows_at is not None and events[1] is not None:
+                    record.rows_at = record.begin["train"] + first.elapsed_time(events[1]) / 1000
+            else:
+                return
+            self._closed.popleft()
+            yield record

@@ -1,0 +1,307 @@
+import random
+import threading
+import time
+
+import pytest
+import torch
+from torch_geometric.nn.models.tgn import MeanAggregator
+
+from pyg_mspipe import TGN, Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
+from pyg_mspipe.pipeline import PipelineEngine, PipelineError, default_stages
+from pyg_mspipe.training import link_loss
+from pyg_mspipe.training.evaluation import scores
+
+BATCH = 50
+
+
+class Delayed:
+    """A stage that takes a random time, and fails at one batch if told so."""
+
+    def __init__(self, stage, seed, longest, fails_at=None, error=None):
+        self.stage, self.random, self.longest = stage, random.Random(f"{seed} {stage.name}"), longest
+        self.name, self.requires, self.adds = stage.name, stage.requires, stage.adds
+        self.fails_at, self.error = fails_at, error
+
+    def __call__(self, flight):
+        time.sleep(self.random.random() * self.longest)
+        if flight.index == self.fails_at:
+            raise self.error
+        self.stage(flight)
+
+
+class Training:
+    """A TGN trained through the engine for one pass."""
+
+    def __init__(self, data, hops=(5,), aggregator=None):
+        torch.manual_seed(0)
+        num_nodes = int(torch.maximum(data.src, data.dst).max()) + 1
+        self.model = TGN(
+            num_nodes,
+            data.msg.size(1),
+            memory_dim=8,
+            time_dim=8,
+            embedding_dim=8,
+            num_layers=len(hops),
+            aggregator_module=aggregator,
+        )
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-2)
+        sampler = NeighborSampler(TemporalCSR.from_stream(data, num_nodes), list(hops))
+        negatives = NegativeSampler.from_destinations(data.dst, seed=1)
+        self.batches = Batches(data, range(data.num_events), BATCH, sampler, negatives)
+        self.losses, self.records, self.applied = [], [], []
+
+    def step(self, batch):
+        self.optimizer.zero_grad()
+        loss = link_loss(scores(self.model, batch))
+        with torch.no_grad():
+            self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+        loss.backward()
+        self.optimizer.step()
+        self.losses.append(loss.item())
+
+    def engine(self, staleness, *, seed=None, longest=None, fails=None, **options):
+        """An engine whose stages take random times: up to ``longest[name]`` seconds."""
+        stages = default_stages(self.batches, self.model.memory)
+        name, batch, error = fails or (None, None, None)
+        if seed is not None:
+            times = dict.fromkeys(("sample", "gather", "fetch", "update"), 0.003) | (longest or {})
+            stages = [Delayed(s, seed, times.get(s.name, 0), batch if s.name == name else None, error) for s in stages]
+        apply_commit = self.model.memory.apply_commit
+
+        def note(commit):
+            self.applied.append(int(commit.t[0]))
+            apply_commit(commit)
+
+        self.model.memory.apply_commit = note
+        return PipelineEngine(
+            self.batches,
+            self.model.memory,
+            staleness=staleness,
+            stages=stages,
+            on_record=self.records.append,
+            **options,
+        )
+
+    def run(self, staleness, **options):
+        self.model.train()
+        for flight in self.engine(staleness, **options):
+            self.step(flight.batch)
+        return self
+
+
+def stream(num_events=1000, seed=0, **options):
+    return synthetic(num_events=num_events, num_src=40, num_dst=20, msg_dim=3, seed=seed, **options)
+
+
+def own_threads():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("mspipe")]
+
+
+def assert_same_run(one, other):
+    assert one.losses == other.losses
+    states = one.model.memory.memory_state(), other.model.memory.memory_state()
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+CASES = {
+    "one hop": ({}, {}),
+    "two hops": ({}, {"hops": (4, 4)}),
+    "mean aggregator": ({}, {"aggregator": MeanAggregator()}),
+    "one kind of node": ({"bipartite": False}, {}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("seed", range(3))
+def test_exact_equals_sequential_bit_for_bit_whatever_the_timing(case, seed):
+    kind, options = CASES[case]
+    data = stream(**kind)
+    reference = Training(data, **options).run("sequential")
+    overlapped = Training(data, **options).run("exact", seed=seed)
+    assert_same_run(overlapped, reference)
+    assert {record.staleness for record in overlapped.records} == {0}
+
+
+def test_exact_forwards_commits_that_the_fetch_missed():
+    slow = Training(stream()).run("exact", seed=0, longest={"update": 0.02, "fetch": 0.0})
+    assert max(record.index - record.fetched for record in slow.records) >= 1
+    assert_same_run(slow, Training(stream()).run("sequential"))
+
+
+def test_a_bound_of_zero_equals_sequential():
+    assert_same_run(Training(stream()).run(0, seed=4), Training(stream()).run("sequential"))
+
+
+@pytest.mark.parametrize("staleness", ["exact", "minimal", 0, 1, 2, 4])
+@pytest.mark.parametrize("seed", range(5))
+def test_staleness_stays_within_its_bound_and_commits_go_in_order_and_once(staleness, seed):
+    training = Training(stream(600)).run(staleness, seed=seed)
+    assert [record.index for record in training.records] == list(range(12))
+    assert all(0 <= record.staleness <= record.bound for record in training.records)
+    if isinstance(staleness, int):
+        assert {record.bound for record in training.records} == {staleness}
+    starts = [int(training.batches.data.t[i * BATCH]) for i in range(12)]
+    assert training.applied == starts
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3, 4])
+def test_a_fixed_bound_uses_its_staleness_when_updates_are_slow(bound):
+    training = Training(stream(700))
+    fetched = [threading.Event() for _ in range(14)]
+
+    class SlowUpdate(Delayed):
+        """Begins when the last batch that may miss the commit has been fetched."""
+
+        def __call__(self, flight):
+            if flight.index + bound < len(fetched):
+                fetched[flight.index + bound].wait()
+            self.stage(flight)
+
+    class NotedFetch(Delayed):
+        def __call__(self, flight):
+            self.stage(flight)
+            fetched[flight.index].set()
+
+    sample, gather, fetch, train, update = default_stages(training.batches, training.model.memory)
+    stages = [sample, gather, NotedFetch(fetch, 0, 0), train, SlowUpdate(update, 0, 0)]
+    training.model.train()
+    for flight in PipelineEngine(training.batches, training.model.memory, staleness=bound, stages=stages):
+        training.step(flight.batch)
+        assert flight.record.staleness == min(bound, flight.index)
+
+
+@pytest.mark.parametrize("stage", ["sample", "gather", "fetch", "update"])
+@pytest.mark.parametrize("staleness", ["sequential", "exact", "minimal", 2])
+def test_a_failing_stage_is_named_and_leaves_no_thread(stage, staleness):
+    training = Training(stream())
+    error = OSError("the disk is gone")
+    with pytest.raises(PipelineError, match=rf"stage {stage}, batch 11: OSError: the disk is gone") as caught:
+        training.run(staleness, seed=0, fails=(stage, 11, error))
+    assert caught.value.__cause__ is error
+    assert (caught.value.stage, caught.value.batch) == (stage, 11)
+    assert not own_threads()
+    done = len(training.losses) if stage != "update" else 11
+    starts = [int(training.batches.data.t[i * BATCH]) for i in range(done)]
+    assert training.applied == starts, "what was trained is committed, and nothing else"
+
+
+def test_an_interrupt_in_a_stage_reaches_the_consumer_as_one():
+    training = Training(stream())
+    with pytest.raises(KeyboardInterrupt):
+        training.run("exact", seed=0, fails=("gather", 5, KeyboardInterrupt()))
+    assert not own_threads()
+
+
+@pytest.mark.parametrize("staleness", ["exact", "minimal", 3])
+@pytest.mark.parametrize("after", [0, 1, 7])
+def test_leaving_early_commits_what_was_trained_and_leaves_no_thread(staleness, after):
+    training = Training(stream())
+    training.model.train()
+    for flight in training.engine(staleness, seed=1):
+        training.step(flight.batch)
+        if flight.index == after:
+            break
+    assert not own_threads()
+    assert training.model.memory.version == after + 1
+    training.model.memory.reset_state()  # the memory is free again
+
+
+def test_an_error_in_training_leaves_no_thread():
+    training = Training(stream())
+    training.model.train()
+
+    def train():
+        for flight in training.engine("exact", seed=1):
+            training.step(flight.batch)
+            if flight.index == 3:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train()
+    assert not own_threads()
+    assert training.model.memory.version == 4
+
+
+def test_memory_is_bounded_by_the_prefetch():
+    training = Training(stream())
+    training.model.train()
+    drawn, ahead = [], []
+    draw = training.batches.draw
+
+    def noted(events, epoch, index):
+        drawn.append(index)
+        return draw(events, epoch, index)
+
+    training.batches.draw = noted
+    for flight in training.engine("minimal", prefetch=2):
+        time.sleep(0.01)
+        ahead.append(max(drawn) - flight.index)
+        training.step(flight.batch)
+    assert max(ahead) <= 2
+
+
+def test_a_pass_can_begin_in_the_middle():
+    whole = Training(stream()).run("sequential")
+    parts = Training(stream())
+    parts.model.train()
+    for flight in parts.engine("exact"):
+        parts.step(flight.batch)
+        if flight.index == 8:
+            break
+    for flight in parts.engine("exact", first=9, seed=3):
+        parts.step(flight.batch)
+    assert_same_run(parts, whole)
+
+
+def test_reading_the_memory_state_in_between_waits_for_the_commits():
+    states = []
+    for staleness in ("sequential", "exact"):
+        training = Training(stream())
+        training.model.train()
+        for flight in training.engine(staleness, seed=2, longest={"update": 0.02}):
+            training.step(flight.batch)
+            states.append(training.model.memory.memory_state()["memory"])
+    assert all(torch.equal(one, other) for one, other in zip(states[:20], states[20:], strict=True))
+
+
+def test_a_batch_without_an_update_commits_nothing():
+    training = Training(stream())
+    training.model.train()
+    for flight in training.engine("exact", seed=0):
+        if flight.index % 2:
+            training.step(flight.batch)
+    assert training.model.memory.version == 10
+
+
+def test_two_updates_of_a_batch_and_two_pipelines_on_a_memory_are_refused():
+    training = Training(stream())
+    training.model.train()
+    flights = iter(training.engine("exact"))
+    batch = next(flights).batch
+    training.step(batch)
+    with pytest.raises(RuntimeError, match="twice for batch 0"):
+        training.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+    with pytest.raises(RuntimeError, match="finish or close"):
+        next(iter(training.engine("exact")))
+    with pytest.raises(RuntimeError, match="reset_state"):
+        training.model.memory.reset_state()
+    flights.close()
+    assert not own_threads()
+
+
+def test_stages_in_a_wrong_order_fail_before_the_first_batch():
+    training = Training(stream())
+    sample, gather, *rest = default_stages(training.batches, training.model.memory)
+    with pytest.raises(ValueError, match=r"stage gather requires drawn.*put gather after sample"):
+        PipelineEngine(training.batches, training.model.memory, stages=[gather, sample, *rest])
+
+
+def test_every_stage_of_every_batch_is_on_record():
+    training = Training(stream()).run("minimal", seed=0)
+    for record in training.records:
+        assert set(record.begin) == set(record.finish) == {"sample", "gather", "fetch", "train", "update"}
+        order = [record.finish[name] for name in ("sample", "gather", "fetch")]
+        assert order == sorted(order)
+        assert record.finish["fetch"] <= record.begin["train"] <= record.rows_at <= record.finish["train"]
+        assert record.rows_at <= record.begin["update"]
