@@ -14,7 +14,7 @@ from pyg_mspipe.data import (
 from pyg_mspipe.graph import NeighborSample, NeighborSampler, TemporalCSR
 from pyg_mspipe.memory import LastAggregator, TGNMemory, TimeEncoder
 from pyg_mspipe.models import TGN, LinkPredictor, TemporalAttention
-from pyg_mspipe.pipeline import Batch, Batches
+from pyg_mspipe.pipeline import Batch, Batches, PipelineLoader
 from pyg_mspipe.training import TrainConfig, Trainer
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "NegativeSampler",
     "NeighborSample",
     "NeighborSampler",
+    "PipelineLoader",
     "StreamError",
     "StreamSplit",
     "TGNMemory",

@@ -64,9 +64,10 @@ class Durations:
 
     @property
     def staleness_cap(self) -> int:
-        """Returns ``k*``, the least staleness with which the memory loop costs no rate; more never pays.
+        """Returns ``k*``, the least staleness with which the memory loop costs no rate.
 
         With a bound of ``k`` the loop spans ``k + 1`` periods: the maximum cycle ratio of the stage graph.
+        For durations that do not vary more never pays.
         """
         if self.period <= 0:
             return 0
@@ -74,7 +75,7 @@ class Durations:
 
 
 def paying_staleness(mean: Durations, spread: Durations) -> int:
-    """Returns the least staleness whose next commit would win at most 1 % of the rate.
+    """Returns the least staleness that costs at most 1 % of the rate which any more could reach.
 
     For durations that do not vary this is ``k*`` of ``mean``, or less where its last commits win less than 1 %: a bound
     of ``k`` allows ``k + 1`` batches per loop. Where durations vary, the loop overruns its ``k + 1`` periods at times

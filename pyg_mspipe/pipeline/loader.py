@@ -8,7 +8,6 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 import torch
-from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import NegativeSampler
@@ -101,7 +100,8 @@ class PipelineLoader:
     * ``"minimal"``: memory may miss the last commits where waiting for them would cost time (MSPipe);
     * an integer: it may always miss that many.
 
-    With the memory in evaluation mode, batches are sampled and gathered ahead and memory is read in order.
+    With the memory in evaluation mode it is read in order; batches are still sampled and gathered ahead, but for
+    ``"sequential"``.
 
     Args:
         data: The stream. For validation give all of it, and ``events``, so that neighbours from before are found.
@@ -191,10 +191,11 @@ class PipelineLoader:
             running.close()
 
     def _pass(self, epoch: int) -> Generator[TemporalData, None, None]:
+        as_given = self.memory.training or self.staleness == "sequential"
         engine = PipelineEngine(
             self._batches,
             self.memory,
-            staleness=self.staleness if self.memory.training else "exact",
+            staleness=self.staleness if as_given else "exact",
             epoch=epoch,
             prefetch=self.prefetch,
             estimates=self._estimates if self.memory.training else None,
@@ -209,13 +210,3 @@ class PipelineLoader:
         self.records.append(record)
         if self._on_record is not None:
             self._on_record(record)
-
-
-def local_index(n_id: Tensor, node: Tensor) -> Tensor:
-    """Returns the positions of nodes in a batch's ``n_id``: Int64[M].
-
-    Args:
-        n_id: Int64[U], unique, sorted.
-        node: Int64[M], all of them in ``n_id``.
-    """
-    return torch.searchsorted(n_id, node)

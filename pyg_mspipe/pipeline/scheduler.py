@@ -128,7 +128,9 @@ class Scheduler:
             return _undelayed(batch, progress.now, self._fixed(0), self._fixed(0), greedy=greedy, cap=cap, best=best)
         bound = min(greedy, cap) if self.staleness == "minimal" else 0
         # The next batch is gathered when this one has been fetched, and it must be fetched before this one is trained.
-        latest -= max(0.0, durations.gather + durations.fetch - durations.train) + reserve
+        # A minimal fetch that comes too late has waited in vain; an exact one has saved the forwarding of a commit.
+        latest -= max(0.0, durations.gather + durations.fetch - durations.train)
+        latest -= reserve if self.staleness == "minimal" else 0.0
         expect = progress.version + sum(landing <= latest for landing in landings)
         wait_for = max(0, batch - (bound if self.staleness == "minimal" else 2 + cap))
         # A wait is worth it for a commit alone.

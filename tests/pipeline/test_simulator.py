@@ -50,6 +50,22 @@ def waiting_commits(result):
     return most
 
 
+def listed(durations):
+    return [] if durations is None else list(vars(durations).values())
+
+
+class Watching(Scheduler):
+    """Keeps what each decision was made from."""
+
+    def __init__(self, staleness):
+        super().__init__(staleness)
+        self.known = []
+
+    def decide(self, batch, progress):
+        self.known.append((progress, self.estimates.current()))
+        return super().decide(batch, progress)
+
+
 class Greedy(Scheduler):
     """The rule without the cap."""
 
@@ -80,10 +96,9 @@ def test_every_stage_begins_when_the_clock_says(mean, mode, prefetch, seed):
         assert b["update"][i] == max(rows[i], at(f["update"], i - 1))
         decision = result.decisions[i]
         needed = max(f["gather"][i], at(f["update"], decision.wait_for - 1))
-        assert b["fetch"][i] >= needed
         # Past what it needs it waits for a time, a commit or the trainer, whichever comes first.
-        patience = min(decision.fetch_at, at(f["train"], i - 1), at(f["update"], i - 1))
-        assert b["fetch"][i] <= max(needed, patience)
+        patience = min(decision.fetch_at, at(f["train"], i - 1), at(f["update"], decision.expect - 1))
+        assert b["fetch"][i] == max(needed, patience)
         if isinstance(mode, int):
             assert b["fetch"][i] == max(f["gather"][i], at(f["update"], i - 1 - mode))
 
@@ -106,12 +121,28 @@ def test_no_batch_is_staler_than_its_bound_and_the_bound_is_at_most_the_cap(mean
 
 @given(means(), st.sampled_from(["exact", "minimal", 2]))
 @settings(max_examples=20, deadline=None)
-def test_a_decision_knows_nothing_of_what_happens_later(mean, mode):
-    durations = draw_durations(mean, 60, jitter=0.4)
-    other = durations[:30] + [replace(each, train=9.0, update=9.0, fetch=9.0) for each in durations[30:]]
-    one, two = simulate(durations, mode, warm=False), simulate(other, mode, warm=False)
-    assert one.decisions[:31] == two.decisions[:31]
-    assert one.records[:30] == two.records[:30]
+def test_a_decision_knows_what_happened_before_it_and_nothing_else(mean, mode):
+    watching = Watching(mode)
+    records = simulate(draw_durations(mean, 40, jitter=0.4), watching, warm=False).records
+    for i, (progress, durations) in enumerate(watching.known):
+        now, before = progress.now, records[:i]
+        assert now == records[i].finish["gather"]
+        trained = [record for record in before if record.finish["train"] <= now]
+        begun = [record for record in before[len(trained) :] if record.begin["train"] <= now]
+        committed = [record for record in before if record.finish["update"] <= now]
+        updating = [record for record in before[len(committed) :] if record.begin["update"] <= now]
+        assert (progress.training, progress.version) == (len(trained), len(committed))
+        assert progress.train_begin == (begun[0].begin["train"] if begun else None)
+        assert progress.rows_at == (begun[0].rows_at if begun and begun[0].rows_at <= now else None)
+        assert progress.update_begin == (updating[0].begin["update"] if updating else None)
+        estimates = RunningDurations()
+        for record in records[: i + 1]:
+            for stage in STAGES:
+                if stage in ("sample", "gather") or (record.index < i and record.finish[stage] <= now):
+                    estimates.observe(stage, record.duration(stage))
+            if record.index < i and record.rows_at <= now:
+                estimates.observe("rows", record.rows_at - record.begin["train"])
+        assert listed(durations) == pytest.approx(listed(estimates.current()))
 
 
 @given(means())

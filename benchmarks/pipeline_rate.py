@@ -1,0 +1,171 @@
+"""How close the engine comes to what its stages allow: stages that only wait, against the simulator and 1 / Lambda.
+
+python -m benchmarks.pipeline_rate [--batches 150] [--unit 4] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import ClassVar
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch_geometric.nn.models.tgn import IdentityMessage
+
+from benchmarks.machine import describe_machine
+from benchmarks.report import write_json
+from benchmarks.tgn_training import ROOT
+from pyg_mspipe import LastAggregator, TGNMemory
+from pyg_mspipe.memory import Commit
+from pyg_mspipe.pipeline import BatchRecord, InFlight, PipelineEngine, Staleness
+from pyg_mspipe.pipeline.record import STAGES
+from pyg_mspipe.pipeline.record import Stage as StageName
+from pyg_mspipe.pipeline.scheduler import Durations
+from pyg_mspipe.pipeline.simulator import simulate
+from pyg_mspipe.pipeline.stages import Stage
+
+MODES: tuple[Staleness, ...] = ("sequential", "exact", "minimal", 0, 1, 2, 4)
+SETTINGS = {
+    # sample, gather, fetch, train, update, rows
+    "training-bound": (1, 1, 1, 6, 2, 3),
+    "training-bound, rows at the end": (1, 1, 2, 5, 4, 5),
+    "copy-bound": (1, 3, 3, 4, 2, 2),
+    "update-bound": (1, 1, 1, 5, 6, 5),
+    "sampling-bound": (6, 1, 1, 4, 2, 2),
+    "long memory loop": (1, 1, 3, 5, 5, 4),
+    "balanced": (3, 1.5, 1.5, 3, 3, 1.5),
+}
+"""Durations, in units of ``--unit`` milliseconds."""
+
+
+class Nothing:
+    """A batch without content."""
+
+    n_id = torch.zeros(0, dtype=torch.long)
+    t = torch.zeros(1, dtype=torch.long)
+
+
+class Batches:
+    """So many batches of nothing."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __len__(self) -> int:
+        return self.number
+
+    def events_of(self, index: int) -> range:
+        return range(index, index + 1)
+
+    def draw(self, events: range, epoch: int, index: int) -> Nothing:
+        return Nothing()
+
+    def gather(self, batch: Nothing) -> Nothing:
+        return batch
+
+
+class Wait:
+    """A stage that waits."""
+
+    requires: ClassVar[frozenset[str]] = frozenset()
+    adds: ClassVar[frozenset[str]] = frozenset({"batch", "rows", "commit"})
+
+    def __init__(self, name: StageName, seconds: float) -> None:
+        self.name: StageName = name
+        self.seconds = seconds
+
+    def __call__(self, flight: InFlight[Nothing]) -> None:
+        flight.batch = Nothing()
+        wait(self.seconds)
+
+
+def wait(seconds: float) -> None:
+    """Sleeps, but for the last part, which sleeping would overshoot."""
+    end = time.perf_counter() + seconds
+    time.sleep(max(seconds - 3e-4, 0))
+    while time.perf_counter() < end:
+        time.sleep(0)
+
+
+def run(durations: Durations, staleness: Staleness, batches: int) -> list[BatchRecord]:
+    """Returns the records of a pass through the engine."""
+    memory = TGNMemory(2, 1, 1, 1, IdentityMessage(1, 1, 1), LastAggregator())
+    none: Tensor = torch.zeros(0, dtype=torch.long)
+    commit = Commit(none, torch.zeros(0, 1), none, none, none, none, torch.zeros(0, 1))
+    stages: list[Stage[Nothing]] = [Wait(name, getattr(durations, name)) for name in STAGES]  # type: ignore[misc]
+    records: list[BatchRecord] = []
+    engine = PipelineEngine(
+        Batches(batches),
+        memory,
+        staleness=staleness,
+        stages=stages,
+        on_record=records.append,
+    )
+    for _ in engine:
+        wait(durations.rows)
+        engine.commit(commit)
+        wait(durations.train - durations.rows)
+    return records
+
+
+def rate(records: Sequence[BatchRecord]) -> float:
+    """Returns batches per second, without the quarter at the start, in which estimates are made."""
+    steady = records[len(records) // 4 :]
+    return (len(steady) - 1) / (steady[-1].begin["train"] - steady[0].begin["train"])
+
+
+def main() -> None:
+    """Runs every setting in every mode, prints a table and writes the results."""
+    args = _parse()
+    console, rows = Console(), []
+    table = Table("setting", "mode", "share of 1/Lambda", "simulated", "staleness", "bound held")
+    for name, units in SETTINGS.items():
+        durations = Durations(*(args.unit / 1000 * unit for unit in units))
+        for mode in MODES:
+            records = run(durations, mode, args.batches)
+            simulated = rate(simulate([durations] * args.batches, mode, warm=False).records)
+            share, expected = rate(records) * durations.period, simulated * durations.period
+            staleness = Counter(record.staleness for record in records[len(records) // 4 :])
+            held = all(record.staleness <= record.bound for record in records)
+            rows.append(
+                {
+                    "setting": name,
+                    "durations_ms": {key: 1000 * value for key, value in asdict(durations).items()},
+                    "k_star": durations.staleness_cap,
+                    "mode": str(mode),
+                    "batches_per_second": rate(records),
+                    "share_of_bound": share,
+                    "simulated_share_of_bound": expected,
+                    "staleness": {str(key): staleness[key] for key in sorted(staleness)},
+                    "bound_held": held,
+                }
+            )
+            used = " ".join(f"{key}:{staleness[key]}" for key in sorted(staleness))
+            table.add_row(name, str(mode), f"{share:.3f}", f"{expected:.3f}", used, str(held))
+            name = ""
+    console.print(table)
+    result = {"benchmark": "pipeline_rate", "machine": describe_machine(), "batches": args.batches, "rows": rows}
+    path = ROOT / "benchmarks" / "results" / f"pipeline_rate{'-quick' if args.quick else ''}.json"
+    write_json(path, result)
+    console.print(f"written to {path}")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline_rate", description="Engine against its bound.")
+    parser.add_argument("--batches", type=int, default=150, help="of each pass (default: %(default)s)")
+    parser.add_argument("--unit", type=float, default=4.0, help="milliseconds of a unit (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="30 batches of short stages, to see that it runs")
+    args = parser.parse_args()
+    if args.quick:
+        args.batches, args.unit = 30, 1.0
+    return args
+
+
+if __name__ == "__main__":
+    main()
