@@ -83,8 +83,8 @@ def _replace_latest(
 ) -> LatestMessages:
     """Returns the latest messages once a commit's have replaced those of its nodes, role by role.
 
-    Of a node's two roles only the winner's message was fetched. That is enough: where the commit replaces the winner, its
-    message is no earlier than the loser's, and by the rule on ties it wins too.
+    Of a node's two roles only the winner's message was fetched. That is enough: where the commit replaces the winner,
+    its message is no earlier than the loser's, and by the rule on ties it wins too.
     """
     size = commit.n_id.numel()
     event = commit.src.new_full((2 * size,), -1)
