@@ -61,6 +61,15 @@ class NeighborSample:
     hops: tuple[Hop, ...]
     seed: Tensor
 
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> NeighborSample:
+        """Returns the same on ``device``."""
+
+        def moved(x: Tensor) -> Tensor:
+            return x.to(device, non_blocking=non_blocking)
+
+        hops = tuple(Hop(*(moved(x) for x in (hop.target, hop.neighbor, hop.e_id, hop.mask))) for hop in self.hops)
+        return NeighborSample(moved(self.n_id), hops, moved(self.seed))
+
 
 class NeighborSampler:
     """Samples earlier events of nodes, over one or more hops, without any state.

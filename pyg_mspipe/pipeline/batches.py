@@ -45,6 +45,24 @@ class Batch:
         """Int64[U], unique, sorted: the nodes whose memory is read."""
         return self.sample.n_id
 
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
+        """Returns the same on ``device``."""
+
+        def moved(x: Tensor) -> Tensor:
+            return x.to(device, non_blocking=non_blocking)
+
+        return replace(
+            self,
+            src=moved(self.src),
+            dst=moved(self.dst),
+            t=moved(self.t),
+            msg=moved(self.msg),
+            neg_dst=moved(self.neg_dst),
+            sample=self.sample.to(device, non_blocking=non_blocking),
+            edge_time=tuple(map(moved, self.edge_time)),
+            edge_msg=tuple(map(moved, self.edge_msg)),
+        )
+
 
 class Batches:
     """The batches of a range of events. A batch is a function of its epoch and number alone, read in any order.
@@ -60,6 +78,7 @@ class Batches:
             its own time, also those of its batch.
         msg: Of the messages, one row for each event, such as :class:`~pyg_mspipe.data.MappedFeatures` where they do not
             fit into memory; by default the stream's own.
+        device: Where batches are brought to when they are gathered, by default the stream's own.
 
     Raises:
         ValueError: If the batch size or the number of negatives is below 1, the cut-off is unknown, or the number of
@@ -77,6 +96,7 @@ class Batches:
         num_negatives: int = 1,
         cut_off: CutOff = "batch",
         msg: FeatureStore | None = None,
+        device: torch.device | None = None,
     ) -> None:
         if cut_off not in get_args(CutOff):
             raise ValueError(f"cut_off={cut_off!r} is unknown; choose one of {', '.join(get_args(CutOff))}")
@@ -89,6 +109,7 @@ class Batches:
             )
         self.data = data
         self.msg = TensorFeatures(data.msg) if msg is None else msg
+        self.device = data.src.device if device is None else device
         self.events = events
         self.batch_size = batch_size
         self.sampler = sampler
@@ -139,11 +160,12 @@ class Batches:
         events = torch.arange(batch.events.start, batch.events.stop, device=batch.src.device)
         e_id = torch.cat([*(hop.e_id.view(-1) for hop in hops), events])
         # All at once: a store on a disk has more requests to work on, and a GPU one copy to wait for.
-        rows = self.msg.read(e_id).to(e_id.device, non_blocking=True).float()
+        rows = self.msg.read(e_id).to(self.device, non_blocking=True).float()
         *edge_msg, msg = rows.split([*(hop.e_id.numel() for hop in hops), len(events)])
-        return replace(
+        batch = replace(
             batch,
             msg=msg,
             edge_time=tuple(self.data.t.index_select(0, hop.e_id.view(-1)).view_as(hop.e_id) for hop in hops),
             edge_msg=tuple(x.view(*hop.e_id.shape, self.msg.width) for x, hop in zip(edge_msg, hops, strict=True)),
         )
+        return batch if self.device == batch.src.device else batch.to(self.device, non_blocking=True)

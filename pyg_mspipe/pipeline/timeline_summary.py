@@ -72,7 +72,7 @@ class TimelineSummary:
         for stage, each in self.stages.items():
             waiting = "" if stage == STAGES[0] else _ms(each.waiting)
             table.add_row(stage, _ms(each.duration), f"{each.busy:.0%}", waiting)
-        overlap = "" if self.overlap is None else f"; {self.overlap:.0%} of the possible overlap reached"
+        overlap = "" if self.overlap is None else f"; {max(self.overlap, 0):.0%} of the possible overlap reached"
         trained = sum(self.staleness.values())
         shares = ", ".join(f"{value}: {count / trained:.1%}" for value, count in self.staleness.items())
         lines = [
