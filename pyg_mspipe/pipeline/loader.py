@@ -164,6 +164,7 @@ class PipelineLoader:
         self.records: deque[BatchRecord] = deque(maxlen=_RECORDS)
         self._on_record = on_record
         self._estimates = RunningDurations()
+        self._overlap: dict[bool, bool | None] = {}
         self._running: weakref.ref[Generator[TemporalData, None, None]] | None = None
 
     def __len__(self) -> int:
@@ -191,20 +192,24 @@ class PipelineLoader:
             running.close()
 
     def _pass(self, epoch: int) -> Generator[TemporalData, None, None]:
-        as_given = self.memory.training or self.staleness == "sequential"
+        training = self.memory.training
+        as_given = training or self.staleness == "sequential"
         engine = PipelineEngine(
             self._batches,
             self.memory,
             staleness=self.staleness if as_given else "exact",
             epoch=epoch,
             prefetch=self.prefetch,
-            estimates=self._estimates if self.memory.training else None,
+            # What was found out in training says nothing of evaluation, and the other way round.
+            overlap=self._overlap.get(training),
+            estimates=self._estimates if training else None,
             on_record=self._keep,
         )
         with closing(iter(engine)) as flights:
             for flight in flights:
                 assert flight.batch is not None
                 yield flight.batch
+        self._overlap[training] = engine.overlap
 
     def _keep(self, record: BatchRecord) -> None:
         self.records.append(record)

@@ -23,6 +23,7 @@ class BatchRecord:
         fetched: The version that the fetch saw: commits ``0..fetched - 1``.
         staleness: How many commits it missed when it was trained, ``s_i``: ``index - fetched``, or 0 where the missing
             ones were forwarded.
+        computed: How much of each stage's time its thread computed and did not wait; that of training is not taken.
     """
 
     index: int
@@ -32,6 +33,7 @@ class BatchRecord:
     bound: int = 0
     fetched: int = 0
     staleness: int = 0
+    computed: dict[Stage, float] = field(default_factory=dict)
 
     def duration(self, stage: Stage) -> float:
         """Returns how long a finished stage worked, in seconds."""

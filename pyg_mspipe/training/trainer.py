@@ -21,7 +21,7 @@ from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.memory import Mitigation, make_mitigation, similar_nodes
 from pyg_mspipe.memory.similarity import load_or_compute
 from pyg_mspipe.models import TGN
-from pyg_mspipe.pipeline import Batch, Batches, BatchRecord, PipelineEngine, parse_staleness
+from pyg_mspipe.pipeline import Batch, Batches, BatchRecord, InFlight, PipelineEngine, parse_staleness
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.timeline import TraceWriter
 from pyg_mspipe.training.checkpoint import CheckpointError, fingerprint, save_checkpoint
@@ -104,6 +104,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True)
         self.progress = Progress()
         self._estimates = RunningDurations()
+        self._overlap: bool | None = None
         self._timeline = config.timeline
         self._log_length = 0
         # Kept, so that nothing drawn between here and fit changes what the seed decided.
@@ -266,7 +267,7 @@ class Trainer:
         view.begin("train", progress.epoch, len(batches.events), done)
         began = time.perf_counter()
         waiting: list[Tensor] = []
-        with self._trace() as trace, closing(iter(self._engine(batches, view, log, trace))) as flights:
+        with self._trace() as trace, self._flights(batches, view, log, trace) as flights:
             for flight in flights:
                 assert flight.batch is not None
                 waiting.append(self.train_step(flight.batch))
@@ -296,10 +297,11 @@ class Trainer:
         with TraceWriter(Path(path), f"staleness {self.config.staleness}") as trace:
             yield trace
 
-    def _engine(
+    @contextmanager
+    def _flights(
         self, batches: Batches, view: TrainingProgress, log: MetricsLog, trace: TraceWriter | None
-    ) -> PipelineEngine[Batch]:
-        """Returns what prepares the rest of the epoch's batches."""
+    ) -> Iterator[Iterator[InFlight[Batch]]]:
+        """Gives the rest of the epoch's batches, to be trained one after the other."""
         config, progress = self.config, self.progress
         before = progress.step - progress.batch
 
@@ -311,16 +313,20 @@ class Trainer:
             times = {"work_ms": record.work_ms(), "wait_ms": record.wait_ms()}
             log.write("stages", before + record.index, batch=record.index, **values, **times)
 
-        return PipelineEngine(
+        engine = PipelineEngine(
             batches,
             self.model.memory,
             staleness=parse_staleness(config.staleness),
             epoch=progress.epoch,
             first=progress.batch,
             prefetch=config.prefetch,
+            overlap=self._overlap,
             estimates=self._estimates,
             on_record=on_record,
         )
+        with closing(iter(engine)) as flights:
+            yield flights
+        self._overlap = engine.overlap
 
     def _finish_epoch(self, view: TrainingProgress, log: MetricsLog, request: StopRequest, rate: float) -> None:
         """Validates, keeps the model if it is the best, and turns to the next epoch."""

@@ -1,0 +1,37 @@
+"""Whether running the stages beside training gains time on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from statistics import median
+
+import torch
+
+from pyg_mspipe.pipeline.record import BatchRecord, Stage
+
+TRIAL = 8
+"""How many batches are looked at before it is decided."""
+
+_BESIDE: tuple[Stage, ...] = ("sample", "gather", "fetch", "update")
+_WORTH = 0.04
+
+
+def free_cores() -> int:
+    """Returns how many of the process's cores training leaves idle."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(0, cores - torch.get_num_threads())
+
+
+def hides_waiting(records: Sequence[BatchRecord]) -> bool:
+    """Returns whether the stages wait, for a disk for instance, so much that it is worth to train meanwhile.
+
+    Where training computes on every core, a stage that computes beside it takes the time that it saves, and a little
+    more. What it waits is gained.
+
+    Args:
+        records: Of batches whose stages ran one after the other.
+    """
+    waited = median(sum(r.duration(stage) - r.computed[stage] for stage in _BESIDE) for r in records)
+    step = median(r.finish["train"] - r.begin["sample"] for r in records)
+    return waited > _WORTH * step

@@ -1,0 +1,90 @@
+"""Runs single stages on single batches, takes their times, and says which one failed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Generic
+
+from pyg_mspipe.memory import TGNMemory
+from pyg_mspipe.pipeline.durations import RunningDurations
+from pyg_mspipe.pipeline.record import BatchRecord
+from pyg_mspipe.pipeline.record import Stage as StageName
+from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight, Stage, StateVersion
+
+
+class PipelineError(RuntimeError):
+    """A stage failed. The error itself is the cause.
+
+    Attributes:
+        stage: Which one.
+        batch: The number of the batch that it worked on.
+    """
+
+    def __init__(self, stage: StageName, batch: int, error: BaseException) -> None:
+        super().__init__(f"stage {stage}, batch {batch}: {type(error).__name__}: {error}")
+        self.stage = stage
+        self.batch = batch
+
+
+class StageWork(Generic[B]):
+    """What the stages of one pass share, whichever thread they run in.
+
+    Args:
+        source: Of the batches.
+        memory: That they read and write.
+        stages: In their order.
+        estimates: Of the stages' durations; each measurement is added.
+        epoch: Which pass over the stream this is.
+        first: The batch to begin with.
+
+    Attributes:
+        state: The version of the memory state.
+        lock: Held to read or add to the estimates, and by whoever has more to guard.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource[B],
+        memory: TGNMemory,
+        stages: Sequence[Stage[B]],
+        estimates: RunningDurations,
+        epoch: int,
+        first: int,
+    ) -> None:
+        self.source = source
+        self.device = memory.device
+        self.estimates = estimates
+        self.state = StateVersion(first, self.device)
+        self.lock = threading.Lock()
+        self._stages = {stage.name: stage for stage in stages}
+        self._epoch = epoch
+        self._start = time.perf_counter()
+
+    def new_flight(self, index: int) -> InFlight[B]:
+        """Returns a batch before its first stage."""
+        return InFlight(BatchRecord(index), self.state, self._epoch, self.source.events_of(index))
+
+    def __call__(self, name: StageName, flight: InFlight[B]) -> None:
+        """Runs a stage on a batch.
+
+        Raises:
+            PipelineError: If it fails.
+        """
+        record = flight.record
+        computed = time.thread_time()
+        record.begin[name] = self.now()
+        try:
+            self._stages[name](flight)
+        except Exception as error:
+            raise PipelineError(name, flight.index, error) from error
+        finish = self.now()
+        record.computed[name] = time.thread_time() - computed
+        with self.lock:
+            record.finish[name] = finish
+            self.estimates.observe(name, finish - record.begin[name])
+
+    def now(self) -> float:
+        """Returns the seconds since the start of the pass."""
+        return time.perf_counter() - self._start
