@@ -16,6 +16,7 @@ from pyg_mspipe.graph import NeighborSampler, Strategy, TemporalCSR
 from pyg_mspipe.memory import TGNMemory
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.engine import PipelineEngine
+from pyg_mspipe.pipeline.overlap import Overlap, parse_overlap
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
 
@@ -114,6 +115,8 @@ class PipelineLoader:
         strategy: ``"recent"`` or ``"uniform"`` neighbours.
         seed: Of negatives and uniform neighbours; each pass draws others.
         prefetch: How many batches may be prepared before the one in training is done.
+        overlap: Whether stages run in threads beside training: ``"always"``, ``"never"``, or with ``"auto"`` where
+            there is a GPU, a core that training leaves idle, or a stage that waits, for a disk for instance.
         on_record: Called with each batch's :class:`~pyg_mspipe.pipeline.BatchRecord`.
 
     Attributes:
@@ -138,6 +141,7 @@ class PipelineLoader:
         strategy: Strategy = "recent",
         seed: int = 0,
         prefetch: int = 3,
+        overlap: Overlap = "auto",
         on_record: Callable[[BatchRecord], None] | None = None,
     ) -> None:
         data = check_stream(data)
@@ -164,7 +168,8 @@ class PipelineLoader:
         self.records: deque[BatchRecord] = deque(maxlen=_RECORDS)
         self._on_record = on_record
         self._estimates = RunningDurations()
-        self._overlap: dict[bool, bool | None] = {}
+        given = parse_overlap(overlap)
+        self._overlap = {training: given for training in (False, True)}
         self._running: weakref.ref[Generator[TemporalData, None, None]] | None = None
 
     def __len__(self) -> int:
@@ -201,7 +206,7 @@ class PipelineLoader:
             epoch=epoch,
             prefetch=self.prefetch,
             # What was found out in training says nothing of evaluation, and the other way round.
-            overlap=self._overlap.get(training),
+            overlap=self._overlap[training],
             estimates=self._estimates if training else None,
             on_record=self._keep,
         )

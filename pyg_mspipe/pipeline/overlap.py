@@ -5,16 +5,32 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from statistics import median
+from typing import Literal, get_args
 
 import torch
 
 from pyg_mspipe.pipeline.record import BatchRecord, Stage
+
+Overlap = Literal["auto", "always", "never"]
+"""Whether stages run beside training: where that gains time, or as one likes."""
 
 TRIAL = 8
 """How many batches are looked at before it is decided."""
 
 _BESIDE: tuple[Stage, ...] = ("sample", "gather", "fetch", "update")
 _WORTH = 0.04
+
+
+def parse_overlap(text: str) -> bool | None:
+    """Returns whether stages run beside training; none where it is to be found out.
+
+    Raises:
+        ValueError: If the text is none of :data:`Overlap`.
+    """
+    known: dict[str, bool | None] = {"auto": None, "always": True, "never": False}
+    if text not in known:
+        raise ValueError(f"overlap is {text!r}; choose {', '.join(get_args(Overlap))}")
+    return known[text]
 
 
 def free_cores() -> int:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from pyg_mspipe.graph import CutOff, Strategy
 from pyg_mspipe.memory import MitigationName, TimeInit
 from pyg_mspipe.pipeline import parse_staleness
+from pyg_mspipe.pipeline.overlap import Overlap
 
 Precision = Literal["fp32", "bf16"]
 Negatives = Literal["destinations", "nodes"]
@@ -69,6 +70,11 @@ class TrainConfig:
     )
     mitigation: MitigationName = _setting("none", "What repairs memory that lags behind.", "Pipeline")
     prefetch: int = _setting(3, "Batches prepared ahead of training.", "Pipeline", 1)
+    overlap: Overlap = _setting(
+        "auto",
+        "Prepare batches beside training: auto does where there is a GPU, an idle core, or a disk to wait for.",
+        "Pipeline",
+    )
     timeline: str = _setting("", "Write the first epoch's timeline to this file, a Chrome trace.", "Pipeline")
 
     val_ratio: float = _setting(0.15, "Share of events for validation.", "Split", 0)

@@ -23,6 +23,7 @@ from pyg_mspipe.memory.similarity import load_or_compute
 from pyg_mspipe.models import TGN
 from pyg_mspipe.pipeline import Batch, Batches, BatchRecord, InFlight, PipelineEngine, parse_staleness
 from pyg_mspipe.pipeline.durations import RunningDurations
+from pyg_mspipe.pipeline.overlap import parse_overlap
 from pyg_mspipe.pipeline.timeline import TraceWriter
 from pyg_mspipe.training.checkpoint import CheckpointError, fingerprint, save_checkpoint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
@@ -104,7 +105,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True)
         self.progress = Progress()
         self._estimates = RunningDurations()
-        self._overlap: bool | None = None
+        self._overlap = parse_overlap(config.overlap)
         self._timeline = config.timeline
         self._log_length = 0
         # Kept, so that nothing drawn between here and fit changes what the seed decided.

@@ -29,6 +29,7 @@ SETTINGS = {
     "eval_negatives": 2,
     "staleness": "2",
     "prefetch": 4,
+    "overlap": "never",
     "mitigation": "gradient",
     "timeline": "trace.json",
     "val_ratio": 0.2,

@@ -294,6 +294,20 @@ def test_sequential_starts_no_thread(training):
         loop.memory(batch.n_id)
 
 
+@pytest.mark.parametrize("staleness", ["exact", 2])
+def test_without_overlap_no_thread_is_started(staleness):
+    data = stream()
+    loop = Loop(data)
+    loop.begin_epoch()
+    loader = PipelineLoader(data, loop.memory, **OPTIONS, staleness=staleness, overlap="never")
+    for batch in loader:
+        assert not own_threads()
+        loop.train_step(batch, batch.n_id, batch.edge_index, batch.edge_time, batch.edge_attr)
+    assert [r.staleness for r in loader.records] == [
+        0 if staleness == "exact" else min(r.index, 2) for r in loader.records
+    ]
+
+
 def test_a_stream_without_messages_is_trained():
     data = stream()
     del data["msg"]
@@ -429,6 +443,7 @@ def test_an_update_that_fails_is_raised_with_its_batch_and_leaves_no_thread():
         ({"strategy": "latest"}, "strategy='latest' is unknown"),
         ({"staleness": "none"}, "staleness is 'none'; choose sequential, exact, minimal"),
         ({"staleness": -1}, "staleness is -1"),
+        ({"overlap": "yes"}, "overlap is 'yes'; choose auto, always, never"),
         ({"seed": -1}, "seed -1 is empty or negative"),
     ],
 )
