@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PINS := constraints.txt
 TORCH := $(shell grep '^torch==' $(PINS))
-DEMO_ARGS ?= --epochs 3 --lr 1e-3 --out runs/demo --overwrite
+DEMO_ARGS ?= --epochs 3 --out runs/demo --overwrite
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -31,14 +31,12 @@ from benchmarks.machine import describe_machine
 from benchmarks.report import write_json
 from benchmarks.tgn_training import ROOT
 from benchmarks.workload import QUICK_EVENTS
-from pyg_mspipe import load_stream
+from pyg_mspipe import TrainConfig, load_stream
 from pyg_mspipe.memory import MitigationName
 
 SHARED = ROOT.parent / "shared" / "data"
 REAL = (SHARED / "wikipedia.npz", SHARED / "collegemsg.npz")
 MITIGATIONS: tuple[str, ...] = get_args(MitigationName)
-LR = "1e-3"
-"""On a few epochs of a small stream the default of 1e-4 is still far from where it ends."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def train(task: Task, file: Path, epochs: int) -> Outcome:
     """Runs ``mspipe train`` and reads its log."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pyg_mspipe", "train", str(file), "--out", folder, "--no-tensorboard"]
-        command += ["--threads", "1", "--epochs", str(epochs), "--seed", str(task.seed), "--lr", LR, "--patience", "0"]
+        command += ["--threads", "1", "--epochs", str(epochs), "--seed", str(task.seed), "--patience", "0"]
         command += ["--staleness", task.staleness, "--mitigation", task.mitigation, "--eval-negatives", "1"]
         command += ["--overlap", "never" if task.staleness.isdigit() else "always"]
         subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
@@ -102,7 +100,7 @@ def main() -> None:
             "epochs": args.epochs,
             "seeds": args.seeds,
             "batch_size": 200,
-            "lr": float(LR),
+            "lr": TrainConfig().lr,
             "metric": "validation AP after the last epoch, mean over batches",
             "rows": rows,
         },

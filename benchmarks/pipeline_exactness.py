@@ -75,7 +75,7 @@ class Runs:
         losses: list[float] = []
         missed: list[int] = []
         model.train()
-        for flight in PipelineEngine(batches, model.memory, staleness=staleness, stages=stages):
+        for flight in PipelineEngine(batches, model.memory, staleness=staleness, overlap=True, stages=stages):
             batch = flight.batch
             assert batch is not None
             missed.append(flight.index - flight.record.fetched)

@@ -1,12 +1,14 @@
 """Benchmark 2: how fast each consistency mode trains, in RAM and out of core.
 
-python -m benchmarks.pipeline_modes [--workload ram disk] [--stream PATH] [--rounds 6] [--quick]
+python -m benchmarks.pipeline_modes [--workload ram disk] [--threads 1 2] [--rounds 6] [--quick]
 
 - ram: batch 200, one hop of 10, features in RAM.
-- disk: batch 600, two hops of 10x10, features of width 172 in a memory-mapped file whose pages are dropped from the
-  page cache before each gather, so that each truly reads the disk, as with a table larger than memory.
+- disk: batch 600, two hops of 10x10 uniform neighbours, features of width 172 in a memory-mapped file of 3.4 GB whose
+  pages are dropped from the page cache before each gather, so that each truly reads the disk, as with a table larger
+  than memory.
 
-All modes train the built-in TGN from the same weights. They take turns, a few batches each.
+All modes train the built-in TGN from the same weights. They take turns, a few batches each, and so do the numbers of
+threads that training computes with.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -27,21 +30,71 @@ from rich.table import Table
 
 from benchmarks.machine import describe_machine
 from benchmarks.report import write_json
-from benchmarks.tgn_training import ROOT, WIKIPEDIA
-from benchmarks.workload import Workload, load_workload
-from pyg_mspipe import TGN, Batch, Batches, NeighborSampler, TemporalCSR
-from pyg_mspipe.data import FeatureStore, MappedFeatures, write_features
+from benchmarks.tgn_training import ROOT
+from benchmarks.workload import MSG_DIM, QUICK_EVENTS
+from pyg_mspipe import TGN, Batch, Batches, NegativeSampler, NeighborSampler, TemporalCSR, load_stream
+from pyg_mspipe.data import FeatureStore, MappedFeatures, TensorFeatures, write_features
+from pyg_mspipe.graph import Strategy
+from pyg_mspipe.memory import MitigationName, make_mitigation, similar_nodes
 from pyg_mspipe.pipeline import BatchRecord, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.record import STAGES
 from pyg_mspipe.training import link_loss
 from pyg_mspipe.training.evaluation import scores
 
-MODES: tuple[Staleness, ...] = ("sequential", 0, "exact", "minimal", 1, 2, 4)
-"""0 is what prefetching stages 1 and 2 alone gives: memory is fetched when the last commit is there."""
-WORKLOADS = {"ram": (200, [10], 20), "disk": (600, [10, 10], 8)}
-"""Batch size, neighbours of each hop, and batches of a turn."""
+SHARED = ROOT.parent / "shared" / "data"
 UNTIMED = 6
 """Batches at the start of a turn, which were prepared while others had theirs."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is trained.
+
+    Attributes:
+        file: Of the stream; a synthetic one where it is absent.
+        batch_size: Events in a batch.
+        num_neighbors: Of each hop.
+        strategy: Which neighbours.
+        turn: Batches of a turn that are timed.
+        start: The share of the training events to begin at, where nodes have their history.
+        on_disk: Whether features are read from a file.
+    """
+
+    file: Path
+    batch_size: int
+    num_neighbors: list[int]
+    strategy: Strategy
+    turn: int
+    start: float
+    on_disk: bool
+
+
+WORKLOADS = {
+    "ram": Workload(SHARED / "wikipedia.npz", 200, [10], "recent", 20, 0.2, False),
+    "disk": Workload(SHARED / "congress_bills.npz", 600, [10, 10], "uniform", 6, 0.5, True),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How it is trained. Bound 0 is what prefetching stages 1 and 2 alone gives."""
+
+    staleness: Staleness
+    mitigation: MitigationName
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """As it stands in tables."""
+        return "prefetch (bound 0)" if self.staleness == 0 else str(self.staleness)
+
+
+MODES: tuple[tuple[Staleness, MitigationName], ...] = (
+    ("sequential", "none"),
+    (0, "none"),
+    ("exact", "none"),
+    *((mode, each) for mode in ("minimal", 1, 2, 4) for each in ("none", "similarity")),  # type: ignore[misc]
+)
 
 
 class ColdBatches(Batches):
@@ -53,21 +106,65 @@ class ColdBatches(Batches):
         return super().gather(batch)
 
 
-class Pass:
-    """One mode's training, a few batches at a time."""
+class Task:
+    """A workload made ready: what all settings share."""
 
-    def __init__(self, work: Workload, hops: list[int], mode: Staleness, msg: FeatureStore | None) -> None:
+    def __init__(self, work: Workload, folder: Path, *, quick: bool) -> None:
+        if work.file.exists():
+            self.name, data = work.file.stem.capitalize(), load_stream(str(work.file))
+        else:
+            self.name, data = "Synthetic stream", load_stream("synthetic", num_events=200_000, num_src=8_000)
+        if quick:
+            data = data[: 4 * QUICK_EVENTS]
+        self.name += f", synthetic features of width {MSG_DIM}"
+        self.num_nodes = int(torch.maximum(data.src, data.dst).max()) + 1
+        self.data, self.events = data, range(int(0.7 * data.num_events))
+        self.msg: FeatureStore
+        blocks = (self._features(i, data.num_events) for i in range(0, data.num_events, 100_000))
+        if work.on_disk:
+            write_features(folder / "msg.npy", blocks)
+            # One mapping for all: pages that another one holds would not be dropped.
+            self.msg = MappedFeatures(folder / "msg.npy")
+        else:
+            self.msg = TensorFeatures(torch.cat(list(blocks)))
+        self.sampler = NeighborSampler(TemporalCSR.from_stream(data, self.num_nodes), work.num_neighbors, work.strategy)
+        self.negatives = NegativeSampler.from_destinations(data.dst, seed=0)
+        train = slice(self.events.start, self.events.stop)
+        self.similar = similar_nodes(data.src[train], data.dst[train], self.num_nodes)
+        self.work = work
+
+    @staticmethod
+    def _features(start: int, num_events: int) -> torch.Tensor:
+        size = min(100_000, num_events - start)
+        return torch.randn(size, MSG_DIM, generator=torch.Generator().manual_seed(start))
+
+
+class Pass:
+    """One setting's training, a few batches at a time."""
+
+    def __init__(self, task: Task, setting: Setting) -> None:
         torch.manual_seed(0)
-        sampler = NeighborSampler(TemporalCSR.from_stream(work.data, work.num_nodes), hops)
-        kind = Batches if msg is None else ColdBatches
-        self.model = TGN(work.num_nodes, work.msg_dim, num_layers=len(hops))
+        work = task.work
+        kind = ColdBatches if work.on_disk else Batches
+        mitigation = None
+        if setting.mitigation != "none":
+            sizes = {"num_nodes": task.num_nodes, "memory_dim": 100}
+            mitigation = make_mitigation(setting.mitigation, similar=task.similar, **sizes)
+        self.model = TGN(task.num_nodes, MSG_DIM, num_layers=len(work.num_neighbors), mitigation=mitigation)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
-        self.batches = kind(work.data, work.train, work.batch_size, sampler, work.negatives, msg=msg)
+        self.batches = kind(task.data, task.events, work.batch_size, task.sampler, task.negatives, msg=task.msg)
         self.records: list[BatchRecord] = []
         self.seconds: list[float] = []
         self.losses: list[float] = []
+        self._threads = setting.threads
         self._random = torch.get_rng_state()
-        self.engine = PipelineEngine(self.batches, self.model.memory, staleness=mode, on_record=self.records.append)
+        self.engine = PipelineEngine(
+            self.batches,
+            self.model.memory,
+            staleness=setting.staleness,
+            first=int(work.start * len(self.batches)),
+            on_record=self.records.append,
+        )
         self.steps = self._train()
 
     def _train(self) -> Iterator[float]:
@@ -85,6 +182,7 @@ class Pass:
 
     def turn(self, batches: int) -> None:
         """Trains some batches untimed, then so many and takes the time."""
+        torch.set_num_threads(self._threads)
         torch.set_rng_state(self._random)
         self.losses += islice(self.steps, UNTIMED)
         start = time.perf_counter()
@@ -93,90 +191,110 @@ class Pass:
         self._random = torch.get_rng_state()
 
 
-def measure(work: Workload, hops: list[int], size: int, rounds: int, file: Path | None) -> dict[str, object]:
-    """Returns the figures of all modes on a workload."""
-    # One mapping for all: pages that another one holds would not be dropped.
-    msg = None if file is None else MappedFeatures(file)
-    passes = {mode: Pass(work, hops, mode, msg) for mode in MODES}
-    for turn in range(1 + rounds):
-        for place in range(len(MODES)):
-            passes[MODES[(turn + place) % len(MODES)]].turn(size)
-    rows = []
-    base = passes["sequential"]
-    skipped = size + UNTIMED
-    work_ms = {name: 1000 * median(r.duration(name) for r in base.records[skipped:]) for name in STAGES}
-    total = sum(work_ms.values()) - work_ms["update"]  # which is part of training where nothing overlaps
-    period = max(work_ms["sample"], work_ms["gather"] + work_ms["fetch"], work_ms["train"] - work_ms["update"])
-    for mode, each in passes.items():
-        ratio = median(one / own for one, own in zip(base.seconds[1:], each.seconds[1:], strict=True))
+def measure(task: Task, threads: list[int], rounds: int) -> dict[str, object]:
+    """Returns the figures of all settings on a workload; the first turn of each is not counted."""
+    work = task.work
+    settings = [Setting(*mode, each) for each in threads for mode in MODES]
+    with ExitStack() as stack:
+        passes = {setting: Pass(task, setting) for setting in settings}
+        for each in passes.values():
+            stack.enter_context(closing(each.steps))  # type: ignore[type-var]
+        for turn in range(1 + rounds):
+            for place in range(len(settings)):
+                passes[settings[(turn + place) % len(settings)]].turn(work.turn)
+    skipped = work.turn + UNTIMED
+    bases = {each: passes[Setting("sequential", "none", each)] for each in threads}
+    best = min(bases.values(), key=lambda base: median(base.seconds[1:]))
+    stages, rows = {}, []
+    for count, base in bases.items():
+        ms = {name: 1000 * median(r.duration(name) for r in base.records[skipped:]) for name in STAGES}
+        ms["train"] -= ms["update"]  # which is part of training where nothing overlaps
+        period = max(ms["sample"], ms["gather"] + ms["fetch"], ms["train"], ms["update"])
+        stages[count] = {"ms": ms, "period_ms": period, "allowed_ratio": sum(ms.values()) / period}
+    for setting, each in passes.items():
+        base, allowed = bases[setting.threads], stages[setting.threads]["allowed_ratio"]
+        ratio = _ratio(base, each)
         staleness = Counter(r.staleness for r in each.records[skipped:])
         rows.append(
             {
-                "mode": "prefetch (bound 0)" if mode == 0 else str(mode),
+                "mode": setting.name,
+                "mitigation": setting.mitigation,
+                "threads": setting.threads,
+                "beside_training": bool(each.engine.overlap),
                 "events_per_second": work.batch_size / median(each.seconds[1:]),
                 "ratio_to_sequential": ratio,
-                "share_of_what_stages_allow": ratio / (total / period),
-                "share_of_possible_overlap": (1 - 1 / ratio) / (1 - period / total),
-                "staleness": {str(key): staleness[key] for key in sorted(staleness)},
-                "forwarded_per_batch": sum(r.index - r.fetched - r.staleness for r in each.records) / len(each.records),
+                "ratio_to_best_sequential": _ratio(best, each),
+                "share_of_what_stages_allow": ratio / allowed,  # type: ignore[operator]
+                "share_of_possible_overlap": (1 - 1 / ratio) / (1 - 1 / allowed),  # type: ignore[operator]
+                "batches_by_staleness": {str(key): staleness[key] for key in sorted(staleness)},
+                "commits_forwarded_per_batch": sum(r.index - r.fetched - r.staleness for r in each.records)
+                / len(each.records),
                 "same_losses_as_sequential": each.losses == base.losses,
-                "seconds_per_batch": each.seconds[1:],
+                "ms_per_batch": [1000 * seconds for seconds in each.seconds[1:]],
             }
         )
-    for each in passes.values():
-        with closing(each.steps):  # type: ignore[type-var]
-            pass
     return {
-        "stream": work.name,
+        "stream": task.name,
+        "events": task.data.num_events,
         "batch_size": work.batch_size,
-        "num_neighbors": hops,
-        "sequential_stage_ms": work_ms,
-        "allowed_ratio": total / period,
+        "num_neighbors": work.num_neighbors,
+        "strategy": work.strategy,
+        "rounds": rounds,
+        "batches_a_turn": work.turn,
+        "sequential_by_threads": {str(count): each for count, each in stages.items()},
         "rows": rows,
     }
+
+
+def _ratio(base: Pass, own: Pass) -> float:
+    return median(base.seconds[1:]) / median(own.seconds[1:])
 
 
 def main() -> None:
     """Measures the workloads, prints tables and writes the results."""
     args = _parse()
-    console = Console()
-    torch.set_num_threads(args.threads)
+    console = Console(width=120)
     machine = describe_machine()
+    path = ROOT / "benchmarks" / "results" / f"pipeline_modes{'-quick' if args.quick else ''}.json"
     results = {}
     for name in args.workload:
-        batch_size, hops, size = WORKLOADS[name]
-        work = load_workload(args.stream, batch_size, seed=0, quick=args.quick)
-        if args.quick:
-            size = 2
         with tempfile.TemporaryDirectory(dir=args.disk) as folder:
-            file = None
-            if name == "disk":
-                file = Path(folder) / "msg.npy"
-                write_features(file, work.data.msg)
-            results[name] = result = measure(work, hops, size, args.rounds, file)
-        table = Table("mode", "events/s", "ratio", "of what stages allow", "staleness", "losses", title=name)
-        for row in result["rows"]:  # type: ignore[attr-defined]
-            used = " ".join(f"{key}:{count}" for key, count in row["staleness"].items())
-            same = "same" if row["same_losses_as_sequential"] else "differ"
-            figures = f"{row['events_per_second']:,.0f}", f"{row['ratio_to_sequential']:.3f}"
-            table.add_row(row["mode"], *figures, f"{row['share_of_what_stages_allow']:.2f}", used, same)
-        console.print(table)
-        console.print("sequential, ms per stage:", result["sequential_stage_ms"], "allow", result["allowed_ratio"])
-    path = ROOT / "benchmarks" / "results" / f"pipeline_modes{'-quick' if args.quick else ''}.json"
-    write_json(
-        path,
-        {"benchmark": "pipeline_modes", "machine": machine, "rounds": args.rounds, "workloads": results},
-    )
+            task = Task(WORKLOADS[name], Path(folder), quick=args.quick)
+            results[name] = result = measure(task, args.threads, 1 if args.quick else args.rounds)
+        _print(console, f"{name}: {task.name}", result)
+    write_json(path, {"benchmark": "pipeline_modes", "machine": machine, "workloads": results})
     console.print(f"written to {path}")
+
+
+def _print(console: Console, title: str, result: dict[str, object]) -> None:
+    table = Table("threads", "mode", "mitigation", "beside", "events/s", "ratio", "to best", "of allowed", title=title)
+    table.add_column("staleness")
+    table.add_column("losses")
+    for row in result["rows"]:  # type: ignore[attr-defined]
+        used = " ".join(f"{key}:{count}" for key, count in row["batches_by_staleness"].items())
+        ratios = (
+            f"{row[key]:.2f}"
+            for key in ("ratio_to_sequential", "ratio_to_best_sequential", "share_of_what_stages_allow")
+        )
+        table.add_row(
+            str(row["threads"]),
+            row["mode"],
+            row["mitigation"],
+            "yes" if row["beside_training"] else "no",
+            f"{row['events_per_second']:,.0f}",
+            *ratios,
+            used,
+            "same" if row["same_losses_as_sequential"] else "differ",
+        )
+    console.print(table)
+    console.print("sequential, by threads:", result["sequential_by_threads"])
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline_modes", description="Modes side by side.")
     parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: both")
-    default = WIKIPEDIA if WIKIPEDIA.exists() else None
-    parser.add_argument("--stream", type=Path, default=default, help="default: %(default)s; None is synthetic")
-    parser.add_argument("--rounds", type=int, default=6, help="turns of each mode (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="torch's, in training (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=6, help="turns of each setting (default: %(default)s)")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="torch's (default: %(default)s)")
     parser.add_argument("--disk", type=Path, help="folder for the features' file, on a real disk (default: /tmp)")
     parser.add_argument("--quick", action="store_true", help="the first few thousand events, to see that it runs")
     return parser.parse_args()

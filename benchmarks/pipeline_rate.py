@@ -104,6 +104,7 @@ def run(durations: Durations, staleness: Staleness, batches: int) -> list[BatchR
         Batches(batches),
         memory,
         staleness=staleness,
+        overlap=True,
         stages=stages,
         on_record=records.append,
     )

@@ -31,7 +31,7 @@ def main() -> None:
     rows = []
     for seed in range(1 if args.quick else args.seeds):
         data = synthetic(3_000, num_src=100, num_dst=100, seed=seed) if args.quick else synthetic(seed=seed)
-        config = TrainConfig(epochs=args.epochs, lr=1e-3, seed=seed, threads=1, tensorboard=False)
+        config = TrainConfig(epochs=args.epochs, seed=seed, threads=1, tensorboard=False)
         trainer = Trainer(data, config)
         val = trainer.split.val
         negatives = trainer.batches("val").negatives(len(val), epoch=0, batch=0)
@@ -47,7 +47,12 @@ def main() -> None:
     result: dict[str, object] = {
         "benchmark": "synthetic_stream",
         "machine": describe_machine(),
-        "config": {"epochs": args.epochs, "lr": 1e-3, "cut_off": "batch", "negatives": "1 per event, destinations"},
+        "config": {
+            "epochs": args.epochs,
+            "lr": TrainConfig().lr,
+            "cut_off": "batch",
+            "negatives": "1 per event, destinations",
+        },
         "rows": rows,
         "means": means,
     }

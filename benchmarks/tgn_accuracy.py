@@ -110,6 +110,7 @@ def main() -> None:
         "epochs": args.epochs,
         "seeds": args.seeds,
         "batch_size": TrainConfig().batch_size,
+        "lr": {PYG: pyg_loop.LEARNING_RATE, "mspipe train": TrainConfig().lr},
         "cut_off": TrainConfig().cut_off,
         "negatives": "1 per event, uniform over the range of destinations",
         "metric": "validation AP after the last epoch, mean over batches",
@@ -142,7 +143,12 @@ def _streams(path: Path | None, folder: Path, *, quick: bool) -> dict[str, Path]
 
 
 def _tasks(files: dict[str, Path], seeds: int) -> list[Task]:
-    main: dict[str, tuple[str, ...]] = {PYG: (), "mspipe train": ()}
+    same_lr = f"{pyg_loop.LEARNING_RATE:.0e}".replace("e-0", "e-")
+    main: dict[str, tuple[str, ...]] = {
+        PYG: (),
+        "mspipe train": (),
+        f"mspipe train --lr {same_lr}": ("--lr", same_lr),
+    }
     options: dict[str, tuple[str, ...]] = {
         "mspipe train --time-init log": ("--time-init", "log"),
         "mspipe train --precision bf16": ("--precision", "bf16"),

@@ -6,8 +6,10 @@ Both train with the same initial weights (PyG's own), the same negatives and no 
 
 - lockstep: before each batch the model takes over PyG's weights; its memory and messages are its own.
 - fixed time encoder: both train freely, but for the time encoder, which keeps its initial weights.
+- hours: both train freely, on times in hours.
 - free: both train freely.
 - PyG against itself: both are PyG's loop, and one weight of one of them starts a last bit away.
+- the same in float64: what no other order of the same sums can be expected to stay below.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from torch_geometric.data import TemporalData
 from torch_geometric.nn.models.tgn import LastAggregator
 
 from benchmarks.machine import describe_machine
@@ -99,8 +103,25 @@ def follow_itself(work: Workload, batches: int) -> list[float]:
     return [abs(one - two) for _, (one, two) in zip(range(batches), pairs, strict=False)]
 
 
+def in_hours(work: Workload) -> Workload:
+    """Returns the same with times in hours instead of seconds."""
+    data = work.data
+    return replace(work, data=TemporalData(src=data.src, dst=data.dst, t=data.t // 3600, msg=data.msg))
+
+
+def follow_itself_in_float64(work: Workload, batches: int) -> list[float]:
+    """Returns the same as :func:`follow_itself`, with all numbers in float64."""
+    data = work.data
+    wide = TemporalData(src=data.src, dst=data.dst, t=data.t, msg=data.msg.double())
+    torch.set_default_dtype(torch.float64)
+    try:
+        return follow_itself(replace(work, data=wide), batches)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def main() -> None:
-    """Takes all four comparisons, prints them and writes the results."""
+    """Takes all comparisons, prints them and writes the results."""
     args = _parse()
     console = Console()
     torch.set_num_threads(1)
@@ -109,8 +130,10 @@ def main() -> None:
     cases: dict[str, Callable[[], list[float]]] = {
         "lockstep": lambda: follow(work, batches, lockstep=True),
         "fixed time encoder": lambda: follow(work, batches, fixed_time=True),
+        "hours": lambda: follow(in_hours(work), batches),
         "free": lambda: follow(work, batches),
         "PyG against itself": lambda: follow_itself(work, batches),
+        "PyG against itself, float64": lambda: follow_itself_in_float64(work, batches),
     }
     table = Table("comparison", "first batch above 1e-4", "largest difference", title=f"{work.name}, {batches} batches")
     rows = []

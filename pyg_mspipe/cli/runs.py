@@ -47,7 +47,7 @@ def train(
     The run's folder gets checkpoints (last.pt, best.pt) and metrics.jsonl. Ctrl-C leaves a checkpoint to resume from.
 
     Examples:
-        mspipe train synthetic --epochs 3 --lr 1e-3
+        mspipe train synthetic --epochs 3
         mspipe train events.npz --batch-size 600 --precision bf16 --out runs/events
         mspipe train clicks.csv --src user --dst item --time ts --bipartite --config clicks.toml
     """

@@ -174,8 +174,7 @@ def _advice(limit: Limit, tau: dict[Stage, float], resources: dict[Limit, float]
         )
     if limit == "training":
         return (
-            f"training takes {_ms(tau['train'])} of each {_ms(period)} and the pipeline hides the rest; a faster model "
-            "or --precision bf16 would help."
+            f"training takes {_ms(tau['train'])} of each {_ms(period)}; a faster model or --precision bf16 would help."
         )
     if limit == "update":
         return f"a commit takes {_ms(tau['update'])}; larger batches, which commit less often, would help."
@@ -184,7 +183,7 @@ def _advice(limit: Limit, tau: dict[Stage, float], resources: dict[Limit, float]
     slowest = max(resources.values())
     return (
         f"a batch takes {_ms(period)}, the slowest stage {_ms(slowest)}; --staleness exact or minimal would help, or "
-        "more cores where that is in use."
+        "where that is in use a core left to the stages (--threads)."
     )
 
 

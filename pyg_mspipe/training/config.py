@@ -33,7 +33,7 @@ class TrainConfig:
 
     epochs: int = _setting(10, "Passes over the training events.", "Training", 1)
     batch_size: int = _setting(200, "Events in a batch.", "Training", 1)
-    lr: float = _setting(1e-4, "Learning rate of Adam.", "Training", 0)
+    lr: float = _setting(1e-3, "Learning rate of Adam.", "Training", 0)
     patience: int = _setting(
         5, "Stop after this many epochs without a better validation AP; 0 never stops.", "Training", 0
     )
