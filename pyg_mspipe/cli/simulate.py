@@ -26,6 +26,7 @@ _STYLES = ("black on bright_cyan", "black on bright_yellow", "black on bright_gr
 _PERIODS_SHOWN = 6
 _WIDTH = 100
 _BAR = 40
+_SHORTEST = 1e-6
 
 
 def simulate(
@@ -80,8 +81,8 @@ def _durations(tau: str, rows: float) -> Durations:
         raise ConfigError(f"--tau is {tau!r}; give five numbers, as in 1,2,3,5,3") from None
     if len(parts) != len(STAGES):
         raise ConfigError(f"--tau has {len(parts)} durations; give five, for {', '.join(STAGES)}")
-    if not all(0 <= each < math.inf for each in milliseconds) or not any(milliseconds):
-        raise ConfigError(f"--tau is {tau!r}; give durations from 0 on, one of them above 0")
+    if not all(each == 0 or _SHORTEST <= each < math.inf for each in milliseconds) or not any(milliseconds):
+        raise ConfigError(f"--tau is {tau!r}; give durations of 0 or from {_SHORTEST} ms on, one of them above 0")
     if not 0 <= rows <= 1:
         raise ConfigError(f"--rows is {rows}; give a share of training from 0 to 1")
     sample, gather, fetch, train, update = (each * 1e-3 for each in milliseconds)

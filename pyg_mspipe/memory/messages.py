@@ -113,6 +113,10 @@ class MessageStore:
         self._latest.fill_(-1)
         self._num_events = self._num_entries = 0
 
+    def latest_time(self) -> int | None:
+        """Returns the time of the last event that was appended and is still in the log; none if there is none."""
+        return int(self._events["t"][: self._num_events].max()) if self._num_events else None
+
     @torch.inference_mode(False)
     def append(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> None:
         """Replaces the messages of all nodes in ``src``, in their role as source, and in ``dst``, as destination.

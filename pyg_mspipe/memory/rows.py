@@ -37,7 +37,9 @@ class MemoryRows:
     def tensors(self) -> list[Tensor]:
         """Returns all tensors that it holds."""
         parts = (self, self.messages, self.repair)
-        return [x for part in parts if part is not None for x in vars(part).values() if isinstance(x, Tensor)]
+        # Listed at once: what is cached may be added by another thread meanwhile.
+        values = (x for part in parts if part is not None for x in tuple(vars(part).values()))
+        return [x for x in values if isinstance(x, Tensor)]
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> MemoryRows:
         """Returns the same on ``device``."""
@@ -83,12 +85,12 @@ class Commit:
 
     def tensors(self) -> list[Tensor]:
         """Returns all tensors that it holds."""
-        return [x for x in vars(self).values() if isinstance(x, Tensor)]
+        return [x for x in tuple(vars(self).values()) if isinstance(x, Tensor)]
 
     def detach(self) -> Commit:
         """Returns the same without its gradient."""
         before = None if self.before is None else self.before.detach()
-        return replace(self, memory=self.memory.detach(), before=before)
+        return replace(self, memory=self.memory.detach(), raw_msg=self.raw_msg.detach(), before=before)
 
     @cached_property
     def local_src(self) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch_geometric.typing
@@ -42,6 +42,10 @@ class Pipeline(Protocol):
 
     def drain(self) -> None:
         """Waits until all commits are applied."""
+        ...
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Drains, and gives the state to the caller alone; what was fetched before is read anew."""
         ...
 
 
@@ -240,9 +244,10 @@ class TGNMemory(Module):
             else:
                 self._pipeline.commit(commit.detach())
         else:
-            self._store.append(*(x.to(self.memory.device) for x in (src, dst, t, raw_msg)))
-            nodes = torch.cat([src, dst]).unique()
-            self._write(nodes, *self.compute(self.fetch(nodes)))
+            with self._exclusive():
+                self._store.append(*(x.to(self.memory.device) for x in (src, dst, t, raw_msg)))
+                nodes = torch.cat([src, dst]).unique()
+                self._write(nodes, *self.compute(self.fetch(nodes)))
         self._updated = None
 
     def apply_commit(self, commit: Commit) -> None:
@@ -315,24 +320,33 @@ class TGNMemory(Module):
                 f"memory state has (num_nodes, memory_dim) = {shapes[0]} and raw_msg_dim = {shapes[1][0]}, the module "
                 f"{own[0]} and {own[1][0]}; load it into a module of the same sizes"
             )
+        with self._exclusive():
+            self.memory.detach_()
+            self.memory.copy_(state["memory"])
+            self.last_update.copy_(state["last_update"])
+            self._store.load_state(state)
+            if self.mitigation is not None:
+                self.mitigation.load_mitigation_state(state)
+            self._updated = None
+            super().train(bool(state["training"]))
+
+    def state_dict(self, *args: Any, **options: Any) -> Any:
+        """Returns parameters and buffers, with all commits applied."""
         self._drain()
-        self.memory.detach_()
-        self.memory.copy_(state["memory"])
-        self.last_update.copy_(state["last_update"])
-        self._store.load_state(state)
-        if self.mitigation is not None:
-            self.mitigation.load_mitigation_state(state)
-        self._updated = None
-        super().train(bool(state["training"]))
+        return super().state_dict(*args, **options)
+
+    def latest_time(self) -> int | None:
+        """Returns the time of the last event since the last reset, in the unit of ``t``; none if there was none."""
+        return self._store.latest_time()
 
     def train(self: _Self, mode: bool = True) -> _Self:
         """Sets the mode. Leaving training mode applies all pending messages to the memory and forgets them."""
         assert isinstance(self, TGNMemory)
-        if self.training and not mode:
-            self._drain()
-            self._flush()
-        self._updated = None
-        return super().train(mode)
+        with self._exclusive() if mode != self.training else nullcontext():
+            if self.training and not mode:
+                self._flush()
+            self._updated = None
+            return super().train(mode)
 
     @torch.no_grad()
     def _flush(self) -> None:
@@ -378,7 +392,9 @@ class TGNMemory(Module):
         return self.gru(aggregated, rows.memory), segment_max(pending.t[order], ptr)
 
     def _commit(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> Commit:
-        src, dst, t = src.contiguous(), dst.contiguous(), t.contiguous()
+        # As the store keeps them, so that what is forwarded is what would be fetched.
+        src, dst, t = (x.long().contiguous() for x in (src, dst, t))
+        raw_msg = raw_msg.to(self.memory.dtype)
         nodes = torch.cat([src, dst]).unique()
         computed = self._recall(nodes)
         if computed is None:
@@ -398,6 +414,9 @@ class TGNMemory(Module):
                 return rows
             self._pipeline.drain()
         return self.fetch(n_id)
+
+    def _exclusive(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._pipeline is None else self._pipeline.exclusive()
 
     def _drain(self) -> None:
         if self._pipeline is not None:
@@ -438,6 +457,7 @@ class TGNMemory(Module):
         self._updated = None
 
     def __getstate__(self) -> dict[str, object]:
+        self._drain()
         # What forward computed is part of a graph, which can be neither copied nor stored.
         return self.__dict__ | {"_updated": None, "_pipeline": None}
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Generic
 
@@ -81,6 +81,9 @@ class PipelineEngine(Generic[B]):
         self._current: InFlight[B] | None = None
         self._recent: deque[InFlight[B]] = deque()  # trained, and missed by batches to come
         self._unreported: deque[InFlight[B]] = deque()
+        self._begun = False
+        self._latest: int | None = None  # time of the last event before the pass
+        self._forwards = True
 
     def __len__(self) -> int:
         """Returns the number of batches to come."""
@@ -91,8 +94,13 @@ class PipelineEngine(Generic[B]):
 
         Raises:
             PipelineError: If a stage failed.
+            RuntimeError: If this is not the first time, or the memory is in use by another pipeline.
         """
+        if self._begun:
+            raise RuntimeError("an engine goes through its batches once; make another for another pass")
+        self._begun = True
         with self.memory.pipelined(self):
+            self._latest = self.memory.latest_time()
             if self.overlap is None and (self._work.device.type != "cpu" or free_cores()):
                 self.overlap = True
             batches = range(self.first, len(self.source))
@@ -108,8 +116,9 @@ class PipelineEngine(Generic[B]):
     # What the memory sees of the engine.
 
     def fetched(self) -> MemoryRows | None:
-        """Returns the rows of the batch in training."""
-        return None if self._current is None else self._current.rows
+        """Returns the rows of the batch in training; none once its update is handed over, which they do not have."""
+        flight = self._current
+        return None if flight is None or flight.commit is not None else flight.rows
 
     def commit(self, commit: Commit) -> None:
         """Takes the memory update of the batch in training.
@@ -121,9 +130,8 @@ class PipelineEngine(Generic[B]):
         if flight is None or flight.commit is not None:
             what = "without a batch" if flight is None else f"twice for batch {flight.index}"
             raise RuntimeError(f"update_state was called {what}; call it once for each batch of the loader")
-        flight.commit = commit
         assert self._runner is not None
-        self._runner.commit(flight, self._times.rows(flight.record))
+        self._runner.commit(flight, commit, self._times.rows(flight.record))
 
     def drain(self) -> None:
         """Waits until all commits that were handed over are applied.
@@ -133,6 +141,18 @@ class PipelineEngine(Generic[B]):
         """
         if self._runner is not None:
             self._runner.drain()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Drains, and keeps stages from node memory meanwhile; rows that were fetched before are not used.
+
+        Raises:
+            PipelineError: If a stage failed.
+        """
+        self.drain()
+        with self._work.state.held():
+            self._work.state.generation += 1
+            yield
 
     # The consumer's side.
 
@@ -157,9 +177,15 @@ class PipelineEngine(Generic[B]):
                     if seen is not None:
                         seen.append(flight.record)
                 runner.drain()
-                self._report()
         finally:
+            flight_left = self._current
+            if flight_left is not None and flight_left.commit is not None:
+                self._times.end(flight_left.record)
+                self._unreported.append(flight_left)
             self._current = self._runner = None
+            self._times.wait()
+            self._observe()
+            self._report()
 
     def _count_missed(self, flight: InFlight[B]) -> None:
         """Notes which commits a fetch has missed, and forwards them if it must have missed none."""
@@ -167,7 +193,17 @@ class PipelineEngine(Generic[B]):
         while self._recent and self._recent[0].index < record.fetched:
             self._recent.popleft()
         record.staleness = flight.index - record.fetched
-        if flight.rows is not None:
+        if flight.index == self.first and self._latest is not None and flight.batch is not None:
+            self._forwards = int(flight.batch.t[0]) >= self._latest
+        outdated = flight.generation != self._work.state.generation
+        unforwardable = self.staleness == "exact" and record.staleness and not self._forwards
+        if flight.rows is not None and (outdated or unforwardable):
+            # The state was changed by others, or has later messages, which a commit does not replace as forwarding
+            # takes for granted: the memory reads the rows itself, once all commits are applied.
+            flight.rows = None
+            record.staleness = 0
+            return
+        if flight.rows is not None and self._work.device.type == "cuda":
             keep_for(None, flight.rows.tensors())
         if self.staleness == "exact":
             for missed in self._recent:
@@ -181,16 +217,20 @@ class PipelineEngine(Generic[B]):
     def _end_training(self, flight: InFlight[B], runner: InLine[B] | StageThreads[B]) -> None:
         self._times.end(flight.record)
         if flight.commit is None:
-            runner.commit(flight, None)
+            runner.commit(flight, None, None)
         self._current = None
+        self._recent.append(flight)
+        self._unreported.append(flight)
+        self._observe()
+        self._report()
+
+    def _observe(self) -> None:
+        """Takes note of how long training took, where that is known by now."""
         with self._work.lock:
             for record in self._times.known():
                 self.scheduler.estimates.observe("train", record.duration("train"))
                 if record.rows_at is not None:
                     self.scheduler.estimates.observe("rows", record.rows_at - record.begin["train"])
-        self._recent.append(flight)
-        self._unreported.append(flight)
-        self._report()
 
     def _report(self) -> None:
         while self._unreported:

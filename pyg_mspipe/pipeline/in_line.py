@@ -7,6 +7,7 @@ from typing import Generic
 
 import torch
 
+from pyg_mspipe.memory import Commit
 from pyg_mspipe.pipeline.stages import B, InFlight
 from pyg_mspipe.pipeline.work import StageWork
 
@@ -18,7 +19,7 @@ class InLine(Generic[B]):
 
     Args:
         work: Runs the stages.
-        bound: How many commits each batch misses; with 0 a commit is applied as soon as it is handed over.
+        bound: How many commits each batch misses.
     """
 
     def __init__(self, work: StageWork[B], bound: int = 0) -> None:
@@ -44,15 +45,10 @@ class InLine(Generic[B]):
     def begin(self, flight: InFlight[B]) -> None:
         """Takes note that a batch is in training."""
 
-    def commit(self, flight: InFlight[B], ready: torch.cuda.Event | None) -> None:
-        """Takes a batch's memory update.
-
-        Raises:
-            PipelineError: If it is applied at once and fails.
-        """
+    def commit(self, flight: InFlight[B], commit: Commit | None, ready: torch.cuda.Event | None) -> None:
+        """Takes a batch's memory update, if it has one."""
+        flight.commit = commit
         self._to_commit.append(flight)
-        if not self._bound:
-            self.drain()
 
     def drain(self) -> None:
         """Applies all commits that were handed over.
@@ -70,8 +66,11 @@ class InLine(Generic[B]):
 
     def _apply(self, before: int) -> None:
         while self._to_commit and self._to_commit[0].index < before:
+            flight = self._to_commit[0]
             try:
-                self._work("update", self._to_commit[0])
+                # An interrupt may have come between the update and what follows it.
+                if self._work.state.version <= flight.index:
+                    self._work("update", flight)
             except BaseException:
                 self._failed = True
                 raise

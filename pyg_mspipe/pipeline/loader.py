@@ -101,6 +101,10 @@ class PipelineLoader:
     * ``"minimal"``: memory may miss the last commits where waiting for them would cost time (MSPipe);
     * an integer: it may always miss that many.
 
+    Whatever asks the memory for its state (``forward`` of other nodes, ``state_dict``, ``memory_state``, ``eval``)
+    waits until all commits are applied. Its buffers, read directly in the middle of a pass, may still lack the last
+    ones; and what was given to ``update_state`` must not be changed in place.
+
     With the memory in evaluation mode it is read in order; batches are still sampled and gathered ahead, but for
     ``"sequential"``.
 

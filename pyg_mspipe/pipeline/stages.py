@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.memory import Commit, MemoryRows, TGNMemory
-from pyg_mspipe.pipeline.record import BatchRecord
+from pyg_mspipe.pipeline.record import STAGES, BatchRecord
 from pyg_mspipe.pipeline.record import Stage as StageName
 from pyg_mspipe.pipeline.streams import settle
 
@@ -57,6 +57,10 @@ class BatchSource(Protocol[B]):
 class StateVersion:
     """The version of the memory state: how many batches of the pass are committed.
 
+    Attributes:
+        version: How many.
+        generation: Raised whenever the state is changed by anything but a commit, so that older rows mean nothing.
+
     Args:
         version: The one to begin with.
         device: Of the stages' streams.
@@ -64,6 +68,7 @@ class StateVersion:
 
     def __init__(self, version: int, device: torch.device) -> None:
         self.version = version
+        self.generation = 0
         self._device = device
         self._lock = threading.Lock()
 
@@ -88,6 +93,7 @@ class InFlight(Generic[B]):
         batch: With features too; what is trained.
         rows: What was read from node memory.
         commit: What is to be written to it.
+        generation: Of the state that the rows were read from.
     """
 
     record: BatchRecord
@@ -98,6 +104,7 @@ class InFlight(Generic[B]):
     batch: B | None = None
     rows: MemoryRows | None = None
     commit: Commit | None = None
+    generation: int = 0
 
     @property
     def index(self) -> int:
@@ -171,10 +178,11 @@ class Fetch(Generic[B]):
     def __call__(self, flight: InFlight[B]) -> None:
         """Reads the rows; in evaluation mode the model reads them itself, as they have no pending messages."""
         assert flight.batch is not None
-        if self.memory.training:
-            t = None if self.memory.mitigation is None else int(flight.batch.t[0])
-            with flight.state.held():
-                flight.record.fetched = flight.state.version
+        t = None if self.memory.mitigation is None else int(flight.batch.t[0])
+        with flight.state.held():
+            flight.record.fetched = flight.state.version
+            flight.generation = flight.state.generation
+            if self.memory.training:
                 flight.rows = self.memory.fetch(flight.batch.n_id, t)
 
 
@@ -213,11 +221,15 @@ def default_stages(source: BatchSource[B], memory: TGNMemory) -> list[Stage[B]]:
 
 
 def check_order(stages: Sequence[Stage[B]]) -> None:
-    """Raises where a stage stands before what it needs.
+    """Raises where a stage is missing, stands twice, or stands before what it needs.
 
     Raises:
         ValueError: Naming the stage, what it requires, and which stage adds that.
     """
+    for name in STAGES:
+        count = sum(stage.name == name for stage in stages)
+        if count != 1:
+            raise ValueError(f"there are {count} stages {name}; give one of each: {', '.join(STAGES)}")
     there = set(GIVEN)
     for stage in stages:
         for field in sorted(stage.requires - there):

@@ -52,7 +52,7 @@ def mark(device: torch.device) -> torch.cuda.Event | None:
     if device.type != "cuda":
         return None
     event = torch.cuda.Event(enable_timing=True)
-    event.record()
+    event.record(torch.cuda.current_stream(device))
     return event
 
 
@@ -101,6 +101,12 @@ class TrainingTimes:
         """All its work has been done, or launched."""
         self._open.append(mark(self._device))
         self._closed.append((record, self._open))
+
+    def wait(self) -> None:
+        """Waits on the host until the last batch is done, so that all are known."""
+        last = self._closed[-1][1][-1] if self._closed else None
+        if last is not None:
+            last.synchronize()
 
     def known(self) -> Iterator[BatchRecord]:
         """Yields the batches whose end is known by now, in order; their records then have it."""

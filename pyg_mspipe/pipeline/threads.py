@@ -10,6 +10,7 @@ from typing import Generic, NoReturn
 import torch
 from threadpoolctl import threadpool_limits
 
+from pyg_mspipe.memory import Commit
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Progress, Scheduler
 from pyg_mspipe.pipeline.stages import B, InFlight
@@ -55,8 +56,12 @@ class StageThreads(Generic[B]):
             threading.Thread(target=self._run, args=(loop,), name=f"mspipe-{name}", daemon=True)
             for name, loop in loops.items()
         ]
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException:
+            self.close()
+            raise
 
     # What the consumer calls.
 
@@ -83,9 +88,10 @@ class StageThreads(Generic[B]):
             self._begun = flight.index + 1
             self._may_sample.notify()
 
-    def commit(self, flight: InFlight[B], ready: torch.cuda.Event | None) -> None:
-        """Takes a batch's memory update; on a GPU it is there when ``ready`` is over."""
+    def commit(self, flight: InFlight[B], commit: Commit | None, ready: torch.cuda.Event | None) -> None:
+        """Takes a batch's memory update, if it has one; on a GPU it is there when ``ready`` is over."""
         with self._lock:
+            flight.commit = commit
             self._to_commit.append((flight, ready))
             self._may_update.notify()
 
@@ -110,8 +116,16 @@ class StageThreads(Generic[B]):
             self._closing = True
             for condition in (self._may_sample, self._may_copy, self._may_update):
                 condition.notify_all()
+        interrupt: BaseException | None = None
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                try:
+                    thread.join()
+                except KeyboardInterrupt as error:
+                    # A thread left alone would go on to write node memory.
+                    interrupt = error
+        if interrupt is not None:
+            raise interrupt
         if self._to_commit:
             self._raise_failure()
 
@@ -121,7 +135,7 @@ class StageThreads(Generic[B]):
         """Runs a thread's loop, and keeps what it failed with for the consumer."""
         torch.get_num_threads()  # torch sets a thread's number when it first asks for it
         # Gathers and small sorts gain nothing from more threads, and training needs them.
-        with threadpool_limits(1, user_api="openmp"), torch.no_grad():
+        with threadpool_limits(1, user_api="openmp"):
             try:
                 loop()
             except _Stopped:

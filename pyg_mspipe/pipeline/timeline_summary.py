@@ -98,7 +98,9 @@ def summarize(records: Iterable[BatchRecord]) -> TimelineSummary:
         raise ValueError(f"{len(done)} batches finished all stages; at least 2 are needed, so record a longer run")
     steady = done[len(done) // 8 : len(done) - len(done) // 8]
     first, last = steady[0], steady[-1]
-    period = (last.finish["train"] - first.finish["train"]) / (last.index - first.index)
+    # Where training takes no time and memory is never waited for, batches are done at once and commits are not.
+    last_stages: tuple[Stage, ...] = ("train", "update")
+    period = max(last.finish[each] - first.finish[each] for each in last_stages) / (last.index - first.index)
     stages = {
         stage: StageSummary(
             duration=median(record.duration(stage) for record in steady),

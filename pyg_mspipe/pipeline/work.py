@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Generic
 
+import torch
+
 from pyg_mspipe.memory import TGNMemory
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.record import BatchRecord
@@ -26,6 +28,10 @@ class PipelineError(RuntimeError):
         super().__init__(f"stage {stage}, batch {batch}: {type(error).__name__}: {error}")
         self.stage = stage
         self.batch = batch
+        self._error = error
+
+    def __reduce__(self) -> tuple[type[PipelineError], tuple[StageName, int, BaseException]]:
+        return type(self), (self.stage, self.batch, self._error)
 
 
 class StageWork(Generic[B]):
@@ -76,7 +82,8 @@ class StageWork(Generic[B]):
         computed = time.thread_time()
         record.begin[name] = self.now()
         try:
-            self._stages[name](flight)
+            with torch.no_grad():
+                self._stages[name](flight)
         except Exception as error:
             raise PipelineError(name, flight.index, error) from error
         finish = self.now()

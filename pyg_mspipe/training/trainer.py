@@ -292,7 +292,7 @@ class Trainer:
     def _trace(self) -> Iterator[TraceWriter | None]:
         """Gives where the pass is to be drawn, if it is the first one and the settings ask for it."""
         path, self._timeline = self._timeline, ""
-        if not path:
+        if not path or self.progress.step:
             yield None
             return
         with TraceWriter(Path(path), f"staleness {self.config.staleness}") as trace:

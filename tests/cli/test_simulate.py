@@ -73,9 +73,10 @@ def test_the_trace_is_that_of_the_simulation(mspipe, files):
     [
         (["--tau", "1,2,3"], "--tau has 3 durations; give five, for sample, gather, fetch, train, update"),
         (["--tau", "1,2,x,4,5"], "--tau is '1,2,x,4,5'; give five numbers, as in 1,2,3,5,3"),
-        (["--tau", "1,2,-3,4,5"], "give durations from 0 on, one of them above 0"),
-        (["--tau", "0,0,0,0,0"], "give durations from 0 on, one of them above 0"),
-        (["--tau", "1,2,nan,4,5"], "give durations from 0 on"),
+        (["--tau", "1,2,-3,4,5"], "give durations of 0 or from 1e-06 ms on, one of them above 0"),
+        (["--tau", "1e-320,0,0,0,0"], "give durations of 0 or from 1e-06 ms on"),
+        (["--tau", "0,0,0,0,0"], "give durations of 0 or from 1e-06 ms on, one of them above 0"),
+        (["--tau", "1,2,nan,4,5"], "give durations of 0 or from 1e-06 ms on"),
         (["--rows", "1.5"], "--rows is 1.5; give a share of training from 0 to 1"),
         (["--jitter", "-1"], "--jitter is -1.0; give a number from 0"),
         (["--batches", "1"], "--batches is 1; give at least 2"),

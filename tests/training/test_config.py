@@ -13,6 +13,7 @@ CHOICES = {
     "strategy": "recent, uniform",
     "cut_off": "batch, event",
     "negatives": "destinations, nodes",
+    "overlap": "auto, always, never",
     "mitigation": "none, similarity, gated, gradient, predictive",
 }
 

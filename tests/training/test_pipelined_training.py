@@ -83,6 +83,24 @@ def test_the_first_epoch_is_drawn_where_the_settings_say(tmp_path):
     assert [record.index for record in records] == list(range(11))
 
 
+def test_a_resume_leaves_the_timeline_as_it_is(tmp_path, monkeypatch):
+    path = tmp_path / "trace.json"
+    trainer = Trainer(small_stream(), small_config(timeline=str(path)), tmp_path / "run")
+    validate = trainer.evaluate
+
+    def interrupting(*_):
+        monkeypatch.setattr(trainer, "evaluate", validate)
+        raise Interrupted
+
+    monkeypatch.setattr(trainer, "evaluate", interrupting)
+    with pytest.raises(Interrupted):
+        trainer.fit()
+    drawn = path.read_bytes()
+    resume(small_stream(), tmp_path / "run").fit()
+    assert path.read_bytes() == drawn
+    assert len(read_trace(path)) == 11
+
+
 def test_a_run_whose_stage_failed_resumes_with_the_same_losses(tmp_path):
     Trainer(small_stream(), small_config(), tmp_path / "whole").fit()
     trainer = Trainer(small_stream(), small_config(), tmp_path / "broken")
