@@ -1,6 +1,6 @@
 """Benchmark 2: how fast each consistency mode trains, in RAM and out of core.
 
-python -m benchmarks.pipeline_modes [--workload ram disk] [--threads 1 2] [--rounds 6] [--quick]
+python -m benchmarks.pipeline_modes [--workload ram disk] [--threads 1 2] [--rounds N] [--quick]
 
 - ram: batch 200, one hop of 10, features in RAM.
 - disk: batch 600, two hops of 10x10 uniform neighbours, features of width 172 in a memory-mapped file of 3.4 GB whose
@@ -56,6 +56,7 @@ class Workload:
         num_neighbors: Of each hop.
         strategy: Which neighbours.
         turn: Batches of a turn that are timed.
+        rounds: Turns of each setting.
         start: The share of the training events to begin at, where nodes have their history.
         on_disk: Whether features are read from a file.
     """
@@ -65,13 +66,14 @@ class Workload:
     num_neighbors: list[int]
     strategy: Strategy
     turn: int
+    rounds: int
     start: float
     on_disk: bool
 
 
 WORKLOADS = {
-    "ram": Workload(SHARED / "wikipedia.npz", 200, [10], "recent", 20, 0.2, False),
-    "disk": Workload(SHARED / "congress_bills.npz", 600, [10, 10], "uniform", 6, 0.5, True),
+    "ram": Workload(SHARED / "wikipedia.npz", 200, [10], "recent", 20, 20, 0.2, False),
+    "disk": Workload(SHARED / "congress_bills.npz", 600, [10, 10], "uniform", 6, 5, 0.5, True),
 }
 
 
@@ -254,15 +256,15 @@ def main() -> None:
     args = _parse()
     console = Console(width=120)
     machine = describe_machine()
-    path = ROOT / "benchmarks" / "results" / f"pipeline_modes{'-quick' if args.quick else ''}.json"
-    results = {}
     for name in args.workload:
         with tempfile.TemporaryDirectory(dir=args.disk) as folder:
             task = Task(WORKLOADS[name], Path(folder), quick=args.quick)
-            results[name] = result = measure(task, args.threads, 1 if args.quick else args.rounds)
+            rounds = 1 if args.quick else args.rounds or WORKLOADS[name].rounds
+            result = measure(task, args.threads, rounds)
         _print(console, f"{name}: {task.name}", result)
-    write_json(path, {"benchmark": "pipeline_modes", "machine": machine, "workloads": results})
-    console.print(f"written to {path}")
+        path = ROOT / "benchmarks" / "results" / f"pipeline_modes_{name}{'-quick' if args.quick else ''}.json"
+        write_json(path, {"benchmark": "pipeline_modes", "machine": machine, "workload": name, **result})
+        console.print(f"written to {path}")
 
 
 def _print(console: Console, title: str, result: dict[str, object]) -> None:
@@ -292,7 +294,7 @@ def _print(console: Console, title: str, result: dict[str, object]) -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline_modes", description="Modes side by side.")
     parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: both")
-    parser.add_argument("--rounds", type=int, default=6, help="turns of each setting (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, help="turns of each setting (default: 20 in RAM, 5 out of core)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="torch's (default: %(default)s)")
     parser.add_argument("--disk", type=Path, help="folder for the features' file, on a real disk (default: /tmp)")
     parser.add_argument("--quick", action="store_true", help="the first few thousand events, to see that it runs")

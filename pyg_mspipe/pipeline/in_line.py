@@ -36,9 +36,9 @@ class InLine(Generic[B]):
         """
         self._apply(before=index - self._bound)
         flight = self._work.new_flight(index)
+        flight.record.bound = self._bound
         for name in ("sample", "gather", "fetch"):
             self._work(name, flight)
-        flight.record.bound = self._bound
         flight.record.fetched = self._work.state.version
         return flight
 

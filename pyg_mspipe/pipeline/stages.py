@@ -178,7 +178,9 @@ class Fetch(Generic[B]):
     def __call__(self, flight: InFlight[B]) -> None:
         """Reads the rows; in evaluation mode the model reads them itself, as they have no pending messages."""
         assert flight.batch is not None
-        t = None if self.memory.mitigation is None else int(flight.batch.t[0])
+        # What repairs stale rows is read where they can be stale.
+        mitigated = self.memory.mitigation is not None and flight.record.bound > 0
+        t = int(flight.batch.t[0]) if mitigated else None
         with flight.state.held():
             flight.record.fetched = flight.state.version
             flight.generation = flight.state.generation
