@@ -173,7 +173,7 @@ def _before_restart(launch: Launch, out: Path | None) -> dict[str, Any] | None:
     Raises:
         ConfigError: If torchrun is to start the run anew, and the folder's name would be another each time.
     """
-    if World.restarts() and out is None:
+    if World.may_restart() and out is None:
         raise ConfigError("torchrun's --max-restarts needs --out, by which a run that starts anew finds its checkpoint")
     if launch.world is None or not launch.world.restarted or out is None or not (out / LAST).is_file():
         return None

@@ -109,8 +109,8 @@ class World:
         return any(process.restarts for process in self._processes)
 
     @staticmethod
-    def restarts() -> bool:
-        """Returns whether torchrun starts the run anew after a failure."""
+    def may_restart() -> bool:
+        """Returns whether torchrun would start the run anew after a failure."""
         return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
     @property

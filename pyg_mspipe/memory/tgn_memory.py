@@ -339,13 +339,18 @@ class TGNMemory(Module):
             memory = self.mitigation.scale_gradient(memory, rows.missed)
         return memory, last_update
 
+    def drain(self) -> None:
+        """Waits until all commits that were handed to a pipeline are applied, where there is one."""
+        if self._pipeline is not None:
+            self._pipeline.drain()
+
     def memory_state(self) -> dict[str, Tensor]:
         """Returns node memory with its pending messages, and the mode they belong to, as a flat dictionary of tensors.
 
         Together with ``state_dict`` this is the whole module: training or evaluation goes on from it as if it had not
         been interrupted.
         """
-        self._drain()
+        self.drain()
         state = {"memory": self.memory.detach().clone(), "last_update": self.last_update.clone()}
         if self.mitigation is not None:
             state |= self.mitigation.mitigation_state()
@@ -379,7 +384,7 @@ class TGNMemory(Module):
 
     def state_dict(self, *args: Any, **options: Any) -> Any:
         """Returns parameters and buffers, with all commits applied."""
-        self._drain()
+        self.drain()
         return super().state_dict(*args, **options)
 
     def latest_time(self) -> int | None:
@@ -472,10 +477,6 @@ class TGNMemory(Module):
     def _exclusive(self) -> AbstractContextManager[None]:
         return nullcontext() if self._pipeline is None else self._pipeline.exclusive()
 
-    def _drain(self) -> None:
-        if self._pipeline is not None:
-            self._pipeline.drain()
-
     def _write(self, n_id: Tensor, memory: Tensor, last_update: Tensor) -> None:
         n_id = n_id.to(self.memory.device)
         self.memory.index_copy_(0, n_id, memory.to(self.memory))
@@ -511,7 +512,7 @@ class TGNMemory(Module):
         self._updated = None
 
     def __getstate__(self) -> dict[str, object]:
-        self._drain()
+        self.drain()
         # What forward computed is part of a graph, which can be neither copied nor stored.
         return self.__dict__ | {"_updated": None, "_pipeline": None}
 

@@ -9,6 +9,27 @@ from torch.nn import ModuleList
 
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample
 from pyg_mspipe.memory import TimeEncoder
+from pyg_mspipe.models.attention import TemporalAttention
+
+
+def attention_layers(
+    in_channels: int, embedding_dim: int, time_dim: int, msg_dim: int, num_layers: int, heads: int, dropout: float
+) -> ModuleList:
+    """Returns the layers of :func:`temporal_embedding`.
+
+    Args:
+        in_channels: Width of the nodes' rows.
+        embedding_dim: Width of the embeddings.
+        time_dim: Width of the time encoding.
+        msg_dim: Width of the events' messages; may be 0.
+        num_layers: How many; as many hops are sampled.
+        heads: Attention heads.
+        dropout: Of the attention weights.
+    """
+    widths = [in_channels] + [embedding_dim] * (num_layers - 1)
+    return ModuleList(
+        TemporalAttention(width, embedding_dim, time_dim, msg_dim, heads=heads, dropout=dropout) for width in widths
+    )
 
 
 def temporal_embedding(

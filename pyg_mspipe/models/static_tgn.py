@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import Embedding, Module, ModuleList
+from torch.nn import Embedding, Module
 
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample
 from pyg_mspipe.memory import TimeEncoder, TimeInit
-from pyg_mspipe.models.attention import TemporalAttention
-from pyg_mspipe.models.embedding import temporal_embedding
+from pyg_mspipe.models.embedding import attention_layers, temporal_embedding
 from pyg_mspipe.models.link_predictor import LinkPredictor
 
 
@@ -57,11 +56,7 @@ class StaticTGN(Module):
         start[known] = torch.randn(int(known.sum()), static_dim) / static_dim**0.5
         self.vectors = Embedding.from_pretrained(start, freeze=False, sparse=True)
         self.time_enc = TimeEncoder(time_dim, time_init)
-        widths = [static_dim] + [embedding_dim] * num_layers
-        self.layers = ModuleList(
-            TemporalAttention(width, embedding_dim, time_dim, msg_dim, heads=heads, dropout=dropout)
-            for width in widths[:-1]
-        )
+        self.layers = attention_layers(static_dim, embedding_dim, time_dim, msg_dim, num_layers, heads, dropout)
         self.link_pred = LinkPredictor(embedding_dim)
 
     def forward(self, sample: NeighborSample, edge_time: Sequence[Tensor], edge_msg: Sequence[Tensor]) -> Tensor:

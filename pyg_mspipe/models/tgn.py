@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import Module, ModuleList
+from torch.nn import Module
 from torch_geometric.nn.models.tgn import IdentityMessage
 
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample
 from pyg_mspipe.memory import LastAggregator, Mitigation, StaticMemory, TGNMemory, TimeInit
-from pyg_mspipe.models.attention import TemporalAttention
-from pyg_mspipe.models.embedding import temporal_embedding
+from pyg_mspipe.models.embedding import attention_layers, temporal_embedding
 from pyg_mspipe.models.link_predictor import LinkPredictor
 
 
@@ -70,11 +69,7 @@ class TGN(Module):
             time_init=time_init,
             mitigation=mitigation,
         )
-        widths = [memory_dim] + [embedding_dim] * num_layers
-        self.layers = ModuleList(
-            TemporalAttention(width, embedding_dim, time_dim, msg_dim, heads=heads, dropout=dropout)
-            for width in widths[:-1]
-        )
+        self.layers = attention_layers(memory_dim, embedding_dim, time_dim, msg_dim, num_layers, heads, dropout)
         self.link_pred = LinkPredictor(embedding_dim)
         # Last, so that the other weights start where they do without it.
         self.static_memory = (

@@ -2,13 +2,14 @@
 
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
+from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.distributed_trainer import DistributedTrainer
 from pyg_mspipe.training.emulated_trainer import EmulatedTrainer
 from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate
 from pyg_mspipe.training.interrupt import Interrupted
 from pyg_mspipe.training.loss import link_loss
 from pyg_mspipe.training.run_progress import Progress
-from pyg_mspipe.training.trainer import Trainer, pick_device
+from pyg_mspipe.training.trainer import Trainer
 
 __all__ = [
     "CheckpointError",

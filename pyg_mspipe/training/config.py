@@ -144,5 +144,16 @@ class TrainConfig:
             if getattr(self, name) >= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a number from 0 to below 1")
 
+    def attention(self) -> dict[str, Any]:
+        """Returns the arguments that :class:`TGN` and :class:`StaticTGN` have in common."""
+        return {
+            "time_dim": self.time_dim,
+            "embedding_dim": self.embedding_dim,
+            "num_layers": self.layers,
+            "heads": self.heads,
+            "dropout": self.dropout,
+            "time_init": self.time_init,
+        }
+
 
 _A_KIND = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}

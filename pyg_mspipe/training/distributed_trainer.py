@@ -18,22 +18,23 @@ from pyg_mspipe.distributed.gradients import add_in_order, ordered_sum_hook
 from pyg_mspipe.distributed.memory_group import MemoryGroup
 from pyg_mspipe.distributed.neighbours import when_one_ends
 from pyg_mspipe.distributed.turns import AccessRecord
-from pyg_mspipe.distributed.visits import VisitBatches, Visits
+from pyg_mspipe.distributed.visits import Visits
 from pyg_mspipe.distributed.world import World
 from pyg_mspipe.memory import TGNMemory
 from pyg_mspipe.memory.messages import max_pending_events
-from pyg_mspipe.pipeline import BatchRecord, InFlight, PipelineEngine, PipelineError, parse_staleness
+from pyg_mspipe.pipeline import InFlight, PipelineError
 from pyg_mspipe.pipeline.timeline import TraceWriter
 from pyg_mspipe.training.checkpoint import CheckpointError
 from pyg_mspipe.training.config import ConfigError
 from pyg_mspipe.training.evaluation import LinkMetrics, link_metrics, score_batches
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest
 from pyg_mspipe.training.metrics_log import MetricsLog
-from pyg_mspipe.training.parallel_trainer import ParallelTrainer, Scorer, TrainStep, with_own_memory
+from pyg_mspipe.training.parallel_trainer import ParallelTrainer, Scorer, with_own_memory
 from pyg_mspipe.training.progress import TrainingProgress
 from pyg_mspipe.training.random_state import random_state
 from pyg_mspipe.training.run_folder import own_folder
 from pyg_mspipe.training.run_progress import Progress
+from pyg_mspipe.training.trainer import TrainStep
 
 Flights = Generator[InFlight[Visits], None, None]
 
@@ -53,6 +54,8 @@ class DistributedTrainer(ParallelTrainer):
     Raises:
         DisagreementError: If the processes were given different streams or settings.
     """
+
+    stops_at_once = False
 
     def __init__(self, *args: Any, world: World, turns: list[AccessRecord] | None = None, **options: Any) -> None:
         self.world = world
@@ -176,7 +179,7 @@ class DistributedTrainer(ParallelTrainer):
             del self._scorer
 
     @contextmanager
-    def _sweep(self, view: TrainingProgress, log: MetricsLog) -> Iterator[TrainStep]:
+    def _pass(self, view: TrainingProgress, log: MetricsLog) -> Iterator[TrainStep]:
         first, memory = self.progress.batch, self.model.memory
         self._visits = self._restored(self.seat, first)
         if self._group is not None:
@@ -186,7 +189,7 @@ class DistributedTrainer(ParallelTrainer):
             self._group.barrier()
         make_flights = self._own_flights if self._group is None else self._shared_flights
 
-        def train_step(step: int) -> Tensor:
+        def train(step: int) -> Tensor:
             turn = self.schedule.turn(self.seat, step)
             if turn is not None and turn.visit == 0:
                 self._visits = next(flights).batch
@@ -196,7 +199,7 @@ class DistributedTrainer(ParallelTrainer):
             return loss
 
         with self._trace() as trace, closing(make_flights(view, log, trace)) as flights:
-            yield train_step
+            yield train
             # All commits are applied once there are no more batches.
             assert next(flights, None) is None
         self._visits = None
@@ -212,7 +215,8 @@ class DistributedTrainer(ParallelTrainer):
             first = max(self.progress.batch - span.start, 0)
             if first == 0 and schedule.batch_at(group, span.start) == 0:
                 self.model.memory.reset_state()
-            engine = self._engine(self._source(self.seat, span), first, view, log, trace)
+            source = self._source(self.seat, span)
+            engine = self._engine(source, first, view, log, trace, step_of=source.positions.__getitem__)
             trace = None  # which shows one pass of an engine
             with closing(iter(engine)) as flights:
                 yield from flights
@@ -223,7 +227,17 @@ class DistributedTrainer(ParallelTrainer):
         group, source = self._group, self._source(self.seat)
         assert group is not None
         first = sum(position < self.progress.batch for position in source.positions)
-        engine = self._engine(source, first, view, log, trace)
+        engine = self._engine(
+            source,
+            first,
+            view,
+            log,
+            trace,
+            step_of=source.positions.__getitem__,
+            staleness="sequential" if self.config.staleness == "sequential" else "exact",
+            stages=group.stages(source),
+            at_once=True,
+        )
         flights = iter(engine)
         try:
             # What a process was to do that is gone is waited for by nobody.
@@ -244,35 +258,6 @@ class DistributedTrainer(ParallelTrainer):
                 if not group.turns.cancelled:
                     raise
 
-    def _engine(
-        self, source: VisitBatches, first: int, view: TrainingProgress, log: MetricsLog, trace: TraceWriter | None
-    ) -> PipelineEngine[Visits]:
-        group, config, progress = self._group, self.config, self.progress
-
-        def on_record(record: BatchRecord) -> None:
-            view.staleness = record.staleness
-            if trace is not None:
-                trace.add(record)
-            values = {"bound": record.bound, "staleness": record.staleness, "fetched": record.fetched}
-            times = {"work_ms": record.work_ms(), "wait_ms": record.wait_ms()}
-            position = source.positions[record.index]
-            log.write("stages", progress.step - progress.batch + position, batch=position, **values, **times)
-
-        staleness = parse_staleness(config.staleness)
-        return PipelineEngine(
-            source,
-            self.model.memory,
-            staleness=staleness if group is None or staleness == "sequential" else "exact",
-            epoch=progress.epoch,
-            first=first,
-            prefetch=config.prefetch,
-            overlap=self._overlap,
-            estimates=self._estimates,
-            stages=None if group is None else group.stages(source),
-            at_once=group is not None,
-            on_record=on_record,
-        )
-
     def _of_all(self, losses: Tensor, stop: bool) -> tuple[Tensor, bool]:
         mine = torch.cat([losses.cpu(), torch.tensor([float(stop)])])
         parts = [torch.empty_like(mine) for _ in range(self.plan.world)]
@@ -281,14 +266,11 @@ class DistributedTrainer(ParallelTrainer):
         return total[:-1], bool(total[-1])
 
     def _memory_state(self) -> dict[str, Tensor]:
-        # Of all trainers: nobody commits while a state is copied.
         memory = self.model.memory
-        state = memory.memory_state()
-        if self._group is not None:
-            dist.barrier()
-            state = memory.memory_state()
-            dist.barrier()
-        return state
+        memory.drain()
+        # Nobody goes on to commit before all have saved.
+        dist.barrier()
+        return memory.memory_state() if self.world.leads else {}
 
     def _save(self, name: str, memory: dict[str, Tensor], log: MetricsLog) -> None:
         self._states[self.seat.rank] = random_state(self.device)

@@ -16,9 +16,10 @@ from pyg_mspipe.memory import Commit, MemoryRows, TGNMemory
 from pyg_mspipe.models import TGN
 from pyg_mspipe.training.config import ConfigError
 from pyg_mspipe.training.metrics_log import MetricsLog
-from pyg_mspipe.training.parallel_trainer import ParallelTrainer, Scorer, TrainStep, with_own_memory
+from pyg_mspipe.training.parallel_trainer import ParallelTrainer, Scorer, with_own_memory
 from pyg_mspipe.training.progress import TrainingProgress
 from pyg_mspipe.training.random_state import random_state, set_random_state
+from pyg_mspipe.training.trainer import TrainStep
 
 
 class EmulatedTrainer(ParallelTrainer):
@@ -31,33 +32,27 @@ class EmulatedTrainer(ParallelTrainer):
         super().__init__(*args, **options)
         if self.config.timeline:
             raise ConfigError("an emulated run has no pipeline to draw; leave out timeline")
+        # One for each memory group; all have the same parameters.
+        self._models = [self.model, *(with_own_memory(self.model) for _ in range(1, self.plan.memory))]
+        self._trainers: list[_Trainer] = []
 
     @property
     def seats(self) -> list[Seat]:
         """All trainers."""
         return self.plan.seats()
 
-    @property
-    def _models(self) -> list[TGN]:
-        """One for each memory group; all have the same parameters."""
-        if not hasattr(self, "_group_models"):
-            others = [with_own_memory(self.model) for _ in range(1, self.plan.memory)]
-            self._group_models = [self.model, *others]
-        return self._group_models
-
     def _group_memory(self, group: int) -> TGNMemory:
         return self._models[group].memory
 
     @contextmanager
-    def _sweep(self, view: TrainingProgress, log: MetricsLog) -> Iterator[TrainStep]:
+    def _pass(self, view: TrainingProgress, log: MetricsLog) -> Iterator[TrainStep]:
         for model in self._models:
             model.train()
         first = self.progress.batch
-        trainers = [_Trainer(self, seat, self._models[seat.group], first) for seat in self.seats]
-        self._trainers = trainers
+        self._trainers = trainers = [_Trainer(self, seat, self._models[seat.group], first) for seat in self.seats]
         parameters = [x for x in self.model.parameters() if x.requires_grad]
 
-        def train_step(step: int) -> Tensor:
+        def train(step: int) -> Tensor:
             self.optimizer.zero_grad()
             # All parts of a batch are read before the first of them is committed.
             for trainer in trainers:
@@ -73,10 +68,7 @@ class EmulatedTrainer(ParallelTrainer):
             self.optimizer.step()
             return add_in_order(losses)
 
-        yield train_step
-
-    def _of_all(self, losses: Tensor, stop: bool) -> tuple[Tensor, bool]:
-        return losses, stop
+        yield train
 
     def _save(self, name: str, memory: dict[str, Tensor], log: MetricsLog) -> None:
         for trainer in self._trainers:
@@ -84,9 +76,6 @@ class EmulatedTrainer(ParallelTrainer):
         set_random_state(self.device, self._states[0])
         super()._save(name, memory, log)
         self._remove_older()
-
-    def _memory_state(self) -> dict[str, Tensor]:
-        return self._group_memory(0).memory_state()
 
 
 class _Trainer:

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LOSS_BLOCK = 20
+"""Losses are fetched from the device this many batches at a time."""
+
 
 def link_loss(logits: Tensor) -> Tensor:
     """Returns the binary cross entropy of events plus that of their negatives, each a mean: Float32[].

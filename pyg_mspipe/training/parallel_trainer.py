@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +19,10 @@ from pyg_mspipe.memory import MemoryRows, TGNMemory
 from pyg_mspipe.models import TGN
 from pyg_mspipe.pipeline import Batch
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from pyg_mspipe.training.evaluation import DivergedError, scores
-from pyg_mspipe.training.interrupt import Interrupted, StopRequest
+from pyg_mspipe.training.evaluation import scores
 from pyg_mspipe.training.loss import link_loss
-from pyg_mspipe.training.metrics_log import MetricsLog
-from pyg_mspipe.training.progress import TrainingProgress
 from pyg_mspipe.training.random_state import random_state, set_random_state
-from pyg_mspipe.training.run_folder import LAST
-from pyg_mspipe.training.trainer import LOSS_BLOCK, STATE_BUFFERS, Trainer
-
-TrainStep = Callable[[int], Tensor]
-"""Trains one step of a sweep and returns this process's share of its loss: Float32[]."""
+from pyg_mspipe.training.trainer import STATE_BUFFERS, Trainer
 
 _LR_POWER = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
 
@@ -54,6 +44,10 @@ class ParallelTrainer(Trainer, ABC):
         self._batches = self.batches("train")
         self._batches.batch_size *= self.plan.minibatch
         self.schedule = SweepSchedule(self.plan, len(self._batches))
+        # How many events each rank trains in each step of a sweep.
+        self._events = [
+            [len(self._part(seat, step)) for seat in self.plan.seats()] for step in range(self.schedule.num_steps)
+        ]
         self._states = {seat.rank: self._first_random_state(seat.rank) for seat in self.seats}
         self._held: dict[int, list[MemoryRows]] = {}
         self._set_lr()
@@ -64,14 +58,6 @@ class ParallelTrainer(Trainer, ABC):
     @abstractmethod
     def seats(self) -> list[Seat]:
         """The trainers that this process is."""
-
-    @abstractmethod
-    def _sweep(self, view: TrainingProgress, log: MetricsLog) -> AbstractContextManager[TrainStep]:
-        """Gives what trains the steps of what is left of the sweep, in order."""
-
-    @abstractmethod
-    def _of_all(self, losses: Tensor, stop: bool) -> tuple[Tensor, bool]:
-        """Returns the losses of steps, Float32[n], of all processes, and whether any of them was asked to stop."""
 
     @abstractmethod
     def _group_memory(self, group: int) -> TGNMemory:
@@ -114,39 +100,11 @@ class ParallelTrainer(Trainer, ABC):
         """Where all processes write what belongs to the run."""
         return self.folder
 
-    def _train_epoch(self, view: TrainingProgress, log: MetricsLog, request: StopRequest) -> float:
-        """Trains what is left of the sweep and returns the rate, in events per second."""
-        config, progress, schedule = self.config, self.progress, self.schedule
-        self.model.train()
-        counts = [sum(self._events(step)) for step in range(schedule.num_steps)]
-        done = start = shown = sum(counts[: progress.batch])
-        view.begin("train", progress.epoch + self.epochs_at_once - 1, sum(counts), done)
-        began = time.perf_counter()
-        waiting: list[Tensor] = []
-        with self._sweep(view, log) as train_step:
-            for step in range(progress.batch, schedule.num_steps):
-                waiting.append(train_step(step))
-                progress.batch += 1
-                progress.step += 1
-                done += counts[step]
-                at_end = progress.batch == schedule.num_steps
-                due = not at_end and config.checkpoint_every and progress.batch % config.checkpoint_every == 0
-                if len(waiting) == LOSS_BLOCK or at_end or due:
-                    losses, stop = self._of_all(torch.stack(waiting), request.made)
-                    self._log_steps(losses.tolist(), counts, log)
-                    view.advance(done - shown, progress.loss_sum / done)
-                    shown, waiting = done, []
-                    if (due or stop) and not at_end:
-                        self._save(LAST, self._memory_state(), log)
-                    if stop and not at_end:
-                        raise Interrupted
-        return (done - start) / (time.perf_counter() - began)
-
-    def _events(self, step: int) -> list[int]:
-        """Returns how many events each rank trains in a step."""
-        return [len(self._part(seat, step)) for seat in self.plan.seats()]
+    def _counts(self) -> list[int]:
+        return [sum(events) for events in self._events]
 
     def _part(self, seat: Seat, step: int) -> range:
+        """Returns the events that a trainer trains in a step."""
         turn = self.schedule.turn(seat, step)
         return range(0) if turn is None else self.schedule.part(self._batches.events_of(turn.batch), seat)
 
@@ -164,7 +122,7 @@ class ParallelTrainer(Trainer, ABC):
             step: Of the sweep.
         """
         turn = self.schedule.turn(seat, step)
-        events = self._events(step)
+        events = self._events[step]
         batch = None if turn is None or visits is None or not visits.batches else visits.batches[turn.visit]
         if batch is None:
             # First, as others wait for this commit before their backward pass, which this one's waits for.
@@ -216,18 +174,6 @@ class ParallelTrainer(Trainer, ABC):
         for path in self._run_folder.glob(_rank_file("*", "*")):
             if path.name not in keep:
                 path.unlink(missing_ok=True)
-
-    def _log_steps(self, losses: list[float], counts: list[int], log: MetricsLog) -> None:
-        """Writes the losses of the last steps and adds them to the sweep's sum."""
-        progress = self.progress
-        for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
-            index = progress.batch - back
-            if not math.isfinite(loss):
-                lr = self.optimizer.param_groups[0]["lr"]
-                where = f"epoch {progress.epoch + 1}, step {index}"
-                raise DivergedError(f"{where}: the loss is {loss}; lower lr, which is {lr}, or scale msg")
-            progress.loss_sum += loss * counts[index]
-            log.write("batch", progress.step - back, epoch=progress.epoch, batch=index, loss=loss)
 
     def _set_lr(self) -> None:
         lr = self.config.lr * self.plan.world ** _LR_POWER[self.config.lr_scaling]

@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import NegativeSampler
-from pyg_mspipe.graph import NeighborSampler, TemporalCSR
+from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.models import StaticTGN
 from pyg_mspipe.pipeline import Batches
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.evaluation import DivergedError, scores
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
-from pyg_mspipe.training.loss import link_loss
+from pyg_mspipe.training.loss import LOSS_BLOCK, link_loss
 from pyg_mspipe.training.progress import TrainingProgress
 from pyg_mspipe.training.random_state import random_state, set_random_state
+from pyg_mspipe.training.sampling import negative_sampler, neighbor_sampler
 
 # Not those of the run, so that runs of all batch sizes have the same vectors.
 _BATCH_SIZE = 1000
@@ -28,8 +28,6 @@ _MIN_BATCHES = 50  # where the stream is short
 _VECTOR_LR = 10
 # Keeps the negatives apart from those of the run's three parts, which have 0, 1 and 2.
 _NEGATIVES = 3
-# Losses are fetched from the device this many batches at a time.
-_LOSS_BLOCK = 20
 
 
 def pretrain(data: TemporalData, num_nodes: int, config: TrainConfig, *, console: Console | None = None) -> Tensor:
@@ -74,12 +72,7 @@ class _Pretraining:
             known,
             data.msg.size(1),
             static_dim=config.static_dim,
-            time_dim=config.time_dim,
-            embedding_dim=config.embedding_dim,
-            num_layers=config.layers,
-            heads=config.heads,
-            dropout=config.dropout,
-            time_init=config.time_init,
+            **config.attention(),
         ).to(data.src.device)
         vectors = self._model.vectors.weight
         others = [parameter for parameter in self._model.parameters() if parameter is not vectors]
@@ -98,9 +91,9 @@ class _Pretraining:
     def _train_epoch(self, epoch: int, order: list[int]) -> None:
         self._view.begin("static memory", epoch, len(self._batches.events))
         loss_sum, done = 0.0, 0
-        for first in range(0, len(order), _LOSS_BLOCK):
+        for first in range(0, len(order), LOSS_BLOCK):
             losses, events = [], 0
-            for index in order[first : first + _LOSS_BLOCK]:
+            for index in order[first : first + LOSS_BLOCK]:
                 if self._request.made:
                     raise Interrupted
                 size = len(self._batches.events_of(index))
@@ -126,12 +119,7 @@ class _Pretraining:
 
 
 def _batches(data: TemporalData, num_nodes: int, config: TrainConfig) -> Batches:
-    seed = (config.seed, _NEGATIVES)
-    if config.negatives == "nodes":
-        negatives = NegativeSampler.from_nodes(num_nodes, seed=seed)
-    else:
-        negatives = NegativeSampler.from_destinations(data.dst, seed=seed)
-    csr = TemporalCSR.from_stream(data, num_nodes)
-    sampler = NeighborSampler(csr, [config.num_neighbors] * config.layers, config.strategy, config.seed)
+    negatives = negative_sampler(config, data.dst, num_nodes, _NEGATIVES)
+    sampler = neighbor_sampler(config, TemporalCSR.from_stream(data, num_nodes))
     size = min(_BATCH_SIZE, -(-data.num_events // _MIN_BATCHES))
     return Batches(data, range(data.num_events), size, sampler, negatives, cut_off=config.cut_off)

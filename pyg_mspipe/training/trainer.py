@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,30 +16,34 @@ from rich.console import Console
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import NegativeSampler, check_stream, split_stream, unseen_nodes_mask
-from pyg_mspipe.graph import NeighborSampler, TemporalCSR
+from pyg_mspipe.data import check_stream, split_stream, unseen_nodes_mask
+from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.memory import Mitigation, make_mitigation, similar_nodes
 from pyg_mspipe.memory.similarity import load_or_compute
 from pyg_mspipe.models import TGN
-from pyg_mspipe.pipeline import Batch, Batches, BatchRecord, InFlight, PipelineEngine, parse_staleness
+from pyg_mspipe.pipeline import Batch, Batches, BatchRecord, PipelineEngine, Staleness, parse_staleness
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.overlap import parse_overlap
+from pyg_mspipe.pipeline.stages import B, BatchSource, Stage
 from pyg_mspipe.pipeline.timeline import TraceWriter
 from pyg_mspipe.training.checkpoint import CheckpointError, fingerprint, save_checkpoint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
+from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate, scores
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
-from pyg_mspipe.training.loss import link_loss
+from pyg_mspipe.training.loss import LOSS_BLOCK, link_loss
 from pyg_mspipe.training.metrics_log import MetricsLog
 from pyg_mspipe.training.progress import TrainingProgress
 from pyg_mspipe.training.random_state import random_state, set_random_state
 from pyg_mspipe.training.run_folder import BEST, LAST, STATIC, own_folder
 from pyg_mspipe.training.run_progress import Progress
+from pyg_mspipe.training.sampling import negative_sampler, neighbor_sampler
 from pyg_mspipe.training.static_file import find_static, load_static, save_static, static_digest, static_key
 from pyg_mspipe.training.static_pretraining import pretrain
 
-# Losses are fetched from the device this many batches at a time.
-LOSS_BLOCK = 20
+TrainStep = Callable[[int], Tensor]
+"""Trains one step and returns this process's share of its loss: Float32[]."""
+
 # Not among the weights of a checkpoint, but in its memory.
 STATE_BUFFERS = ("memory.memory", "memory.last_update", "memory._assoc")
 
@@ -74,6 +77,9 @@ class Trainer:
     epochs_at_once = 1
     """How often each event is trained between two validations."""
 
+    stops_at_once = True
+    """Whether a request to stop is seen after any step, and not only where several processes meet."""
+
     def __init__(
         self,
         data: TemporalData,
@@ -103,23 +109,18 @@ class Trainer:
         self.fingerprint = fingerprint(data)
         self.data = data.to(self.device)
         csr = TemporalCSR.from_stream(self.data)
-        self._sampler = NeighborSampler(csr, [config.num_neighbors] * config.layers, config.strategy, config.seed)
+        self._sampler = neighbor_sampler(config, csr)
 
         torch.manual_seed(config.seed)
         self.model = TGN(
             csr.num_nodes,
             self.data.msg.size(1),
             memory_dim=config.memory_dim,
-            time_dim=config.time_dim,
-            embedding_dim=config.embedding_dim,
-            num_layers=config.layers,
-            heads=config.heads,
-            dropout=config.dropout,
-            time_init=config.time_init,
             mitigation=self._mitigation(csr.num_nodes, similar_cache),
             static_dim=config.static_dim,
             static_dropout=config.static_dropout,
             memory_device=self._memory_device(),
+            **config.attention(),
         ).to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True)
         self.progress = Progress()
@@ -218,12 +219,10 @@ class Trainer:
         """Returns the batches of ``"train"``, ``"val"`` or ``"test"``."""
         config = self.config
         events: range = getattr(self.split, part)
-        seed = (config.seed, ("train", "val", "test").index(part))
-        if config.negatives == "nodes":
-            negatives = NegativeSampler.from_nodes(self.model.memory.num_nodes, seed=seed)
-        else:
-            # Destinations up to the split's end: of later ones nothing is known yet.
-            negatives = NegativeSampler.from_destinations(self.data.dst[: events.stop], seed=seed)
+        # Destinations up to the split's end: of later ones nothing is known yet.
+        known = self.data.dst[: events.stop]
+        use = ("train", "val", "test").index(part)
+        negatives = negative_sampler(config, known, self.model.memory.num_nodes, use)
         return Batches(
             self.data,
             events,
@@ -321,35 +320,60 @@ class Trainer:
         return progress
 
     def _train_epoch(self, view: TrainingProgress, log: MetricsLog, request: StopRequest) -> float:
-        """Trains what is left of the epoch and returns the rate, in events per second."""
+        """Trains what is left of the epoch, or of several at once, and returns the rate, in events per second."""
         config, progress = self.config, self.progress
-        batches = self.batches("train")
+        counts = self._counts()
         self.model.train()
-        if progress.batch == 0:
-            self.model.memory.reset_state()
-        start = first = done = progress.batch * config.batch_size
-        view.begin("train", progress.epoch, len(batches.events), done)
+        start = shown = done = sum(counts[: progress.batch])
+        view.begin("train", progress.epoch + self.epochs_at_once - 1, sum(counts), done)
         began = time.perf_counter()
         waiting: list[Tensor] = []
-        with self._trace() as trace, self._flights(batches, view, log, trace) as flights:
-            for flight in flights:
-                assert flight.batch is not None
-                waiting.append(self.train_step(flight.batch))
+        with self._pass(view, log) as train:
+            for step in range(progress.batch, len(counts)):
+                waiting.append(train(step))
                 progress.batch += 1
                 progress.step += 1
-                done += len(flight.events)
-                at_end = progress.batch == len(batches)
+                done += counts[step]
+                at_end = progress.batch == len(counts)
                 due = not at_end and config.checkpoint_every and progress.batch % config.checkpoint_every == 0
-                if len(waiting) == LOSS_BLOCK or at_end or due or request.made:
-                    self._log_losses(waiting, done, log)
-                    view.advance(done - first, progress.loss_sum / done)
-                    first, waiting = done, []
-                if (due or request.made) and not at_end:
-                    self._save(LAST, self.model.memory.memory_state(), log)
-                if request.made and not at_end:
-                    raise Interrupted
-        elapsed = time.perf_counter() - began
-        return (done - start) / elapsed
+                if len(waiting) == LOSS_BLOCK or at_end or due or (request.made and self.stops_at_once):
+                    losses, stop = self._of_all(torch.stack(waiting), request.made)
+                    self._log_losses(losses.tolist(), counts, log)
+                    view.advance(done - shown, progress.loss_sum / done)
+                    shown, waiting = done, []
+                    if (due or stop) and not at_end:
+                        self._save(LAST, self._memory_state(), log)
+                    if stop and not at_end:
+                        raise Interrupted
+        return (done - start) / (time.perf_counter() - began)
+
+    def _counts(self) -> list[int]:
+        """Returns how many events are trained in each step between two validations."""
+        batches = self.batches("train")
+        return [len(batches.events_of(index)) for index in range(len(batches))]
+
+    @contextmanager
+    def _pass(self, view: TrainingProgress, log: MetricsLog) -> Iterator[TrainStep]:
+        """Gives what trains the steps that are left, in order."""
+        if self.progress.batch == 0:
+            self.model.memory.reset_state()
+        with self._trace() as trace:
+            engine = self._engine(self.batches("train"), self.progress.batch, view, log, trace)
+            with closing(iter(engine)) as flights:
+
+                def train(step: int) -> Tensor:
+                    batch = next(flights).batch
+                    assert batch is not None
+                    return self.train_step(batch)
+
+                yield train
+                # All commits are applied once there are no more batches.
+                assert next(flights, None) is None
+            self._overlap = engine.overlap
+
+    def _of_all(self, losses: Tensor, stop: bool) -> tuple[Tensor, bool]:
+        """Returns the losses of steps, Float32[n], of all processes, and whether any of them was asked to stop."""
+        return losses, stop
 
     @contextmanager
     def _trace(self) -> Iterator[TraceWriter | None]:
@@ -361,11 +385,32 @@ class Trainer:
         with TraceWriter(Path(path), f"staleness {self.config.staleness}") as trace:
             yield trace
 
-    @contextmanager
-    def _flights(
-        self, batches: Batches, view: TrainingProgress, log: MetricsLog, trace: TraceWriter | None
-    ) -> Iterator[Iterator[InFlight[Batch]]]:
-        """Gives the rest of the epoch's batches, to be trained one after the other."""
+    def _engine(
+        self,
+        source: BatchSource[B],
+        first: int,
+        view: TrainingProgress,
+        log: MetricsLog,
+        trace: TraceWriter | None,
+        *,
+        step_of: Callable[[int], int] = lambda index: index,
+        staleness: Staleness | None = None,
+        stages: Sequence[Stage[B]] | None = None,
+        at_once: bool = False,
+    ) -> PipelineEngine[B]:
+        """Returns the pipeline of a pass over a source's batches, whose records are shown, drawn and logged.
+
+        Args:
+            source: Of the batches.
+            first: The batch to begin with.
+            view: Shows the staleness.
+            log: Gets a line for each batch.
+            trace: Where the pass is drawn, if it is.
+            step_of: Returns in which step of the pass a batch is trained first.
+            staleness: Instead of the settings'.
+            stages: As for :class:`PipelineEngine`.
+            at_once: As for :class:`PipelineEngine`.
+        """
         config, progress = self.config, self.progress
         before = progress.step - progress.batch
 
@@ -375,22 +420,22 @@ class Trainer:
                 trace.add(record)
             values = {"bound": record.bound, "staleness": record.staleness, "fetched": record.fetched}
             times = {"work_ms": record.work_ms(), "wait_ms": record.wait_ms()}
-            log.write("stages", before + record.index, batch=record.index, **values, **times)
+            step = step_of(record.index)
+            log.write("stages", before + step, batch=step, **values, **times)
 
-        engine = PipelineEngine(
-            batches,
+        return PipelineEngine(
+            source,
             self.model.memory,
-            staleness=parse_staleness(config.staleness),
+            staleness=parse_staleness(config.staleness) if staleness is None else staleness,
             epoch=progress.epoch,
-            first=progress.batch,
+            first=first,
             prefetch=config.prefetch,
             overlap=self._overlap,
             estimates=self._estimates,
+            stages=stages,
+            at_once=at_once,
             on_record=on_record,
         )
-        with closing(iter(engine)) as flights:
-            yield flights
-        self._overlap = engine.overlap
 
     def _finish_epoch(self, view: TrainingProgress, log: MetricsLog, request: StopRequest, rate: float) -> None:
         """Validates, keeps the model if it is the best, and turns to the next epoch."""
@@ -436,15 +481,22 @@ class Trainer:
             self.model.memory.load_memory_state(memory)
             raise
 
-    def _log_losses(self, losses: list[Tensor], done: int, log: MetricsLog) -> None:
-        """Writes the losses of the last batches, up to event ``done``, and adds them to the epoch's sum."""
-        progress, size = self.progress, self.config.batch_size
-        for back, loss in zip(range(len(losses), 0, -1), torch.stack(losses).tolist(), strict=True):
+    def _log_losses(self, losses: list[float], counts: list[int], log: MetricsLog) -> None:
+        """Writes the losses of the last steps and adds them to the sum.
+
+        Args:
+            losses: Of the steps up to the one before ``progress.batch``.
+            counts: How many events are trained in each step.
+            log: Where to write them.
+        """
+        progress = self.progress
+        for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
             index = progress.batch - back
             if not math.isfinite(loss):
                 where = f"epoch {progress.epoch + 1}, batch {index}"
-                raise DivergedError(f"{where}: the loss is {loss}; lower lr, which is {self.config.lr}, or scale msg")
-            progress.loss_sum += loss * (min((index + 1) * size, done) - index * size)
+                lr = self.optimizer.param_groups[0]["lr"]
+                raise DivergedError(f"{where}: the loss is {loss}; lower lr, which is {lr}, or scale msg")
+            progress.loss_sum += loss * counts[index]
             log.write("batch", progress.step - back, epoch=progress.epoch, batch=index, loss=loss)
 
     def _save(self, name: str, memory: dict[str, Tensor], log: MetricsLog) -> None:
@@ -467,21 +519,3 @@ class Trainer:
             "memory": memory,
             "optimizer": self.optimizer.state_dict(),
         }
-
-
-def pick_device(name: str) -> torch.device:
-    """Returns the device of a setting; among the GPUs of a host the one of this process, where torchrun has started it.
-
-    Raises:
-        ConfigError: If it is not to be had.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # which a device without values, such as meta, has not
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} is not to be had here; use cpu or auto") from error
-    return device
