@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from pyg_mspipe.distributed import ParallelPlan, Seat
-from pyg_mspipe.distributed.gradients import add_in_order, ordered_sum_hook
+from pyg_mspipe.distributed.gradients import GradientSums, add_in_order
 from pyg_mspipe.distributed.memory_group import MemoryGroup
 from pyg_mspipe.distributed.neighbours import when_one_ends
 from pyg_mspipe.distributed.turns import AccessRecord
@@ -171,8 +171,9 @@ class DistributedTrainer(ParallelTrainer):
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(scorer, names)
         # A learned mitigation has nothing to do where nothing is stale; all else has a gradient in every step.
         unused = self.model.memory.mitigation is not None
-        self._scorer = DistributedDataParallel(scorer, find_unused_parameters=unused)
-        self._scorer.register_comm_hook(None, ordered_sum_hook)
+        self._scorer = DistributedDataParallel(scorer, find_unused_parameters=unused, gradient_as_bucket_view=True)
+        self._gradients = GradientSums()
+        self._scorer.register_comm_hook(None, self._gradients.hook)
         try:
             yield
         finally:
@@ -187,14 +188,21 @@ class DistributedTrainer(ParallelTrainer):
                 memory.reset_state()
             self._group.turns.start(f"{self.progress.step}", first)
             self._group.barrier()
+        coming: Visits | None = None
         make_flights = self._own_flights if self._group is None else self._shared_flights
 
+        def get(step: int) -> Visits | None:
+            turn = self.schedule.turn(self.seat, step) if step < self.schedule.num_steps else None
+            return self._visits if turn is None or turn.visit else next(flights).batch
+
         def train(step: int) -> Tensor:
-            turn = self.schedule.turn(self.seat, step)
-            if turn is not None and turn.visit == 0:
-                self._visits = next(flights).batch
+            nonlocal coming
+            self._visits = get(step) if step == first else coming
             self.optimizer.zero_grad()
             loss = self._loss(self._scorer, memory, self._visits, self.seat, step)
+            # The next batch needs no weights, and is made ready while the gradients are on their way.
+            coming = get(step + 1)
+            self._gradients.wait()
             self.optimizer.step()
             return loss
 

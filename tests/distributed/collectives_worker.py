@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from pyg_mspipe.distributed.gradients import add_in_order, ordered_all_reduce
+from pyg_mspipe.distributed.gradients import OrderedSum, add_in_order
 from pyg_mspipe.distributed.shared_memory import SharedMemoryError, share
 
 SIZES = [1, 2, 3, 4, 5, 7, 64, 1001]
@@ -35,11 +35,11 @@ def all_reduces():
             each = parts(size, world)
             own = each[rank].clone()
             expected = add_in_order(each)
-            if not torch.equal(ordered_all_reduce(own, group), expected) or not torch.equal(own, each[rank]):
+            if not torch.equal(OrderedSum(own, group).wait(), expected) or not torch.equal(own, each[rank]):
                 wrong.append((world, size))
             seen += int(not torch.equal(expected, add_in_order(each[::-1])))
     own = parts(9, 4)
-    if not torch.equal(ordered_all_reduce(own[rank]), add_in_order(own)):
+    if not torch.equal(OrderedSum(own[rank]).wait(), add_in_order(own)):
         wrong.append("all")
     return {"wrong": wrong, "order matters": seen}
 
