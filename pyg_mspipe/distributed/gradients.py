@@ -23,54 +23,61 @@ def add_in_order(parts: Sequence[Tensor]) -> Tensor:
 
 
 class OrderedSum:
-    """The sum of a tensor over all ranks, added in their order, on its way.
+    """A tensor that is being added up over all ranks, in their order.
 
     As many bytes go over the wire as a ring's all-reduce takes.
 
     Args:
-        tensor: [n], of the same size on all ranks.
+        tensor: [n], of the same size on all ranks; must be left alone until :meth:`wait` has put the sum there.
         group: By default all processes.
     """
 
     def __init__(self, tensor: Tensor, group: dist.ProcessGroup | None = None) -> None:
-        self._size = tensor.numel()
+        self._tensor = tensor
         self._group = group
         self._world = dist.get_world_size(group)
-        # Two that send each other everything send no more than each half there and back, but once.
-        sent = tensor.repeat(self._world) if self._world <= 2 else F.pad(tensor, (0, -self._size % self._world))
-        self._received = torch.empty_like(sent)
-        self._work = dist.all_to_all_single(self._received, sent, group=group, async_op=True)
+        size = tensor.numel()
+        if self._world == 2:
+            # Half of it there and the sum back would be as many bytes, but one after the other.
+            sizes = [0, size] if dist.get_rank(group) == 0 else [size, 0]
+            self._received = torch.empty_like(tensor)
+            self._work = dist.all_to_all_single(self._received, tensor, sizes, sizes, group, async_op=True)
+        else:
+            padded = F.pad(tensor, (0, -size % self._world))
+            self._received = torch.empty_like(padded)
+            self._work = dist.all_to_all_single(self._received, padded, group=group, async_op=True)
 
-    def wait(self) -> Tensor:
-        """Returns the sum: [n]."""
+    def wait(self) -> None:
+        """Puts the sum in the tensor's place."""
         assert self._work is not None
         self._work.wait()
-        total = add_in_order(self._received.view(self._world, -1).unbind())
-        if self._world > 2:
-            own, total = total.repeat(self._world), torch.empty_like(self._received)
-            dist.all_to_all_single(total, own, group=self._group)
-        return total[: self._size]
+        if self._world == 2:
+            self._tensor += self._received  # which of two comes first makes no difference
+            return
+        share = add_in_order(self._received.view(self._world, -1).unbind())
+        sums = torch.empty_like(self._received)
+        dist.all_to_all_single(sums, share.repeat(self._world), group=self._group)
+        self._tensor.copy_(sums[: self._tensor.numel()])
 
 
 class GradientSums:
     """Gradients on their way, from the end of a backward pass until the optimizer needs them."""
 
     def __init__(self) -> None:
-        self._sums: list[tuple[Tensor, OrderedSum]] = []
+        self._sums: list[OrderedSum] = []
 
     def hook(self, group: dist.ProcessGroup | None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
         """Sends a bucket of gradients off, as a communication hook of ``DistributedDataParallel``.
 
-        The wrapper must have ``gradient_as_bucket_view=True``, and goes on as if the gradients were there.
+        The wrapper must have ``gradient_as_bucket_view=True``, and goes on as if the sums were there.
         """
-        buffer = bucket.buffer()
-        self._sums.append((buffer, OrderedSum(buffer, group)))
+        self._sums.append(OrderedSum(bucket.buffer(), group))
         done: torch.futures.Future[Tensor] = torch.futures.Future()
-        done.set_result(buffer)
+        done.set_result(bucket.buffer())
         return done
 
     def wait(self) -> None:
         """Puts the sums where the parameters have their gradients."""
         sums, self._sums = self._sums, []
-        for buffer, each in sums:
-            buffer.copy_(each.wait())
+        for each in sums:
+            each.wait()
