@@ -1,14 +1,11 @@
 """What staleness costs in accuracy, and what mitigation repairs: every mode with every mitigation, over seeds.
 
-python -m benchmarks.pipeline_accuracy [--stream PATH ...] [--seeds 5] [--epochs 5] [--jobs 2] [--quick]
-
 Each training is an ``mspipe train``. Fixed bounds run in line, where every batch misses as many commits as it may, so
 that their staleness is a matter of the mode and not of the machine; ``exact`` and ``minimal`` run beside training.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -27,16 +24,22 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
-from benchmarks.report import write_json
-from benchmarks.tgn_training import ROOT
-from benchmarks.workload import QUICK_EVENTS
+from benchmarks.harness.benchmark import ROOT, Benchmark, Result, Run, find_stream
+from benchmarks.harness.workload import QUICK_EVENTS
 from pyg_mspipe import TrainConfig, load_stream
 from pyg_mspipe.memory import MitigationName
 
-SHARED = ROOT.parent / "shared" / "data"
-REAL = (SHARED / "wikipedia.npz", SHARED / "collegemsg.npz")
 MITIGATIONS: tuple[str, ...] = get_args(MitigationName)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark: ``jobs`` trainings at once, a thread each."""
+
+    streams: tuple[str, ...] = ("wikipedia", "collegemsg")
+    seeds: int = 5
+    epochs: int = 5
+    jobs: int = 2
 
 
 @dataclass(frozen=True)
@@ -79,44 +82,35 @@ def tasks(streams: Sequence[str], seeds: int) -> list[Task]:
     return [Task(stream, *setting, seed) for seed in range(seeds) for stream in streams for setting in settings]
 
 
-def main() -> None:
-    """Trains with every mode and mitigation on every stream with every seed, and writes the results."""
-    args = _parse()
-    console = Console(width=120)
-    machine = describe_machine()
+def measure(settings: Settings, run: Run) -> Result:
+    """Trains with every mode and mitigation on every stream with every seed."""
     # Each trains on one thread; what it starts inherits this.
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
-        files = _files(args.stream, Path(folder), quick=args.quick)
-        outcomes = _run(tasks(list(files), args.seeds), files, args.epochs, args.jobs, console)
+        files = _files(settings.streams, Path(folder), quick=run.quick)
+        todo = tasks(list(files), settings.seeds)[: 3 if run.quick else None]
+        outcomes = _run(todo, files, settings.epochs, settings.jobs, run.console)
     rows = _rows(outcomes)
-    _print(console, rows)
-    path = ROOT / "benchmarks" / "results" / f"pipeline_accuracy{'-quick' if args.quick else ''}.json"
-    write_json(
-        path,
-        {
-            "benchmark": "pipeline_accuracy",
-            "machine": machine | {"threads": 1, "jobs": args.jobs},
-            "epochs": args.epochs,
-            "seeds": args.seeds,
-            "batch_size": 200,
-            "lr": TrainConfig().lr,
-            "metric": "validation AP after the last epoch, mean over batches",
-            "rows": rows,
-        },
-    )
-    console.print(f"written to {path}")
+    _print(run.console, rows)
+    return {
+        "batch_size": TrainConfig().batch_size,
+        "lr": TrainConfig().lr,
+        "metric": "validation AP after the last epoch, mean over batches",
+        "rows": rows,
+    }
 
 
-def _files(streams: Sequence[Path], folder: Path, *, quick: bool) -> dict[str, Path]:
+def _files(streams: Sequence[str], folder: Path, *, quick: bool) -> dict[str, Path]:
     files = {}
     for stream in streams:
-        data = load_stream(str(stream))
+        path = find_stream(stream)
+        name = path.stem if path else "synthetic"
+        data = load_stream(path or name)
         if quick:
             data = data[:QUICK_EVENTS]
-        file = folder / f"{stream.stem}.npz"
+        file = folder / f"{name}.npz"
         np.savez(file, **{key: data[key].numpy() for key in ("src", "dst", "t", "msg")})
-        files[stream.stem] = file
+        files[name] = file
     return files
 
 
@@ -173,19 +167,11 @@ def _print(console: Console, rows: list[dict[str, object]]) -> None:
     console.print(table)
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline_accuracy", description="AP of every mode.")
-    default = [path for path in REAL if path.exists()] or [Path("synthetic")]
-    parser.add_argument("--stream", type=Path, nargs="+", default=default, help="files (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--epochs", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="few events, one epoch and seed, to see that it runs")
-    args = parser.parse_args()
-    if args.quick:
-        args.seeds = args.epochs = 1
-    return args
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark(
+    "pipeline_accuracy",
+    "AP of every mode with every mitigation",
+    60,
+    measure,
+    Settings(),
+    quick=Settings(streams=("synthetic",), seeds=1, epochs=1),
+)

@@ -1,25 +1,18 @@
-"""Whether ``exact`` trains as ``sequential`` does, bit for bit, with random delays in every stage.
-
-python -m benchmarks.pipeline_exactness [--runs 20] [--folder FOLDER] [--quick]
-"""
+"""Whether ``exact`` trains as ``sequential`` does, bit for bit, with random delays in every stage."""
 
 from __future__ import annotations
 
-import argparse
 import random
 import time
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch_geometric.nn.models.tgn import MeanAggregator
 
-from benchmarks.machine import describe_machine
-from benchmarks.report import write_json
-from benchmarks.tgn_training import ROOT, WIKIPEDIA
-from benchmarks.workload import load_workload
+from benchmarks.harness.benchmark import Benchmark, Result, Run
+from benchmarks.harness.workload import load_workload
 from pyg_mspipe import TGN, Batch, Batches, NeighborSampler, TemporalCSR
 from pyg_mspipe.pipeline import InFlight, PipelineEngine, Staleness, default_stages
 from pyg_mspipe.pipeline.stages import Stage
@@ -34,6 +27,14 @@ CASES = {
     "wikipedia, MeanAggregator": ("wikipedia", 16_000, 1, True),
     "enron, self-loops and both roles": ("enron", 0, 1, False),
 }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark: ``runs`` of each case, ``threads`` of torch in training."""
+
+    runs: int = 20
+    threads: int = 1
 
 
 class Delayed:
@@ -55,8 +56,8 @@ class Delayed:
 class Runs:
     """Trainings of one model on one stream."""
 
-    def __init__(self, file: Path, events: int, hops: int, mean: bool, quick: bool) -> None:
-        self.work = load_workload(file, BATCH_SIZE, seed=0, quick=quick)
+    def __init__(self, stream: str, events: int, hops: int, mean: bool, quick: bool) -> None:
+        self.work = load_workload(stream, BATCH_SIZE, seed=0, quick=quick)
         self.events = self.work.train[: events or None]
         self.sampler = NeighborSampler(TemporalCSR.from_stream(self.work.data, self.work.num_nodes), [10] * hops)
         self.hops, self.mean = hops, mean
@@ -89,52 +90,43 @@ class Runs:
         return losses, model.memory.memory_state(), sum(missed) / len(missed)
 
 
-def main() -> None:
-    """Compares all runs of all cases, prints a table and writes the results."""
-    args = _parse()
-    console = Console()
-    torch.set_num_threads(args.threads)
+def measure(settings: Settings, run: Run) -> Result:
+    """Compares all runs of all cases."""
     rows = []
     table = Table("case", "batches", "runs", "equal losses", "equal memory", "commits forwarded per batch")
     for name, (stream, events, hops, mean) in CASES.items():
-        runs = Runs(args.folder / f"{stream}.npz", events, hops, mean, args.quick)
+        runs = Runs(stream, events, hops, mean, run.quick)
         losses, memory, _ = runs.train("sequential", None)
         same_losses = same_memory = 0
         forwarded = []
-        for seed in range(args.runs):
+        for seed in range(settings.runs):
             own_losses, own_memory, missed = runs.train("exact", seed)
             same_losses += own_losses == losses
             same_memory += all(torch.equal(own_memory[key], memory[key]) for key in memory)
             forwarded.append(missed)
         mean_forwarded = sum(forwarded) / len(forwarded)
         table.add_row(
-            name, str(len(losses)), str(args.runs), str(same_losses), str(same_memory), f"{mean_forwarded:.2f}"
+            name, str(len(losses)), str(settings.runs), str(same_losses), str(same_memory), f"{mean_forwarded:.2f}"
         )
         rows.append(
             {
                 "case": name,
                 "batches": len(losses),
-                "runs": args.runs,
+                "runs": settings.runs,
                 "equal_losses": same_losses,
                 "equal_memory": same_memory,
                 "commits_forwarded_per_batch": mean_forwarded,
             }
         )
-    console.print(table)
-    result = {"benchmark": "pipeline_exactness", "machine": describe_machine(), "batch_size": BATCH_SIZE, "rows": rows}
-    path = ROOT / "benchmarks" / "results" / f"pipeline_exactness{'-quick' if args.quick else ''}.json"
-    write_json(path, result)
-    console.print(f"written to {path}")
+    run.console.print(table)
+    return {"batch_size": BATCH_SIZE, "rows": rows}
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline_exactness", description="exact = sequential?")
-    parser.add_argument("--runs", type=int, default=20, help="of each case (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, default=WIKIPEDIA.parent, help="with the streams (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="torch's, in training (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="the first few thousand events, to see that it runs")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark(
+    "pipeline_exactness",
+    "whether exact equals sequential bit for bit, under random delays",
+    25,
+    measure,
+    Settings(),
+    quick=Settings(runs=1),
+)

@@ -1,31 +1,25 @@
 """The consistency modes on a GPU, with node memory and features on the host and on the device.
 
-python -m benchmarks.pipeline_gpu [--stream PATH] [--batch-size 600] [--batches 60] [--out FOLDER]
-
-One call checks that ``exact`` equals ``sequential`` bit for bit on the GPU, times every mode in turns, and writes JSON
-that names the GPU. Node memory and features on the host, brought to the device batch by batch, are MSPipe's setting.
-It has not been run on a GPU yet: there are no results of it.
+It checks that ``exact`` equals ``sequential`` bit for bit on the GPU, and times every mode in turns. Node memory and
+features on the host, brought to the device batch by batch, are MSPipe's setting. It has not been run on a GPU yet:
+there are no results of it.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from statistics import median
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
+from benchmarks.harness.benchmark import Benchmark, Result, Run
+from benchmarks.harness.workload import Workload, load_workload
 from benchmarks.pipeline_modes import UNTIMED
-from benchmarks.report import write_json
-from benchmarks.tgn_training import ROOT, WIKIPEDIA
-from benchmarks.workload import Workload, load_workload
 from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
 from pyg_mspipe.data import TensorFeatures
 from pyg_mspipe.pipeline import BatchRecord, PipelineEngine, Staleness
@@ -36,6 +30,15 @@ from pyg_mspipe.training.evaluation import scores
 MODES: tuple[Staleness, ...] = ("sequential", 0, "exact", "minimal", 1, 2, 4)
 TURN = 20
 """Timed batches of a turn."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark: ``turns`` of each mode."""
+
+    stream: str = "wikipedia"
+    batch_size: int = 600
+    turns: int = 4
 
 
 class Pass:
@@ -84,10 +87,10 @@ class Pass:
         self._random = torch.cuda.get_rng_state()
 
 
-def measure(work: Workload, hops: list[int], host: bool, turns: int) -> list[dict[str, object]]:
+def turns(work: Workload, hops: list[int], host: bool, rounds: int) -> list[dict[str, object]]:
     """Returns the figures of all modes."""
     passes = {mode: Pass(work, hops, mode, host) for mode in MODES}
-    for _ in range(1 + turns):
+    for _ in range(1 + rounds):
         for each in passes.values():
             each.turn()
     base = passes["sequential"]
@@ -110,42 +113,36 @@ def measure(work: Workload, hops: list[int], host: bool, turns: int) -> list[dic
     return rows
 
 
-def main() -> None:
-    """Measures both settings, prints tables and writes the results."""
-    args = _parse()
-    if not torch.cuda.is_available():
-        raise SystemExit("error: this machine has no CUDA device; run this where there is one")
+def measure(settings: Settings, run: Run) -> Result:
+    """Measures all modes in each setting."""
     # Sums in another order would make equal runs differ.
     torch.use_deterministic_algorithms(True, warn_only=True)
-    gpu = torch.cuda.get_device_name()
-    console = Console()
-    work = load_workload(args.stream, args.batch_size, seed=0, quick=False)
+    work = load_workload(settings.stream, settings.batch_size, seed=0, quick=run.quick)
     results = {}
     for hops in ([10], [10, 10]):
         for host in (True, False):
             name = f"{len(hops)} hops, memory and features on the {'host' if host else 'device'}"
-            results[name] = rows = measure(work, hops, host, args.turns)
-            table = Table("mode", "events/s", "ratio", "losses", "staleness", title=f"{gpu}: {name}")
+            results[name] = rows = turns(work, hops, host, settings.turns)
+            table = Table("mode", "events/s", "ratio", "losses", "staleness", title=name)
             for row in rows:
                 same = "same" if row["same_losses_as_sequential"] else "differ"
                 figures = f"{row['events_per_second']:,.0f}", f"{row['ratio_to_sequential']:.2f}"
                 table.add_row(str(row["mode"]), *figures, same, str(row["staleness"]))
-            console.print(table)
-    result = {"benchmark": "pipeline_gpu", "gpu": gpu, "machine": describe_machine(), "stream": work.name}
-    path = args.out / "pipeline_gpu.json"
-    write_json(path, {**result, "batch_size": args.batch_size, "settings": results})
-    console.print(f"written to {path}")
+            run.console.print(table)
+    return {"stream": work.name, "results": results}
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline_gpu", description="Modes on a GPU.")
-    default = WIKIPEDIA if WIKIPEDIA.exists() else None
-    parser.add_argument("--stream", type=Path, default=default, help="default: %(default)s; None is synthetic")
-    parser.add_argument("--batch-size", type=int, default=600, help="default: %(default)s")
-    parser.add_argument("--turns", type=int, default=4, help="of each mode (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="default: %(default)s")
-    return parser.parse_args()
+def why_not() -> str | None:
+    """Returns why it cannot run here."""
+    return None if torch.cuda.is_available() else "this machine has no CUDA device"
 
 
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark(
+    "pipeline_gpu",
+    "events/s of each mode on a GPU, and whether exact equals sequential there",
+    10,
+    measure,
+    Settings(),
+    quick=replace(Settings(), stream="synthetic", turns=1),
+    why_not=why_not,
+)

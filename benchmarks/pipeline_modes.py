@@ -1,6 +1,4 @@
-"""Benchmark 2: how fast each consistency mode trains, in RAM and out of core.
-
-python -m benchmarks.pipeline_modes [--workload ram disk] [--threads 1 2] [--rounds N] [--quick]
+"""How fast each consistency mode trains, in RAM and out of core.
 
 - ram: batch 200, one hop of 10, features in RAM.
 - disk: batch 600, two hops of 10x10 uniform neighbours, features of width 172 in a memory-mapped file of 3.4 GB whose
@@ -13,13 +11,13 @@ threads that training computes with.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from operator import eq
 from pathlib import Path
@@ -29,10 +27,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
-from benchmarks.report import write_json
-from benchmarks.tgn_training import ROOT
-from benchmarks.workload import MSG_DIM, QUICK_EVENTS
+from benchmarks.harness.benchmark import Benchmark, Result, Run, find_stream
+from benchmarks.harness.workload import MSG_DIM, QUICK_EVENTS
 from pyg_mspipe import TGN, Batch, Batches, NegativeSampler, NeighborSampler, TemporalCSR, load_stream
 from pyg_mspipe.data import FeatureStore, MappedFeatures, TensorFeatures, write_features
 from pyg_mspipe.graph import Strategy
@@ -42,7 +38,6 @@ from pyg_mspipe.pipeline.record import STAGES
 from pyg_mspipe.training import link_loss
 from pyg_mspipe.training.evaluation import scores
 
-SHARED = ROOT.parent / "shared" / "data"
 UNTIMED = 6
 """Batches at the start of a turn, which were prepared while others had theirs."""
 
@@ -52,30 +47,37 @@ class Workload:
     """What is trained.
 
     Attributes:
-        file: Of the stream; a synthetic one where it is absent.
+        stream: Its name; a synthetic one where it is absent.
         batch_size: Events in a batch.
         num_neighbors: Of each hop.
         strategy: Which neighbours.
         turn: Batches of a turn that are timed.
-        rounds: Turns of each setting.
         start: The share of the training events to begin at, where nodes have their history.
         on_disk: Whether features are read from a file.
     """
 
-    file: Path
+    stream: str
     batch_size: int
     num_neighbors: list[int]
     strategy: Strategy
     turn: int
-    rounds: int
     start: float
     on_disk: bool
 
 
 WORKLOADS = {
-    "ram": Workload(SHARED / "wikipedia.npz", 200, [10], "recent", 10, 40, 0.2, False),
-    "disk": Workload(SHARED / "congress_bills.npz", 600, [10, 10], "uniform", 6, 5, 0.5, True),
+    "ram": Workload("wikipedia", 200, [10], "recent", 10, 0.2, False),
+    "disk": Workload("congress_bills", 600, [10, 10], "uniform", 6, 0.5, True),
 }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark: turns of each mode, threads of torch, and a folder on a real disk for the features' file."""
+
+    rounds: int
+    counts: tuple[int, ...] = (1, 2)
+    disk: str = tempfile.gettempdir()
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,9 @@ class Task:
     """A workload made ready: what all settings share."""
 
     def __init__(self, work: Workload, folder: Path, *, quick: bool) -> None:
-        if work.file.exists():
-            self.name, data = work.file.stem.capitalize(), load_stream(str(work.file))
+        path = find_stream(work.stream)
+        if path:
+            self.name, data = path.stem.capitalize(), load_stream(path)
         else:
             self.name, data = "Synthetic stream", load_stream("synthetic", num_events=200_000, num_src=8_000)
         if quick:
@@ -195,10 +198,12 @@ class Pass:
         self._random = torch.get_rng_state()
 
 
-def measure(task: Task, threads: list[int], rounds: int) -> dict[str, object]:
+def turns(
+    task: Task, threads: Sequence[int], rounds: int, modes: Sequence[tuple[Staleness, MitigationName]] = MODES
+) -> dict[str, object]:
     """Returns the figures of all settings on a workload; the first turn of each is not counted."""
     work = task.work
-    settings = [Setting(*mode, each) for each in threads for mode in MODES]
+    settings = [Setting(*mode, each) for each in threads for mode in modes]
     with ExitStack() as stack:
         passes = {setting: Pass(task, setting) for setting in settings}
         for each in passes.values():
@@ -242,7 +247,6 @@ def measure(task: Task, threads: list[int], rounds: int) -> dict[str, object]:
         "batch_size": work.batch_size,
         "num_neighbors": work.num_neighbors,
         "strategy": work.strategy,
-        "rounds": rounds,
         "batches_a_turn": work.turn,
         "sequential_by_threads": {str(count): each for count, each in stages.items()},
         "rows": rows,
@@ -253,20 +257,13 @@ def _ratio(base: Pass, own: Pass) -> float:
     return median(base.seconds[1:]) / median(own.seconds[1:])
 
 
-def main() -> None:
-    """Measures the workloads, prints tables and writes the results."""
-    args = _parse()
-    console = Console(width=120)
-    machine = describe_machine()
-    for name in args.workload:
-        with tempfile.TemporaryDirectory(dir=args.disk) as folder:
-            task = Task(WORKLOADS[name], Path(folder), quick=args.quick)
-            rounds = 1 if args.quick else args.rounds or WORKLOADS[name].rounds
-            result = measure(task, args.threads, rounds)
-        _print(console, f"{name}: {task.name}", result)
-        path = ROOT / "benchmarks" / "results" / f"pipeline_modes_{name}{'-quick' if args.quick else ''}.json"
-        write_json(path, {"benchmark": "pipeline_modes", "machine": machine, "workload": name, **result})
-        console.print(f"written to {path}")
+def measure(name: str, settings: Settings, run: Run) -> Result:
+    """Measures all settings on a workload."""
+    with tempfile.TemporaryDirectory(dir=settings.disk) as folder:
+        task = Task(WORKLOADS[name], Path(folder), quick=run.quick)
+        result = turns(task, settings.counts, settings.rounds, MODES[:3] if run.quick else MODES)
+    _print(run.console, f"{name}: {task.name}", result)
+    return {"workload": name, **result}
 
 
 def _print(console: Console, title: str, result: dict[str, object]) -> None:
@@ -293,15 +290,19 @@ def _print(console: Console, title: str, result: dict[str, object]) -> None:
     console.print("sequential, by threads:", result["sequential_by_threads"])
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline_modes", description="Modes side by side.")
-    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="default: both")
-    parser.add_argument("--rounds", type=int, help="turns of each setting (default: 40 in RAM, 5 out of core)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="torch's (default: %(default)s)")
-    parser.add_argument("--disk", type=Path, help="folder for the features' file, on a real disk (default: /tmp)")
-    parser.add_argument("--quick", action="store_true", help="the first few thousand events, to see that it runs")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()
+RAM = Benchmark(
+    "pipeline_modes_ram",
+    "events/s of each mode, features in RAM",
+    15,
+    partial(measure, "ram"),
+    Settings(rounds=40),
+    quick=Settings(rounds=1, counts=(1,)),
+)
+DISK = Benchmark(
+    "pipeline_modes_disk",
+    "events/s of each mode, features read from a disk",
+    15,
+    partial(measure, "disk"),
+    Settings(rounds=5),
+    quick=Settings(rounds=1, counts=(1,)),
+)

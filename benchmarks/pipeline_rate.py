@@ -1,26 +1,19 @@
-"""How close the engine comes to what its stages allow: stages that only wait, against the simulator and 1 / Lambda.
-
-python -m benchmarks.pipeline_rate [--batches 150] [--unit 4] [--quick]
-"""
+"""How close the engine comes to what its stages allow: stages that only wait, against the simulator and 1 / Lambda."""
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch_geometric.nn.models.tgn import IdentityMessage
 
-from benchmarks.machine import describe_machine
-from benchmarks.report import write_json
-from benchmarks.tgn_training import ROOT
+from benchmarks.harness.benchmark import Benchmark, Result, Run
 from pyg_mspipe import LastAggregator, TGNMemory
 from pyg_mspipe.memory import Commit
 from pyg_mspipe.pipeline import BatchRecord, InFlight, PipelineEngine, Staleness
@@ -41,7 +34,15 @@ SETTINGS = {
     "long memory loop": (1, 1, 3, 5, 5, 4),
     "balanced": (3, 1.5, 1.5, 3, 3, 1.5),
 }
-"""Durations, in units of ``--unit`` milliseconds."""
+"""Durations, in units of so many milliseconds."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark: batches of each pass, and the milliseconds of a unit."""
+
+    batches: int = 150
+    unit: float = 4.0
 
 
 class Nothing:
@@ -93,7 +94,7 @@ def wait(seconds: float) -> None:
         time.sleep(0)
 
 
-def run(durations: Durations, staleness: Staleness, batches: int) -> list[BatchRecord]:
+def pass_through(durations: Durations, staleness: Staleness, batches: int) -> list[BatchRecord]:
     """Returns the records of a pass through the engine."""
     memory = TGNMemory(2, 1, 1, 1, IdentityMessage(1, 1, 1), LastAggregator())
     none: Tensor = torch.zeros(0, dtype=torch.long)
@@ -121,16 +122,15 @@ def rate(records: Sequence[BatchRecord]) -> float:
     return (len(steady) - 1) / (steady[-1].begin["train"] - steady[0].begin["train"])
 
 
-def main() -> None:
-    """Runs every setting in every mode, prints a table and writes the results."""
-    args = _parse()
-    console, rows = Console(), []
+def measure(settings: Settings, run: Run) -> Result:
+    """Runs every setting in every mode."""
+    rows = []
     table = Table("setting", "mode", "share of 1/Lambda", "simulated", "staleness", "bound held")
     for name, units in SETTINGS.items():
-        durations = Durations(*(args.unit / 1000 * unit for unit in units))
+        durations = Durations(*(settings.unit / 1000 * unit for unit in units))
         for mode in MODES:
-            records = run(durations, mode, args.batches)
-            simulated = rate(simulate([durations] * args.batches, mode, warm=False).records)
+            records = pass_through(durations, mode, settings.batches)
+            simulated = rate(simulate([durations] * settings.batches, mode, warm=False).records)
             share, expected = rate(records) * durations.period, simulated * durations.period
             staleness = Counter(record.staleness for record in records[len(records) // 4 :])
             held = all(record.staleness <= record.bound for record in records)
@@ -150,23 +150,15 @@ def main() -> None:
             used = " ".join(f"{key}:{staleness[key]}" for key in sorted(staleness))
             table.add_row(name, str(mode), f"{share:.3f}", f"{expected:.3f}", used, str(held))
             name = ""
-    console.print(table)
-    result = {"benchmark": "pipeline_rate", "machine": describe_machine(), "batches": args.batches, "rows": rows}
-    path = ROOT / "benchmarks" / "results" / f"pipeline_rate{'-quick' if args.quick else ''}.json"
-    write_json(path, result)
-    console.print(f"written to {path}")
+    run.console.print(table)
+    return {"rows": rows}
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline_rate", description="Engine against its bound.")
-    parser.add_argument("--batches", type=int, default=150, help="of each pass (default: %(default)s)")
-    parser.add_argument("--unit", type=float, default=4.0, help="milliseconds of a unit (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="30 batches of short stages, to see that it runs")
-    args = parser.parse_args()
-    if args.quick:
-        args.batches, args.unit = 30, 1.0
-    return args
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark(
+    "pipeline_rate",
+    "how close the engine comes to what its stages allow",
+    4,
+    measure,
+    Settings(),
+    quick=Settings(batches=30, unit=1.0),
+)

@@ -1,50 +1,52 @@
-"""What the temporal CSR costs to build and to keep, and how long a batch takes to sample.
-
-python -m benchmarks.sampling [--stream PATH] [--batch-size 600] [--neighbors 10] [--threads 2] [--quick]
-"""
+"""What the temporal CSR costs to build and to keep, and how long a batch takes to sample."""
 
 from __future__ import annotations
 
-import argparse
 import time
-from pathlib import Path
+from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
-from benchmarks.report import write_json
-from benchmarks.tgn_training import ROOT
+from benchmarks.harness.benchmark import Benchmark, Result, Run, find_stream
 from pyg_mspipe import NegativeSampler, NeighborSampler, TemporalCSR, load_stream
 from pyg_mspipe.graph import Strategy
 
-BILLS = ROOT.parent / "shared" / "data" / "congress_bills.npz"
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark; queries are sources, destinations and one negative of each event."""
+
+    stream: str = "congress_bills"
+    synthetic_events: int = 1_000_000
+    batch_size: int = 600
+    batches: int = 200
+    neighbors: int = 10
+    builds: int = 3
+    threads: int = 2
 
 
-def main() -> None:
-    """Measures building and sampling, prints both and writes the results."""
-    args = _parse()
-    console = Console()
-    torch.set_num_threads(args.threads)
-    if args.stream is None:
-        name, data = "Synthetic stream", load_stream("synthetic", num_events=10_000 if args.quick else 1_000_000)
+def measure(settings: Settings, run: Run) -> Result:
+    """Measures building and sampling."""
+    path = find_stream(settings.stream)
+    if path is None:
+        name, data = "Synthetic stream", load_stream("synthetic", num_events=settings.synthetic_events)
     else:
-        name, data = args.stream.stem, load_stream(args.stream)
+        name, data = path.stem, load_stream(path)
     builds = []
-    for _ in range(3):
+    for _ in range(settings.builds):
         start = time.perf_counter()
         csr = TemporalCSR.from_stream(data)
         builds.append(time.perf_counter() - start)
 
-    size = args.batch_size
+    size = settings.batch_size
     negatives = NegativeSampler.from_destinations(data.dst)
-    firsts = torch.linspace(data.num_events // 2, data.num_events - size, args.batches).long().tolist()
+    firsts = torch.linspace(data.num_events // 2, data.num_events - size, settings.batches).long().tolist()
     strategies: tuple[Strategy, ...] = ("recent", "uniform")
     sampled = {}
     for strategy in strategies:
-        sampler = NeighborSampler(csr, [args.neighbors], strategy)
+        sampler = NeighborSampler(csr, [settings.neighbors], strategy)
         for cut_off in ("batch", "event"):
             times = []
             for number, first in enumerate(firsts):
@@ -60,11 +62,9 @@ def main() -> None:
     table.add_row("build", f"{median(builds):.2f} s")
     table.add_row("size", f"{csr.nbytes / csr.num_events:.1f} bytes per event")
     for what, ms in sampled.items():
-        table.add_row(f"{3 * size:,} queries, {args.neighbors} neighbours, {what}", f"{ms:.2f} ms")
-    console.print(table)
-    result = {
-        "benchmark": "sampling",
-        "machine": describe_machine(),
+        table.add_row(f"{3 * size:,} queries, {settings.neighbors} neighbours, {what}", f"{ms:.2f} ms")
+    run.console.print(table)
+    return {
         "stream": name,
         "events": csr.num_events,
         "nodes": csr.num_nodes,
@@ -72,29 +72,17 @@ def main() -> None:
         "bytes_per_event": csr.nbytes / csr.num_events,
         "batch_size": size,
         "queries": 3 * size,
-        "neighbors": args.neighbors,
-        "batches": args.batches,
+        "neighbors": settings.neighbors,
+        "batches": settings.batches,
         "sample_ms_median": sampled,
     }
-    path = ROOT / "benchmarks" / "results" / f"sampling{'-quick' if args.quick else ''}.json"
-    write_json(path, result)
-    console.print(f"written to {path}")
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sampling", description="CSR and sampler.")
-    default = BILLS if BILLS.exists() else None
-    parser.add_argument("--stream", type=Path, default=default, help="default: %(default)s; None is synthetic")
-    parser.add_argument("--batch-size", type=int, default=600, help="default: %(default)s")
-    parser.add_argument("--batches", type=int, default=200, help="batches to sample (default: %(default)s)")
-    parser.add_argument("--neighbors", type=int, default=10, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=2, help="torch's (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a small stream, to see that it runs")
-    args = parser.parse_args()
-    if args.quick:
-        args.stream, args.batches = None, 10
-    return args
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark(
+    "sampling",
+    "building the temporal CSR, its size, and sampling a batch",
+    1,
+    measure,
+    Settings(),
+    quick=replace(Settings(), stream="synthetic", synthetic_events=10_000, batches=10),
+)

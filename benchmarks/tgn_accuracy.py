@@ -1,11 +1,7 @@
-"""How well a TGN predicts links after a few epochs: ``mspipe train`` against PyG's example loop, over seeds.
-
-python -m benchmarks.tgn_accuracy [--stream PATH] [--seeds 5] [--epochs 3] [--jobs 2] [--quick]
-"""
+"""How well a TGN predicts links after a few epochs: ``mspipe train`` against PyG's example loop, over seeds."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -14,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -25,15 +21,23 @@ from rich.console import Console
 from rich.table import Table
 from torch_geometric.data import TemporalData
 
-from benchmarks.machine import describe_machine
+from benchmarks.harness.benchmark import ROOT, Benchmark, Result, Run, find_stream
+from benchmarks.harness.workload import MSG_DIM, QUICK_EVENTS, Workload
 from benchmarks.peers import pyg_loop
-from benchmarks.report import write_json
-from benchmarks.tgn_training import ROOT, WIKIPEDIA
-from benchmarks.workload import MSG_DIM, QUICK_EVENTS, Workload
 from pyg_mspipe import TrainConfig, Trainer, load_stream
 
 PYG = "PyG loop"
 OPTION_SEEDS = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark: ``jobs`` trainings at once, a thread each."""
+
+    stream: str = "wikipedia"
+    seeds: int = 5
+    epochs: int = 3
+    jobs: int = 2
 
 
 @dataclass(frozen=True)
@@ -84,14 +88,11 @@ def pyg_train(task: Task, file: Path, epochs: int) -> list[float]:
     return aps
 
 
-def main() -> None:
-    """Trains every variant on every stream with every seed, prints the table and writes the results."""
-    args = _parse()
-    console = Console()
-    machine = describe_machine()
+def measure(settings: Settings, run: Run) -> Result:
+    """Trains every variant on every stream with every seed."""
     with tempfile.TemporaryDirectory() as folder:
-        files = _streams(args.stream, Path(folder), quick=args.quick)
-        results = _run(_tasks(files, args.seeds), files, args.epochs, args.jobs, console)
+        files = _streams(find_stream(settings.stream), Path(folder), quick=run.quick)
+        results = _run(_tasks(files, settings.seeds), files, settings.epochs, settings.jobs, run.console)
     rows = [
         {
             "stream": stream,
@@ -103,12 +104,8 @@ def main() -> None:
         }
         for (stream, variant), aps in results.items()
     ]
-    _print(console, rows)
-    result = {
-        "benchmark": "tgn_accuracy",
-        "machine": machine | {"threads": 1, "jobs": args.jobs},
-        "epochs": args.epochs,
-        "seeds": args.seeds,
+    _print(run.console, rows)
+    return {
         "batch_size": TrainConfig().batch_size,
         "lr": {PYG: pyg_loop.LEARNING_RATE, "mspipe train": TrainConfig().lr},
         "cut_off": TrainConfig().cut_off,
@@ -116,9 +113,6 @@ def main() -> None:
         "metric": "validation AP after the last epoch, mean over batches",
         "rows": rows,
     }
-    path = ROOT / "benchmarks" / "results" / f"tgn_accuracy{'-quick' if args.quick else ''}.json"
-    write_json(path, result)
-    console.print(f"written to {path}")
 
 
 def _streams(path: Path | None, folder: Path, *, quick: bool) -> dict[str, Path]:
@@ -196,16 +190,11 @@ def _print(console: Console, rows: Sequence[dict[str, object]]) -> None:
     console.print(table)
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tgn_accuracy", description="Validation AP against PyG.")
-    default = WIKIPEDIA if WIKIPEDIA.exists() else None
-    parser.add_argument("--stream", type=Path, default=default, help="default: %(default)s; None is synthetic")
-    parser.add_argument("--seeds", type=int, default=5, help="trainings of each variant (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at once, a thread each (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="the first few thousand events, to see that it runs")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark(
+    "tgn_accuracy",
+    "AP of a TGN after a few epochs against PyG's example loop",
+    25,
+    measure,
+    Settings(),
+    quick=replace(Settings(), seeds=1, epochs=1),
+)

@@ -1,7 +1,5 @@
 """How closely the built-in TGN follows PyG's example loop, batch by batch, and how closely PyG's loop follows itself.
 
-python -m benchmarks.tgn_equality [--stream PATH] [--batches 200] [--quick]
-
 Both train with the same initial weights (PyG's own), the same negatives and no dropout, and their losses are compared:
 
 - lockstep: before each batch the model takes over PyG's weights; its memory and messages are its own.
@@ -14,29 +12,33 @@ Both train with the same initial weights (PyG's own), the same negatives and no 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch_geometric.data import TemporalData
 from torch_geometric.nn.models.tgn import LastAggregator
 
-from benchmarks.machine import describe_machine
+from benchmarks.harness.benchmark import Benchmark, Result, Run
+from benchmarks.harness.workload import Workload, load_workload
 from benchmarks.peers import pyg_loop
 from benchmarks.peers.pyg_loop import DIM, LEARNING_RATE, NUM_NEIGHBORS, TGNLoop
-from benchmarks.report import write_json
-from benchmarks.tgn_training import ROOT, WIKIPEDIA
-from benchmarks.workload import Workload, load_workload
 from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
 from pyg_mspipe.training import link_loss
 from pyg_mspipe.training.evaluation import scores
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark."""
+
+    stream: str = "wikipedia"
+    batches: int = 200
+    batch_size: int = 200
 
 
 class Follower:
@@ -120,13 +122,10 @@ def follow_itself_in_float64(work: Workload, batches: int) -> list[float]:
         torch.set_default_dtype(torch.float32)
 
 
-def main() -> None:
-    """Takes all comparisons, prints them and writes the results."""
-    args = _parse()
-    console = Console()
-    torch.set_num_threads(1)
-    work = load_workload(args.stream, 200, seed=0, quick=args.quick)
-    batches = min(args.batches, len(work.batches(work.train)))
+def measure(settings: Settings, run: Run) -> Result:
+    """Takes all comparisons."""
+    work = load_workload(settings.stream, settings.batch_size, seed=0, quick=run.quick)
+    batches = min(settings.batches, len(work.batches(work.train)))
     cases: dict[str, Callable[[], list[float]]] = {
         "lockstep": lambda: follow(work, batches, lockstep=True),
         "fixed time encoder": lambda: follow(work, batches, fixed_time=True),
@@ -143,19 +142,8 @@ def main() -> None:
             above = next((index for index, each in enumerate(differences) if each > 1e-4), None)
             rows.append({"comparison": name, "first_batch_above_1e-4": above, "largest": max(differences)})
             table.add_row(name, "none" if above is None else str(above), f"{max(differences):.1e}")
-    console.print(table)
-    result = {
-        "benchmark": "tgn_equality",
-        "machine": describe_machine(),
-        "stream": work.name,
-        "batches": batches,
-        "batch_size": work.batch_size,
-        "width": DIM,
-        "rows": rows,
-    }
-    path = ROOT / "benchmarks" / "results" / f"tgn_equality{'-quick' if args.quick else ''}.json"
-    write_json(path, result)
-    console.print(f"written to {path}")
+    run.console.print(table)
+    return {"stream": work.name, "width": DIM, "rows": rows}
 
 
 @contextmanager
@@ -176,14 +164,11 @@ def _stable_sort() -> Iterator[None]:
         Tensor.sort = sort  # type: ignore[method-assign]
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tgn_equality", description="Losses against PyG's.")
-    default = WIKIPEDIA if WIKIPEDIA.exists() else None
-    parser.add_argument("--stream", type=Path, default=default, help="default: %(default)s; None is synthetic")
-    parser.add_argument("--batches", type=int, default=200, help="default: %(default)s")
-    parser.add_argument("--quick", action="store_true", help="the first few thousand events, to see that it runs")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark(
+    "tgn_equality",
+    "losses of the built-in TGN against PyG's loop, batch by batch",
+    1,
+    measure,
+    Settings(),
+    quick=replace(Settings(), batches=10),
+)

@@ -1,26 +1,16 @@
-"""Benchmark 1: how fast a TGN trains, against PyG's example loop.
-
-python -m benchmarks.tgn_training [--stream PATH] [--batch-size 200 600] [--rounds 3] [--threads 2] [--quick]
-"""
+"""How fast a TGN trains, against PyG's example loop."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
-import torch
-from rich.console import Console
-
-from benchmarks.floor import product_floor
-from benchmarks.machine import describe_machine
-from benchmarks.measure import Variant, interleave, profile
+from benchmarks.harness.benchmark import Benchmark, Result, Run
+from benchmarks.harness.floor import product_floor
+from benchmarks.harness.measure import Variant, interleave, profile
+from benchmarks.harness.tables import as_json, print_tables
+from benchmarks.harness.workload import load_workload
 from benchmarks.peers import builtin_tgn, drop_in, pyg_loop
-from benchmarks.report import as_json, print_tables, write_json
-from benchmarks.workload import load_workload
-
-ROOT = Path(__file__).parents[1]
-WIKIPEDIA = ROOT.parent / "shared" / "data" / "wikipedia.npz"
 
 VARIANTS = (
     Variant("PyG loop", pyg_loop.start),
@@ -31,33 +21,33 @@ VARIANTS = (
 """The baseline first. drop-in: PyG's loop with pyg_mspipe's memory and sampler. TGN: pyg_mspipe's own model."""
 
 
-def main() -> None:
-    """Measures every variant at every batch size, prints tables and writes the results."""
-    args = _parse()
-    console = Console()
-    torch.set_num_threads(args.threads)
-    machine = describe_machine()
-    console.print(
-        f"{machine['cpu']}, {args.threads} threads, torch {torch.__version__}, load average {machine['load_average']}"
-    )
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark: a round is an epoch of each variant, a block of batches each in turn."""
 
+    stream: str = "wikipedia"
+    batch_sizes: tuple[int, ...] = (200, 600)
+    rounds: int = 3
+    threads: int = 2
+    seed: int = 0
+
+
+def measure(settings: Settings, run: Run) -> Result:
+    """Measures every variant at every batch size."""
     runs = []
-    for batch_size in args.batch_size:
-        load = partial(load_workload, args.stream, batch_size, seed=args.seed, quick=args.quick)
+    for batch_size in settings.batch_sizes:
+        load = partial(load_workload, settings.stream, batch_size, seed=settings.seed, quick=run.quick)
         workload = load()
         title = f"{workload.name}: {len(workload.train):,} training events, batch {batch_size}"
-        console.rule(title)
-        measurements = interleave(VARIANTS, workload, rounds=args.rounds, seed=args.seed, log=console.print)
+        run.console.rule(title)
+        measurements = interleave(VARIANTS, workload, rounds=settings.rounds, seed=settings.seed, log=run.console.print)
         for variant, measurement in zip(VARIANTS, measurements, strict=True):
-            measurement.profile = profile(variant, load, seed=args.seed, threads=args.threads)
-        print_tables(console, title, measurements)
+            measurement.profile = profile(variant, load, seed=settings.seed, threads=settings.threads)
+        print_tables(run.console, title, measurements)
         floor = product_floor(workload)
-        console.print("matrix products of the built-in TGN alone, ms per batch:", floor)
+        run.console.print("matrix products of the built-in TGN alone, ms per batch:", floor)
         runs.append({"batch_size": batch_size, "variants": as_json(measurements), "product_floor_ms": floor})
-
-    result = {
-        "benchmark": "tgn_training",
-        "machine": machine,
+    return {
         "workload": {
             "stream": workload.name,
             "training_events": len(workload.train),
@@ -74,30 +64,15 @@ def main() -> None:
             "dropout": pyg_loop.DROPOUT,
             "learning_rate": pyg_loop.LEARNING_RATE,
         },
-        "rounds": args.rounds,
-        "seed": args.seed,
         "runs": runs,
     }
-    path = ROOT / "benchmarks" / "results" / f"tgn_training{'-quick' if args.quick else ''}.json"
-    write_json(path, result)
-    console.print(f"written to {path}")
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tgn_training", description="TGN training against PyG.")
-    parser.add_argument(
-        "--stream",
-        type=Path,
-        default=WIKIPEDIA if WIKIPEDIA.exists() else None,
-        help="file to train on (default: %(default)s; None is a synthetic stream)",
-    )
-    parser.add_argument("--batch-size", type=int, nargs="+", default=[200, 600], help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=3, help="epochs of each variant (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="torch's (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, dropout and negatives (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="the first few thousand events, to see that it runs")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark(
+    "tgn_training",
+    "events/s of TGN training against PyG's example loop",
+    5,
+    measure,
+    Settings(),
+    quick=replace(Settings(), batch_sizes=(200,), rounds=1),
+)

@@ -3,13 +3,10 @@
 Two network namespaces stand for the hosts, with a virtual cable between them; each runs one process of plan 1x1x2. The
 same is done with the stream's ids ten times as far apart, so that there are ten times as many nodes; most of these have
 no events, which makes negatives drawn from them easy to tell. Needs Linux, root and iproute2.
-
-python -m benchmarks.two_hosts [--stream PATH] [--batch-size 200] [--sweeps 1 3]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -23,21 +20,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import describe_machine
-from benchmarks.report import write_json
+from benchmarks.harness.benchmark import ROOT, Benchmark, Result, Run, find_stream
 from pyg_mspipe import TrainConfig, Trainer, load_stream, synthetic
 from pyg_mspipe.training import EmulatedTrainer
 
-ROOT = Path(__file__).parents[1]
-COLLEGEMSG = ROOT.parent / "shared" / "data" / "collegemsg.npz"
 ADDRESSES = ("10.213.77.1", "10.213.77.2")
 PORT = 29500
 TIMES_NODES = 10
 TIMEOUT = 900
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark: sweeps of the shorter and of the longer run."""
+
+    stream: str = "collegemsg"
+    batch_size: int = 200
+    sweeps: tuple[int, int] = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -69,58 +70,46 @@ class Traffic:
     ap: float
 
 
-def main() -> None:
-    """Counts, prints a table and writes the results."""
-    args = _parse()
-    console = Console()
-    why_not = _why_not()
-    if why_not is not None:
-        console.print(f"skipped: {why_not}")
-        return
-    torch.set_num_threads(1)
-    machine = describe_machine()
+def measure(settings: Settings, run: Run) -> Result:
+    """Counts for both numbers of nodes."""
+    source = find_stream(settings.stream)
     streams = []
     with tempfile.TemporaryDirectory() as folder, _hosts() as hosts:
         for times in (1, TIMES_NODES):
             path = Path(folder) / f"nodes-{times}.npz"
-            num_nodes = _write_stream(args.stream, times, path)
-            streams.append(_measure(hosts, path, num_nodes, args))
-            console.print(streams[-1])
-    console.print(_table(streams))
-    result: dict[str, object] = {
-        "benchmark": "two_hosts",
-        "machine": machine,
+            num_nodes = _write_stream(source, times, path)
+            streams.append(_measure(hosts, path, num_nodes, settings))
+            run.console.print(streams[-1])
+    run.console.print(_table(streams))
+    return {
         "workload": {
-            "stream": args.stream.stem if args.stream else "synthetic",
-            "batch_size": args.batch_size,
+            "stream": source.stem if source else "synthetic",
             "plan": "1x1x2",
-            "sweeps": args.sweeps,
             "hosts": "two network namespaces, a virtual Ethernet cable between them, one process of one thread each",
         },
         "method": "bytes sent per step: what the longer run sends more than the shorter one, over its further steps; "
         "expected: 2 (W - 1) / W of the gradients' bytes, W = 2",
         "streams": streams,
     }
-    path = ROOT / "benchmarks" / "results" / "two_hosts.json"
-    write_json(path, result)
-    console.print(f"written to {path}")
 
 
-def _measure(hosts: tuple[Host, Host], stream: Path, num_nodes: int, args: argparse.Namespace) -> dict[str, object]:
+def _measure(hosts: tuple[Host, Host], stream: Path, num_nodes: int, settings: Settings) -> dict[str, object]:
     runs = []
-    for sweeps in args.sweeps:
+    for sweeps in settings.sweeps:
         out = stream.with_suffix(f".{sweeps}")
-        runs.append(_train(hosts, stream, out, sweeps, args.batch_size))
+        runs.append(_train(hosts, stream, out, sweeps, settings.batch_size))
     shorter, longer = runs
     steps = longer.steps - shorter.steps
     per_step = [(more - less) / steps for less, more in zip(shorter.sent, longer.sent, strict=True)]
-    config = TrainConfig(batch_size=args.batch_size, parallel="1x1x2", epochs=2 * args.sweeps[0], eval_negatives=1)
+    config = TrainConfig(
+        batch_size=settings.batch_size, parallel="1x1x2", epochs=2 * settings.sweeps[0], eval_negatives=1
+    )
     data = load_stream(stream)
     weights = sum(x.numel() * x.element_size() for x in Trainer(data, _single(config)).model.parameters())
     folder = stream.with_suffix(".emulated")
     EmulatedTrainer(data, config, folder).fit()
     differences = [
-        abs(a - b) for a, b in zip(_losses(folder), _losses(stream.with_suffix(f".{args.sweeps[0]}")), strict=True)
+        abs(a - b) for a, b in zip(_losses(folder), _losses(stream.with_suffix(f".{settings.sweeps[0]}")), strict=True)
     ]
     return {
         "nodes": num_nodes,
@@ -204,7 +193,7 @@ def _hosts() -> Iterator[tuple[Host, Host]]:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
-def _why_not() -> str | None:
+def why_not() -> str | None:
     """Returns why there can be no network namespaces here, if so."""
     if not sys.platform.startswith("linux") or shutil.which("ip") is None:
         return "network namespaces need Linux and the ip command of iproute2"
@@ -232,20 +221,12 @@ def _table(streams: list[dict[str, object]]) -> Table:
     return table
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.two_hosts", description="Traffic between two hosts.")
-    parser.add_argument(
-        "--stream",
-        type=Path,
-        default=COLLEGEMSG if COLLEGEMSG.exists() else None,
-        help="file to train on (default: %(default)s; None is a synthetic stream)",
-    )
-    parser.add_argument("--batch-size", type=int, default=200, help="default: %(default)s")
-    parser.add_argument(
-        "--sweeps", type=int, nargs=2, default=[1, 3], help="of the shorter and the longer run (default: %(default)s)"
-    )
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark(
+    "two_hosts",
+    "bytes that cross the network when two hosts train",
+    4,
+    measure,
+    Settings(),
+    quick=Settings(stream="synthetic", sweeps=(1, 2)),
+    why_not=why_not,
+)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.models.tgn import IdentityMessage, LastAggregator
 
+from benchmarks.harness.workload import Workload
 from benchmarks.peers.pyg_loop import DIM, NUM_NEIGHBORS, TGNLoop
-from benchmarks.workload import Workload
 from pyg_mspipe import NeighborSampler, TemporalCSR, TGNMemory
 
 

@@ -18,9 +18,9 @@ from torch_geometric.data import TemporalData
 from torch_geometric.nn import TransformerConv
 from torch_geometric.nn.models.tgn import IdentityMessage, LastAggregator, LastNeighborLoader, TGNMemory
 
-from benchmarks.measure import Scores
-from benchmarks.stages import Stage, untimed
-from benchmarks.workload import Workload
+from benchmarks.harness.measure import Scores
+from benchmarks.harness.stages import Stage, untimed
+from benchmarks.harness.workload import Workload
 
 DIM = 100  # of memory, time encoding and embedding
 NUM_NEIGHBORS = 10

@@ -126,9 +126,11 @@ def test_a_run_whose_first_and_then_second_trainer_is_killed_ends_with_the_same_
     said, code = Started(2, "train", stream, *SLOT, "--out", "run", acts=deaths, restarts=2).end()
     assert code == 0, said
     told = said_by_us(said)
-    assert [re.sub(r"\d+ on .*\)", "", line) for line in told if line.startswith(("error", "resuming"))] == [
+    ends = [re.sub(r"\d+ on .*\)", "", line) for line in told if line.startswith(("error", "resuming"))]
+    # A batch is read ahead, so the first died just before the checkpoint of batch 28 or just after it.
+    assert ends.pop(1) in ("resuming run at epoch 1, batch 24", "resuming run at epoch 1, batch 28")
+    assert ends == [
         "error: rank 0 (process  died",
-        "resuming run at epoch 1, batch 28",
         "error: rank 1 (process  died",
         "resuming run at epoch 1, batch 36",
     ]

@@ -1,18 +1,15 @@
-"""Results as tables for people and as JSON for the documentation."""
+"""Measurements of variants as tables for people and as values for JSON."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import Measurement
-from benchmarks.stages import STAGES
+from benchmarks.harness.measure import Measurement
+from benchmarks.harness.stages import STAGES
 
 
 def as_json(measurements: Sequence[Measurement]) -> list[dict[str, object]]:
@@ -22,18 +19,6 @@ def as_json(measurements: Sequence[Measurement]) -> list[dict[str, object]]:
         {**asdict(m), "median": m.median, "spread": m.spread, "ratio_to_baseline": m.ratio_to(baseline)}
         for m in measurements
     ]
-
-
-def write_json(path: Path, result: dict[str, object]) -> None:
-    """Writes a result; whoever reads the file sees the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
-        json.dump(result, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def print_tables(console: Console, title: str, measurements: Sequence[Measurement]) -> None:

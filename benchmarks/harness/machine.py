@@ -20,7 +20,7 @@ def describe_machine() -> dict[str, object]:
     Called before measuring, so that the load average tells whether something else was running.
     """
     return {
-        "device": "cpu",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "cpu": _cpu_model(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
@@ -54,7 +54,7 @@ def _version(package: str) -> str | None:
 
 def _git(*args: str) -> str | None:
     """What git prints about the checkout that this file is in, if it is in one."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     try:
         return subprocess.run(["git", *args], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

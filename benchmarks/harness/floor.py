@@ -8,9 +8,9 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from benchmarks.harness.workload import Workload
 from benchmarks.peers.builtin_tgn import start
 from benchmarks.peers.pyg_loop import DIM, HEADS
-from benchmarks.workload import Workload
 from pyg_mspipe import Batches
 
 REPEATS = 50

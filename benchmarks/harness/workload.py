@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch_geometric.data import TemporalData
 
+from benchmarks.harness.benchmark import find_stream
 from pyg_mspipe.data import NegativeSampler, load_stream, split_stream
 
 MSG_DIM = 172  # the width of the features of JODIE's Wikipedia and Reddit
-QUICK_EVENTS = 10_000
+QUICK_EVENTS = 4_000
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,18 @@ class Workload:
         return [events[i : i + self.batch_size] for i in range(0, len(events), self.batch_size)]
 
 
-def load_workload(path: Path | None, batch_size: int, *, seed: int, quick: bool) -> Workload:
-    """Returns the stream in a file, or without one the synthetic one; 70 % to train on, 15 % to validate.
+def load_workload(stream: str, batch_size: int, *, seed: int, quick: bool) -> Workload:
+    """Returns a stream, or where there is no such file the synthetic one; 70 % to train on, 15 % to validate.
 
     A stream without edge features gets seeded normal ones, and its name says so.
 
     Args:
-        path: A file that ``load_stream`` reads.
+        stream: A file that ``load_stream`` reads, or the name of a real stream.
         batch_size: Events in a batch.
         seed: Of the negatives.
         quick: Take the first few thousand events alone.
     """
+    path = find_stream(stream)
     if path:
         name, data = path.stem.capitalize(), load_stream(path)
     else:

@@ -16,8 +16,8 @@ from typing import Protocol
 
 import torch
 
-from benchmarks.stages import Stage, StageTimer, untimed
-from benchmarks.workload import Workload
+from benchmarks.harness.stages import Stage, StageTimer, untimed
+from benchmarks.harness.workload import Workload
 
 WARM_UP_BATCHES = 10
 BLOCK_BATCHES = 20

@@ -1,0 +1,41 @@
+"""Whether processes have the losses of their emulation, for every plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from benchmarks.harness.benchmark import Benchmark, Result, Run, find_stream
+from benchmarks.harness.launch import Training
+from pyg_mspipe.distributed.planner import shapes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark."""
+
+    stream: str = "collegemsg"
+    worlds: tuple[int, ...] = (2, 4)
+
+
+def measure(settings: Settings, run: Run) -> Result:
+    """Compares the losses of a sweep with those of the emulator."""
+    stream = str(find_stream(settings.stream) or "synthetic")
+    rows = []
+    for plan in (plan for world in settings.worlds for plan in shapes(world)):
+        training = Training(stream, str(plan), epochs=plan.epochs_per_sweep)
+        losses = [line["loss"] for line in training("batch")]
+        emulated = [line["loss"] for line in replace(training, flags=("--emulate",))("batch")]
+        apart = max(abs(a - b) for a, b in zip(losses, emulated, strict=True))
+        rows.append({"plan": str(plan), "steps": len(losses), "largest_difference": apart})
+        run.console.print(f"{plan}: {len(losses)} steps, at most {apart:.1e} apart")
+    return {"stream": settings.stream, "batch_size": 200, "rows": rows}
+
+
+BENCHMARK = Benchmark(
+    "parallel_equality",
+    "losses of many processes against those of their emulation",
+    6,
+    measure,
+    Settings(),
+    quick=Settings(stream="synthetic", worlds=(2,)),
+)

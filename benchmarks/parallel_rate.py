@@ -1,0 +1,74 @@
+"""Events/s of many trainers against one, and what it costs a trainer to wait."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from statistics import median
+
+from rich.table import Table
+
+from benchmarks.harness.benchmark import ROOT, Benchmark, Result, Run, find_stream
+from benchmarks.harness.launch import SINGLE, Training
+from pyg_mspipe import ParallelPlan
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark: a round is a sweep of each plan."""
+
+    stream: str = "wikipedia"
+    plans: tuple[str, ...] = (SINGLE, "1x1x2", "1x2x1", "2x1x1", "1x2x2")
+    rounds: int = 5
+
+
+def measure(settings: Settings, run: Run) -> Result:
+    """Trains each event as often as a plan does in a sweep, in turns.
+
+    Each process has one thread, and prepares its batches in it; the pipeline of a single one, on another core, is
+    another row.
+    """
+    stream = str(find_stream(settings.stream) or "synthetic")
+    plans = {plan: (plan, "never") for plan in settings.plans} | {f"{SINGLE}, overlap": (SINGLE, "always")}
+    rates: dict[str, list[float]] = {label: [] for label in plans}
+    for turn in range(settings.rounds):
+        for label, (plan, overlap) in plans.items():
+            epochs = ParallelPlan.parse(plan).epochs_per_sweep
+            (line,) = Training(stream, plan, epochs=epochs, flags=("--overlap", overlap))()
+            rates[label].append(line["rate"])
+            run.console.print(f"round {turn + 1}  {label}  {line['rate']:,.0f} events/s")
+    single = median(rates[SINGLE])
+    rows = [
+        {"plan": label, "events_per_second": each, "median": median(each), "ratio": median(each) / single}
+        for label, each in rates.items()
+    ]
+    table = Table("plan", "events/s", "ratio")
+    for row in rows:
+        table.add_row(str(row["plan"]), f"{row['median']:,.0f}", f"{row['ratio']:.2f}")
+    run.console.print(table)
+    waiting = _waiting()
+    run.console.print(
+        f"a trainer that waits takes {waiting['collective']:.1%} of a core, for a turn {waiting['turn']:.1%}"
+    )
+    return {"stream": settings.stream, "batch_size": 200, "waiting": waiting, "rows": rows}
+
+
+def _waiting() -> dict[str, float]:
+    """Returns the share of a core that a waiting trainer takes."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*start, "-m", "benchmarks.parallel_waiting"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    collective, turn = map(float, done.stdout.split()[-2:])
+    return {"collective": collective, "turn": turn}
+
+
+BENCHMARK = Benchmark(
+    "parallel_rate",
+    "events/s of many trainers against one, and what waiting costs",
+    10,
+    measure,
+    Settings(),
+    quick=Settings(stream="synthetic", plans=(SINGLE, "1x1x2"), rounds=1),
+)

@@ -1,0 +1,46 @@
+"""All benchmarks, in the order in which ``run --all`` takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks import (
+    batch_size,
+    parallel_accuracy,
+    parallel_equality,
+    parallel_rate,
+    pipeline_accuracy,
+    pipeline_exactness,
+    pipeline_gpu,
+    pipeline_modes,
+    pipeline_rate,
+    sampling,
+    synthetic_stream,
+    tgn_accuracy,
+    tgn_equality,
+    tgn_training,
+    two_hosts,
+)
+from benchmarks.harness.benchmark import Benchmark
+
+BENCHMARKS: dict[str, Benchmark[Any]] = {
+    benchmark.name: benchmark
+    for benchmark in (
+        tgn_training.BENCHMARK,
+        tgn_equality.BENCHMARK,
+        sampling.BENCHMARK,
+        pipeline_rate.BENCHMARK,
+        pipeline_modes.RAM,
+        pipeline_modes.DISK,
+        parallel_rate.BENCHMARK,
+        two_hosts.BENCHMARK,
+        parallel_equality.BENCHMARK,
+        synthetic_stream.BENCHMARK,
+        batch_size.BENCHMARK,
+        tgn_accuracy.BENCHMARK,
+        pipeline_exactness.BENCHMARK,
+        parallel_accuracy.BENCHMARK,
+        pipeline_accuracy.BENCHMARK,
+        pipeline_gpu.BENCHMARK,
+    )
+}

@@ -1,0 +1,1 @@
+"""What the results say, as tables and figures for README and docs."""

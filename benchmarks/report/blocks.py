@@ -1,0 +1,341 @@
+"""The blocks of README and docs that results are shown in, each a function of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.harness.benchmark import Result
+from benchmarks.registry import BENCHMARKS
+from benchmarks.report.markdown import command, machine, percent, seeds, spread, table
+
+Row = dict[str, Any]
+
+
+def training(result: Result) -> str:
+    """Events/s against PyG's loop."""
+    work, settings = result["workload"], result["settings"]
+    names = {
+        "PyG loop": "PyG's example loop",
+        "drop-in": "the same with our memory and sampler",
+        "TGN fp32": "built-in TGN",
+        "TGN bf16": "built-in TGN, `--precision bf16`",
+    }
+    sizes = [run["batch_size"] for run in result["runs"]]
+    headings = ["training, events/s", *(each for size in sizes for each in (f"batch {size}", "ratio"))]
+    by_size = [{each["name"]: each for each in run["variants"]} for run in result["runs"]]
+    rows = [
+        [
+            label,
+            *(
+                text
+                for run in by_size
+                for text in (f"{run[name]['median']:,.0f}", f"{run[name]['ratio_to_baseline']:.2f}")
+            ),
+        ]
+        for name, label in names.items()
+    ]
+    return _block(
+        result,
+        f"{work['stream']}, {work['training_events']:,} training events, features of width {work['msg_dim']}, width "
+        f"{result['model']['width']}, {result['model']['neighbors']} neighbours, one negative; medians over "
+        f"{settings['rounds']} epochs, trained in turns, one seed, {settings['threads']} threads; {machine(result)}.",
+        table(headings, rows),
+    )
+
+
+def accuracy(result: Result) -> str:
+    """AP after a few epochs against PyG's loop."""
+    rows = [
+        [
+            row["stream"],
+            f"`{row['variant']}`" if row["variant"].startswith("mspipe") else "PyG's example loop, learning rate 1e-4",
+            str(len(row["ap_by_seed"])),
+            spread(row["mean_ap"], row["stdev_ap"]),
+        ]
+        for row in sorted(result["rows"], key=lambda row: row["stream"])
+    ]
+    return _block(
+        result,
+        f"Validation AP after {result['settings']['epochs']} epochs, batch {result['batch_size']}, negatives from the "
+        f"destinations' range, mean and standard deviation over seeds; {machine(result)}.",
+        table(["stream", "variant", "seeds", "AP"], rows),
+    )
+
+
+def modes(ram: Result, disk: Result) -> str:
+    """Events/s of the modes, in short."""
+    wanted = ("sequential", "exact", "minimal")
+    in_ram, on_disk = (
+        {(row["mode"], row["threads"]): row for row in each["rows"] if row["mitigation"] == "none"}
+        for each in (ram, disk)
+    )
+    rows = []
+    for mode in wanted:
+        slow, fast = on_disk[mode, 1], in_ram[mode, 2]
+        rows.append(
+            [
+                f"`{mode}`",
+                f"{slow['events_per_second']:,.0f}",
+                f"{slow['ratio_to_sequential']:.2f}",
+                f"{slow['ratio_to_best_sequential']:.2f}",
+                f"{fast['events_per_second']:,.0f}",
+                f"{fast['ratio_to_sequential']:.2f}",
+            ]
+        )
+    headings = ["mode", "out of core, 1 thread, events/s", "ratio", "to best", "in RAM, 2 threads, events/s", "ratio"]
+    lines = "\n".join(_command(each) for each in (disk, ram))
+    caption = (
+        f"*Out of core*: {_workload(disk)}. *In RAM*: {_workload(ram)}. The ratio is to sequential training with the "
+        f"same threads, *to best* to sequential training with whichever of 1 and 2 threads is faster; one seed; "
+        f"{machine(disk)}."
+    )
+    return f"{lines}\n\n{caption}\n\n{table(headings, rows)}"
+
+
+def exactness(result: Result) -> str:
+    """How many runs were equal bit for bit."""
+    runs = sum(row["runs"] for row in result["rows"])
+    equal = sum(min(row["equal_losses"], row["equal_memory"]) for row in result["rows"])
+    cases = "; ".join(f"{row['case']} ({row['batches']} batches)" for row in result["rows"])
+    return _block(
+        result,
+        f"`exact` gave the losses and the final memory of `sequential` bit for bit in {equal} of {runs} runs with "
+        f"random delays in all stages: {cases}; {machine(result)}.",
+    )
+
+
+def equality(result: Result) -> str:
+    """How far losses are from PyG's."""
+    rows = [
+        [
+            row["comparison"],
+            "none" if row["first_batch_above_1e-4"] is None else str(row["first_batch_above_1e-4"]),
+            f"{row['largest']:.1e}",
+        ]
+        for row in result["rows"]
+    ]
+    return _block(
+        result,
+        f"Losses of the first {result['settings']['batches']} batches of {result['stream']} against PyG's, same weights and "
+        f"negatives, no dropout; {machine(result)}.",
+        table(["comparison", "first batch that is more than 1e-4 apart", "largest difference"], rows),
+    )
+
+
+def sampling(result: Result) -> str:
+    """What the history costs."""
+    ms = result["sample_ms_median"]["recent, cut-off batch"]
+    builds = sorted(result["build_s"])
+    return _block(
+        result,
+        f"The history of {result['events']:,} events ({result['stream']}) is built in {builds[len(builds) // 2]:.1f} s "
+        f"and takes {result['bytes_per_event']:.0f} bytes an event; a batch of {result['batch_size']} with "
+        f"{result['neighbors']} neighbours is sampled in {ms:.2f} ms; {machine(result)}.",
+    )
+
+
+def synthetic(result: Result) -> str:
+    """What can be learned from the synthetic stream."""
+    means = result["means"]
+    return _block(
+        result,
+        f"On the synthetic stream popularity has an AP of {means['popularity_ap']:.2f}, a TGN {means['tgn_ap']:.2f} "
+        f"(best of {result['settings']['epochs']} epochs, mean of {seeds(len(result['rows']))}; {machine(result)}).",
+    )
+
+
+def staleness_accuracy(result: Result) -> str:
+    """AP of every mode and mitigation."""
+    streams = list(dict.fromkeys(row["stream"] for row in result["rows"]))
+    by_setting: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in result["rows"]:
+        by_setting.setdefault((row["staleness"], row["mitigation"]), {})[row["stream"]] = row
+    rows = [
+        [f"`{staleness}`", "" if mitigation == "none" else mitigation, *(_against(each[name]) for name in streams)]
+        for (staleness, mitigation), each in by_setting.items()
+    ]
+    settings = result["settings"]
+    return _block(
+        result,
+        f"Validation AP after {settings['epochs']} epochs, batch {result['batch_size']}, learning rate {result['lr']}, "
+        f"mean and standard deviation over {seeds(settings['seeds'])}; in brackets the mean difference to sequential "
+        f"training with the same seed, in points; one thread; {machine(result)}. Fixed bounds miss as many commits as "
+        f"they may, in every batch; `exact` and `minimal` ran beside training.",
+        table(["`--staleness`", "`--mitigation`", *(name.capitalize() for name in streams)], rows),
+    )
+
+
+def all_modes(result: Result) -> str:
+    """Events/s of every mode and mitigation on one workload."""
+    headings = ["threads", "mode", "mitigation", "beside training", "events/s", "ratio", "to best", "of allowed"]
+    rows = []
+    for row in result["rows"]:
+        counts = row["batches_by_staleness"]
+        total = sum(counts.values())
+        hidden = percent(row["share_of_possible_overlap"]) if row["beside_training"] else ""
+        rows.append(
+            [
+                str(row["threads"]),
+                row["mode"],
+                "" if row["mitigation"] == "none" else row["mitigation"],
+                "yes" if row["beside_training"] else "no",
+                f"{row['events_per_second']:,.0f}",
+                f"{row['ratio_to_sequential']:.2f}",
+                f"{row['ratio_to_best_sequential']:.2f}",
+                f"{row['share_of_what_stages_allow']:.2f}",
+                hidden,
+                ", ".join(f"{key}: {percent(count / total)}" for key, count in counts.items()),
+            ]
+        )
+    return _block(
+        result,
+        f"{_workload(result)}; medians over {result['settings']['rounds']} turns, one seed; {machine(result)}.",
+        table([*headings, "hidden", "commits missed"], rows),
+    )
+
+
+def parallel_equality(result: Result) -> str:
+    """Whether processes had the losses of their emulation."""
+    largest = max(row["largest_difference"] for row in result["rows"])
+    apart = "the losses of its emulation exactly" if largest == 0 else f"its emulation's losses to {largest:.0e}"
+    plans = ", ".join(f"`{row['plan']}`" for row in result["rows"])
+    return _block(result, f"A sweep of {result['stream'].capitalize()} gave {apart} by {plans}; {machine(result)}.")
+
+
+def parallel_rate(result: Result) -> str:
+    """Events/s of many trainers."""
+    rows = []
+    for row in result["rows"]:
+        plan, _, beside = row["plan"].partition(", ")
+        trainers = 1
+        for part in plan.split("x"):
+            trainers *= int(part)
+        label = f"`{plan}`" + (", with its stages on another core" if beside else "")
+        rows.append([label, str(trainers), f"{row['median']:,.0f}", f"{row['ratio']:.2f}"])
+    waiting = result["waiting"]
+    return _block(
+        result,
+        f"{result['stream'].capitalize()} without features, batch {result['batch_size']} for each trainer, one thread "
+        f"for each process (`--overlap never`); events trained per second, medians of {result['settings']['rounds']} "
+        f"sweeps in turns, one seed; {machine(result)}.",
+        table(["plan", "processes", "events/s", "ratio"], rows),
+        f"A trainer that waits takes {percent(waiting['collective'], 1)} of a core, for its turn at a memory "
+        f"{percent(waiting['turn'], 1)}.",
+    )
+
+
+def parallel_accuracy(result: Result) -> str:
+    """AP of many trainers."""
+    single = {row["stream"]: row for row in result["rows"] if row["plan"] == "1x1x1"}
+    notes = {"static": "`--static-dim 100`", "lr unscaled": "`--lr-scaling none`"}
+    rows = []
+    for row in result["rows"]:
+        base = single[row["stream"]]
+        plan, *more = row["plan"].split(", ")
+        points = 100 * (row["best_ap"] - base["best_ap"])
+        rows.append(
+            [
+                row["stream"].capitalize(),
+                ", ".join([f"`{plan}`", *(notes[each] for each in more)]),
+                f"{row['steps']:,}",
+                percent(row["steps"] / base["steps"]),
+                f"{spread(row['best_ap'], row['stdev_ap'])} ({points:+.2f})",
+            ]
+        )
+    settings = result["settings"]
+    return _block(
+        result,
+        f"Best validation AP when each event has been trained {settings['epochs']} times or, where a sweep does more, "
+        f"the next multiple of that; mean and standard deviation over {seeds(settings['seeds'])}, batch "
+        f"{result['batch_size']} for each trainer, learning rate {result['lr']} unless `--lr-scaling` says otherwise; "
+        f"in brackets the difference to one trainer in points; {machine(result)}.",
+        table(["stream", "plan", "steps", "of one trainer's", "AP"], rows),
+    )
+
+
+def two_hosts(result: Result) -> str:
+    """What crosses the network."""
+    rows = [
+        [
+            f"{each['nodes']:,}",
+            f"{each['node_memory_bytes']:,}",
+            f"{each['gradient_bytes']:,}",
+            f"{each['expected_bytes_per_step']:,}",
+            ", ".join(f"{sent:,}" for sent in each["sent_bytes_per_step"]),
+            _apart(each["largest_difference_of_a_loss_to_the_emulator"]),
+        ]
+        for each in result["streams"]
+    ]
+    headings = ["nodes", "node memory, bytes", "gradients, bytes", "expected in a step", "sent by each host in a step"]
+    work = result["workload"]
+    return _block(
+        result,
+        f"{work['hosts'].capitalize()}, plan `{work['plan']}`, {work['stream'].capitalize()}: bytes sent in a step "
+        f"against what adding up the gradients takes (2 (W - 1) / W of their size); one seed; {machine(result)}.",
+        table([*headings, "losses against the emulator"], rows),
+    )
+
+
+def batch_size(result: Result) -> str:
+    """AP as batches grow."""
+    by_size: dict[int, dict[bool, Row]] = {}
+    for row in result["rows"]:
+        by_size.setdefault(row["batch_size"], {})[row["static"]] = row
+    rows = [
+        [f"{size:,}", *(spread(each[static]["mean_ap"], each[static]["stdev_ap"]) for static in (False, True))]
+        for size, each in by_size.items()
+    ]
+    settings = result["settings"]
+    return _block(
+        result,
+        f"{result['stream'].capitalize()} without features, one trainer, best validation AP of {settings['epochs']} "
+        f"epochs, mean and standard deviation over {seeds(settings['seeds'])}, learning rate {result['lr']}; "
+        f"{machine(result)}.",
+        table(["batch size", "dynamic memory alone", "with static memory, `--static-dim 100`"], rows),
+    )
+
+
+BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
+    "training": (training, ("tgn_training",)),
+    "accuracy": (accuracy, ("tgn_accuracy",)),
+    "modes": (modes, ("pipeline_modes_ram", "pipeline_modes_disk")),
+    "exactness": (exactness, ("pipeline_exactness",)),
+    "equality": (equality, ("tgn_equality",)),
+    "sampling": (sampling, ("sampling",)),
+    "synthetic": (synthetic, ("synthetic_stream",)),
+    "staleness_accuracy": (staleness_accuracy, ("pipeline_accuracy",)),
+    "modes_ram": (all_modes, ("pipeline_modes_ram",)),
+    "modes_disk": (all_modes, ("pipeline_modes_disk",)),
+    "parallel_equality": (parallel_equality, ("parallel_equality",)),
+    "parallel_rate": (parallel_rate, ("parallel_rate",)),
+    "parallel_accuracy": (parallel_accuracy, ("parallel_accuracy",)),
+    "two_hosts": (two_hosts, ("two_hosts",)),
+    "batch_size": (batch_size, ("batch_size",)),
+}
+"""What writes each block, and from which benchmarks."""
+
+
+def _block(result: Result, *parts: str) -> str:
+    return "\n\n".join([_command(result), *parts])
+
+
+def _command(result: Result) -> str:
+    return command(result, BENCHMARKS[result["benchmark"]].minutes)
+
+
+def _workload(result: Result) -> str:
+    hops = " x ".join(map(str, result["num_neighbors"]))
+    disk = ", every gather read from the disk" if result["workload"] == "disk" else ""
+    return (
+        f"{result['stream']} ({result['events']:,} events), batch {result['batch_size']}, {hops} {result['strategy']} "
+        f"neighbours{disk}"
+    )
+
+
+def _against(row: Row) -> str:
+    return f"{spread(row['mean_ap'], row['stdev_ap'])} ({100 * row['mean_difference_to_sequential']:+.2f})"
+
+
+def _apart(difference: float) -> str:
+    return "equal" if difference == 0 else f"{difference:.1g} apart"

@@ -1,0 +1,61 @@
+"""Each benchmark runs, quickly; what its figures are is no matter here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.registry import BENCHMARKS
+
+ROOT = Path(__file__).parents[2]
+
+
+def benchmarks(*args):
+    command = [sys.executable, "-m", "benchmarks", *map(str, args)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_runs_and_writes_its_result(name, tmp_path):
+    reason = BENCHMARKS[name].why_not()
+    if reason:
+        pytest.skip(reason)
+    done = benchmarks("run", name, "--quick", "--results", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "quick" / f"{name}.json").read_text())
+    assert result["benchmark"] == name
+    assert result["quick"]
+    assert result["seconds"] > 0
+    assert result["peak_rss"] > 0
+    assert result["machine"]["cores"] >= 1
+
+
+def test_all_are_listed():
+    done = benchmarks("list")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in BENCHMARKS)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["run"], "give names of benchmarks, or --all"),
+        (["run", "speed"], "there is no benchmark 'speed'; there are tgn_training, "),
+        (["run", "sampling", "--all"], "give names or --all, not both"),
+        (["run", "sampling", "--quick", "--set", "speed=1"], "there is no setting 'speed'; there are stream, "),
+        (["run", "sampling", "--quick", "--set", "batches=few"], "batches='few' cannot be read; it is 10 by default"),
+        (["compare", "/nowhere", "/nowhere"], "/nowhere has no results"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_line(args, said):
+    done = benchmarks(*args)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {said}"), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_pages_say_what_the_results_do():
+    done = benchmarks("report", "--check")
+    assert done.returncode == 0, done.stdout + done.stderr

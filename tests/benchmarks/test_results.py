@@ -1,0 +1,87 @@
+from dataclasses import dataclass
+
+import pytest
+
+from benchmarks.harness.benchmark import changed
+from benchmarks.harness.compare import compare, unlike
+from benchmarks.harness.results import machine_name, numbers, path_of, read_results, write_result
+from benchmarks.report.pages import filled
+
+
+@dataclass(frozen=True)
+class Settings:
+    stream: str = "a"
+    sizes: tuple[int, ...] = (200, 600)
+    unit: float = 4.0
+    cold: bool = False
+
+
+def result(**more):
+    machine = {"cpu": "AMD EPYC (R)", "cores": 2, "gpu": None}
+    return {"benchmark": "b", "machine": machine, "settings": {"rounds": 3}, "quick": False, "seconds": 1.0, **more}
+
+
+def test_settings_are_read_as_what_they_are():
+    texts = {"stream": "b", "sizes": "1,2,3", "unit": "0.5", "cold": "true"}
+    assert changed(Settings(), texts) == Settings("b", (1, 2, 3), 0.5, True)
+
+
+@pytest.mark.parametrize(("name", "text"), [("sizes", "1,x"), ("unit", ""), ("cold", "yes"), ("size", "1")])
+def test_settings_that_cannot_be_read_are_named(name, text):
+    with pytest.raises(ValueError, match=name):
+        changed(Settings(), {name: text})
+
+
+def test_each_machine_has_a_folder_and_quick_runs_are_apart(tmp_path):
+    assert machine_name(result()["machine"]) == "amd-epyc-r-2-cores"
+    assert machine_name({"cpu": "AMD", "cores": 16, "gpu": "NVIDIA H100"}) == "nvidia-h100-16-cores"
+    assert path_of(result(), tmp_path) == tmp_path / "amd-epyc-r-2-cores" / "b.json"
+    assert path_of(result(quick=True), tmp_path) == tmp_path / "quick" / "b.json"
+
+
+def test_results_are_read_as_they_were_written(tmp_path):
+    path = write_result(result(rows=[1, 2]), tmp_path)
+    assert read_results(path) == read_results(path.parent) == {"b": result(rows=[1, 2])}
+    assert [file.name for file in path.parent.iterdir()] == ["b.json"]
+
+
+def test_numbers_are_named_by_the_texts_of_their_row():
+    rows = [{"mode": "exact", "rate": 5, "held": True}, {"rate": 7.5}]
+    assert dict(numbers({"rows": rows, "none": None})) == {"rows[exact].rate": 5.0, "rows[1].rate": 7.5}
+
+
+def test_only_what_was_measured_and_differs_is_compared():
+    old = {"b": result(rows=[{"mode": "exact", "rate": 100, "ap": 0.9}], seconds=1), "gone": result()}
+    new = {"b": result(rows=[{"mode": "minimal", "rate": 1}, {"mode": "exact", "rate": 110, "ap": 0.9}], seconds=9)}
+    (change,) = compare(old, new, 0.05)
+    assert (change.benchmark, change.place, change.old, change.new) == ("b", "rows[exact].rate", 100, 110)
+    assert change.ratio == pytest.approx(1.1)
+
+
+def test_other_machines_and_settings_are_told():
+    other = result() | {"settings": {"rounds": 5}}
+    other["machine"] = other["machine"] | {"cores": 4}
+    assert unlike(result(), other) == ["cores was 2 and is 4", "setting rounds was 3 and is 5"]
+    assert unlike(result(), result()) == []
+
+
+def test_a_block_is_filled_again_and_the_rest_of_a_page_is_left_alone():
+    rows = [{"seed": 0}]
+    measured = result(rows=rows, means={"popularity_ap": 0.5, "tgn_ap": 0.91}) | {
+        "benchmark": "synthetic_stream",
+        "settings": {"epochs": 5},
+    }
+    measured["machine"] |= {"versions": {"torch": "2.13.0+cpu"}, "taken": "2026-11-21T00:00:00"}
+    page = "above\n<!-- results: synthetic -->\nold 0.1\n<!-- /results -->\nbelow\n"
+    text = filled(page, {"synthetic_stream": measured})
+    assert text.startswith("above\n<!-- results: synthetic -->\n\n    python -m benchmarks run synthetic_stream ")
+    assert "a TGN 0.91 (best of 5 epochs, mean of one seed; AMD EPYC (R), 2 cores, torch 2.13.0, 2026-11-21)" in text
+    assert text.endswith("<!-- /results -->\nbelow\n")
+    assert "old" not in text
+    assert filled(text, {"synthetic_stream": measured}) == text
+
+
+@pytest.mark.parametrize(("name", "said"), [("speed", "no block 'speed'"), ("sampling", "run sampling")])
+def test_a_block_that_cannot_be_filled_is_named(name, said):
+    with pytest.raises(ValueError, match=said):
+        filled(f"<!-- results: {name} -->\n<!-- /results -->", {})
