@@ -10,10 +10,10 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PINS := constraints.txt
 TORCH := $(shell grep '^torch==' $(PINS))
 DEMO_ARGS ?= --epochs 3 --out runs/demo --overwrite
-BENCH_ARGS ?=
+BENCH_ARGS ?= --all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types bench clean
+.PHONY: help demo test lint format types docs bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -35,11 +35,15 @@ format: $(VENV)/.dev ## Mend style and formatting in place
 types: $(VENV)/.dev ## Check types
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev $(VENV)/.scatter ## Measure TGN training against PyG, results in benchmarks/results (BENCH_ARGS=...)
-	$(BIN)/python -m benchmarks.tgn_training $(BENCH_ARGS)
+docs: $(VENV)/.docs ## Build the pages into docs/_build/html and run the examples in them; any warning is an error
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W -q -b doctest docs docs/_build/doctest
+
+bench: $(VENV)/.dev $(VENV)/.scatter ## Run the benchmarks, results in benchmarks/results (BENCH_ARGS=NAME ...)
+	$(BIN)/python -m benchmarks run $(BENCH_ARGS)
 
 clean: ## Remove the virtual environment and the caches
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp stands for one step of the installation and is made again when the pins or the package's needs change.
@@ -51,6 +55,10 @@ $(VENV)/.torch: $(PINS)
 
 $(VENV)/.run: $(VENV)/.torch pyproject.toml
 	$(PIP) install --constraint $(PINS) --editable .
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	$(PIP) install --constraint $(PINS) --editable '.[docs]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run

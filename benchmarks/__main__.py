@@ -16,6 +16,7 @@ from benchmarks.harness.compare import compare as changes_between
 from benchmarks.harness.compare import unlike
 from benchmarks.harness.results import RESULTS, only_machine, read_results, write_result
 from benchmarks.registry import BENCHMARKS
+from benchmarks.report.figures import draw_all
 from benchmarks.report.pages import outdated
 
 app = typer.Typer(
@@ -97,9 +98,12 @@ def report(
 ) -> None:
     """Writes tables and figures into README and docs, from the results of one machine."""
     try:
-        pages = outdated(read_results(RESULTS / machine if machine else only_machine()))
+        results = read_results(RESULTS / machine if machine else only_machine())
+        pages = outdated(results)
     except ValueError as error:
         _refuse(str(error))
+    for path in [] if check else draw_all(results):
+        typer.echo(f"drawn: {path.relative_to(ROOT)}")
     for page, text in pages.items():
         typer.echo(f"{'out of date' if check else 'written'}: {page.relative_to(ROOT)}")
         if not check:

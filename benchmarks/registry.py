@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks import (
     batch_size,
+    growth,
     parallel_accuracy,
     parallel_equality,
     parallel_rate,
@@ -19,6 +20,7 @@ from benchmarks import (
     tgn_accuracy,
     tgn_equality,
     tgn_training,
+    timelines,
     two_hosts,
 )
 from benchmarks.harness.benchmark import Benchmark
@@ -29,6 +31,8 @@ BENCHMARKS: dict[str, Benchmark[Any]] = {
         tgn_training.BENCHMARK,
         tgn_equality.BENCHMARK,
         sampling.BENCHMARK,
+        growth.BENCHMARK,
+        timelines.BENCHMARK,
         pipeline_rate.BENCHMARK,
         pipeline_modes.RAM,
         pipeline_modes.DISK,

@@ -84,5 +84,5 @@ BENCHMARK = Benchmark(
     1,
     measure,
     Settings(),
-    quick=replace(Settings(), stream="synthetic", synthetic_events=10_000, batches=10),
+    quick=replace(Settings(), stream="synthetic", synthetic_events=10_000, batches=10, threads=1),
 )

@@ -74,5 +74,5 @@ BENCHMARK = Benchmark(
     5,
     measure,
     Settings(),
-    quick=replace(Settings(), batch_sizes=(200,), rounds=1),
+    quick=replace(Settings(), batch_sizes=(200,), rounds=1, threads=1),
 )

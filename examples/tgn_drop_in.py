@@ -1,4 +1,4 @@
-"""TGN as one writes it with PyG; two imports from pyg_mspipe make it faster.
+"""TGN as one writes it with PyG; memory and neighbours from pyg_mspipe make it faster.
 
 With PyG alone, the lines marked with an arrow would take TGNMemory from torch_geometric.nn, LastNeighborLoader in place
 of the sampler, and an insert() at the end of each batch.

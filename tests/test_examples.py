@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,39 @@ def test_the_pipelined_example_changes_at_most_ten_lines():
     assert 1 <= text.count("# <-\n") <= 10
 
 
-@pytest.mark.parametrize("command", [["sampling"], ["tgn_equality", "--batches", "3"], ["synthetic_stream"]])
-def test_benchmarks_run(command):
-    assert "-quick.json" in run("-m", f"benchmarks.{command[0]}", "--quick", *command[1:]).replace("\n", "")
+def test_a_csv_file_is_trained_on_and_tested():
+    *_, val, test = run("examples/own_data.py", "--epochs", "1").splitlines()
+    for part, line in (("val", val), ("test", test)):
+        numbers = r"AP (0\.\d{4})  MRR@10 (0\.\d{4})  AP of unseen nodes (0\.\d{4})"
+        found = re.fullmatch(rf"{part} +{numbers}", line)
+        assert found, line
+        assert float(found[1]) > 0.55
+
+
+def test_a_csv_file_may_be_given(tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = [f"{'abc'[i % 3]},{i % 5},2024-01-01 00:{59 - i % 60:02}:00,{i / 10}" for i in range(240)]
+    path.write_text("\n".join(["user,item,time,amount", *rows]), encoding="utf-8")
+    assert "AP of unseen nodes none" in run("examples/own_data.py", path, "--epochs", "1")
+
+
+def test_a_custom_message_and_aggregator_learn():
+    ap = float(run("examples/custom_message.py", "--epochs", "1").split()[-1])
+    assert ap > 0.8
+
+
+def test_two_trainers_under_torchrun_report_once_and_do_as_one_process_that_stands_for_them():
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    together = run(*torchrun, "examples/distributed.py", "--epochs", "2").splitlines()
+    notice, *alone = run("examples/distributed.py", "--epochs", "2").splitlines()
+    assert "not started by torchrun" in notice
+    assert alone == together
+    assert float(alone[0].split()[-1]) > 0.7
+
+
+def test_a_timeline_is_read_and_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    said = run("examples/read_timeline.py", "--staleness", "1", "--png", tmp_path / "out.png")
+    assert re.search(r"batches a second; limited by \w+: ", said)
+    assert re.search(r"memory missed \d commits in \d+ of 70 batches", said)
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")

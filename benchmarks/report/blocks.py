@@ -117,8 +117,8 @@ def equality(result: Result) -> str:
     ]
     return _block(
         result,
-        f"Losses of the first {result['settings']['batches']} batches of {result['stream']} against PyG's, same weights and "
-        f"negatives, no dropout; {machine(result)}.",
+        f"Losses of the first {result['settings']['batches']} batches of {result['stream']} against PyG's, same "
+        f"weights and negatives, no dropout; {machine(result)}.",
         table(["comparison", "first batch that is more than 1e-4 apart", "largest difference"], rows),
     )
 

@@ -1,0 +1,148 @@
+"""What an event costs, in time and memory, as the stream and the number of nodes grow.
+
+Streams of the same kind, from 10^5 to 5 * 10^6 events, are trained in turns, some batches at the end of each, where the
+history is as long as it gets.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import islice
+from statistics import median
+
+import torch
+from rich.table import Table
+
+from benchmarks.harness.benchmark import Benchmark, Result, Run
+from pyg_mspipe import TGN, Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
+from pyg_mspipe.pipeline import BatchRecord, PipelineEngine
+from pyg_mspipe.pipeline.record import STAGES
+from pyg_mspipe.training import link_loss
+from pyg_mspipe.training.evaluation import scores
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this benchmark.
+
+    Attributes:
+        events: Sizes of the streams, each with the first number of nodes.
+        nodes: Numbers of nodes, each with ``events_by_nodes`` events; half of them are sources.
+        events_by_nodes: Of the streams whose nodes grow.
+        batch_size: Events in a batch.
+        turn: Batches of a turn.
+        rounds: Turns of each stream; one more comes before and is not counted.
+        threads: torch's.
+    """
+
+    events: tuple[int, ...] = (100_000, 300_000, 1_000_000, 5_000_000)
+    nodes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    events_by_nodes: int = 1_000_000
+    batch_size: int = 600
+    turn: int = 8
+    rounds: int = 12
+    threads: int = 2
+
+
+class Stream:
+    """A stream with a model in training at its end."""
+
+    def __init__(self, num_events: int, num_nodes: int, settings: Settings) -> None:
+        data = synthetic(num_events, num_src=num_nodes // 2, num_dst=num_nodes // 2, msg_dim=0)
+        begin = time.perf_counter()
+        self.csr = TemporalCSR.from_stream(data, num_nodes)
+        self.build_seconds = time.perf_counter() - begin
+        self.num_events, self.num_nodes = num_events, num_nodes
+        torch.manual_seed(0)
+        self.model = TGN(num_nodes, 0)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
+        sampler = NeighborSampler(self.csr, [10])
+        negatives = NegativeSampler.from_destinations(data.dst, seed=0)
+        self.batches = Batches(data, range(num_events), settings.batch_size, sampler, negatives)
+        self.records: list[BatchRecord] = []
+        self.seconds: list[float] = []
+        needed = settings.turn * (settings.rounds + 1)
+        first = max(0, len(self.batches) - needed - 1)
+        engine = PipelineEngine(
+            self.batches, self.model.memory, staleness="sequential", first=first, on_record=self.records.append
+        )
+        self.steps = self._train(engine)
+
+    def _train(self, engine: PipelineEngine) -> Iterator[None]:  # type: ignore[type-arg]
+        self.model.train()
+        for flight in engine:
+            batch = flight.batch
+            assert batch is not None
+            self.optimizer.zero_grad()
+            loss = link_loss(scores(self.model, batch))
+            with torch.no_grad():
+                self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+            loss.backward()
+            self.optimizer.step()
+            yield
+
+    def turn(self, batches: int) -> None:
+        """Trains some batches."""
+        start = time.perf_counter()
+        trained = sum(1 for _ in islice(self.steps, batches))
+        self.seconds.append((time.perf_counter() - start) / trained)
+
+    def row(self, settings: Settings) -> Result:
+        """Returns what an event and a node cost."""
+        ms = {name: 1000 * median(r.duration(name) for r in self.records[settings.turn :]) for name in STAGES}
+        memory = self.model.memory.state_tensors(0)
+        pending = self.model.memory.state_tensors(1000)
+        of_nodes = sum(x.nbytes for x in memory.values())
+        return {
+            "events": self.num_events,
+            "nodes": self.num_nodes,
+            "us_per_event": 1e6 * median(self.seconds[1:]) / settings.batch_size,
+            "stage_ms_per_batch": ms,
+            "build_us_per_event": 1e6 * self.build_seconds / self.num_events,
+            "history_bytes_per_event": self.csr.nbytes / self.num_events,
+            "memory_bytes_per_node": of_nodes / self.num_nodes,
+            "message_bytes_per_pending_event": (sum(x.nbytes for x in pending.values()) - of_nodes) / 1000,
+        }
+
+
+def measure(settings: Settings, run: Run) -> Result:
+    """Measures streams that grow in events, then some that grow in nodes."""
+    by_events = _turns([(events, settings.nodes[0]) for events in settings.events], settings)
+    by_nodes = _turns([(settings.events_by_nodes, nodes) for nodes in settings.nodes], settings)
+    for title, rows in (("by events", by_events), ("by nodes", by_nodes)):
+        table = Table("events", "nodes", "us per event", "build", "bytes per event", "bytes per node", title=title)
+        for row in rows:
+            table.add_row(
+                f"{row['events']:,}",
+                f"{row['nodes']:,}",
+                f"{row['us_per_event']:.1f}",
+                f"{row['build_us_per_event']:.2f}",
+                f"{row['history_bytes_per_event']:.1f}",
+                f"{row['memory_bytes_per_node']:.0f}",
+            )
+        run.console.print(table)
+    return {"stream": "Synthetic streams without features", "by_events": by_events, "by_nodes": by_nodes}
+
+
+def _turns(sizes: list[tuple[int, int]], settings: Settings) -> list[Result]:
+    with ExitStack() as stack:
+        streams = [Stream(events, nodes, settings) for events, nodes in sizes]
+        for each in streams:
+            stack.enter_context(closing(each.steps))  # type: ignore[type-var]
+        for turn in range(settings.rounds + 1):
+            for place in range(len(streams)):
+                streams[(turn + place) % len(streams)].turn(settings.turn)
+    return [each.row(settings) for each in streams]
+
+
+BENCHMARK = Benchmark(
+    "growth",
+    "cost of an event and of a node as streams grow",
+    5,
+    measure,
+    Settings(),
+    quick=Settings((5_000, 20_000), (200, 400), 5_000, rounds=1, turn=2, threads=1),
+)

@@ -1,0 +1,209 @@
+"""Figures of results, each as SVG and PNG: black on white, so that they print and are read on a dark page too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.harness.benchmark import ROOT, Result
+from benchmarks.harness.stages import STAGES
+from pyg_mspipe.pipeline import BatchRecord
+from pyg_mspipe.pipeline.timeline_figure import draw
+
+FOLDER = ROOT / "docs" / "_static" / "figures"
+# Told apart with any colour vision.
+_COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#222222")
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=_COLORS),
+    "svg.hashsalt": "pyg_mspipe",
+    "svg.fonttype": "none",
+    "figure.facecolor": "white",
+}
+
+
+def timelines(result: Result) -> Figure:
+    """What the stages do, one lane each, sequential above exact, on one scale of time."""
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    modes = ("sequential", "exact")
+    rows: list[Axes] = [figure.add_subplot(2, 1, 1 + place) for place in range(len(modes))]
+    for axes, mode in zip(rows, modes, strict=True):
+        records = [BatchRecord(**each) for each in result["modes"][mode]]
+        middle = records[len(records) // 2].index
+        draw(records, axes, first=middle, last=middle + (3 if mode == "sequential" else 7))
+        axes.set_title(mode, loc="left", fontweight="bold")
+    longest = max(axes.get_xlim()[1] for axes in rows)
+    for axes in rows:
+        axes.set_xlim(0, longest)
+    return figure
+
+
+def training_rates(result: Result) -> Figure:
+    """Events/s against PyG's loop."""
+    figure, axes = _axes()
+    names = [each["name"] for each in result["runs"][0]["variants"]]
+    width = 0.8 / len(result["runs"])
+    for place, run in enumerate(result["runs"]):
+        at = [index + place * width for index in range(len(names))]
+        bars = axes.bar(at, [each["median"] for each in run["variants"]], width, label=f"batch {run['batch_size']}")
+        axes.bar_label(bars, [f"{each['ratio_to_baseline']:.2f}" for each in run["variants"]], fontsize=8)
+    axes.set_xticks([index + width * (len(result["runs"]) - 1) / 2 for index in range(len(names))], names)
+    axes.set_ylabel("events/s; ratio to PyG's loop")
+    axes.legend(frameon=False)
+    return figure
+
+
+def stage_breakdown(result: Result) -> Figure:
+    """Where the time of a step goes."""
+    run = result["runs"][0]
+    figure, axes = _axes()
+    left = [0.0] * len(run["variants"])
+    names = [each["name"] for each in run["variants"]]
+    for stage in STAGES:
+        ms = [each["profile"]["stage_ms"][stage] for each in run["variants"]]
+        axes.barh(names, ms, left=left, label=stage)
+        left = [one + other for one, other in zip(left, ms, strict=True)]
+    axes.invert_yaxis()
+    axes.set_xlabel(f"ms per batch of {run['batch_size']}")
+    axes.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    return figure
+
+
+def mode_rates(ram: Result, disk: Result) -> Figure:
+    """Events/s of each mode over sequential training."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    for place, result in enumerate((disk, ram)):
+        axes = figure.add_subplot(1, 2, 1 + place)
+        rows = [row for row in result["rows"] if row["mitigation"] == "none"]
+        modes = list(dict.fromkeys(row["mode"] for row in rows))
+        for number, threads in enumerate(sorted({row["threads"] for row in rows})):
+            by_mode = {row["mode"]: row["ratio_to_sequential"] for row in rows if row["threads"] == threads}
+            at = [index + 0.4 * number for index in range(len(modes))]
+            axes.bar(at, [by_mode[mode] for mode in modes], 0.4, label=f"{threads} training threads")
+        axes.axhline(1, color="#222222", linewidth=0.8)
+        axes.set_xticks([index + 0.2 for index in range(len(modes))], modes, rotation=30, ha="right")
+        axes.set_title("out of core" if result["workload"] == "disk" else "in RAM", loc="left")
+        axes.set_ylabel("events/s over sequential")
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
+def staleness(disk: Result) -> Figure:
+    """How many commits batches missed."""
+    figure, axes = _axes()
+    rows = [row for row in disk["rows"] if row["mitigation"] == "none" and row["threads"] == 1]
+    most = max(int(key) for row in rows for key in row["batches_by_staleness"])
+    left = [0.0] * len(rows)
+    for missed in range(most + 1):
+        shares = [
+            row["batches_by_staleness"].get(str(missed), 0) / sum(row["batches_by_staleness"].values()) for row in rows
+        ]
+        axes.barh([row["mode"] for row in rows], shares, left=left, label=f"{missed}", color=_COLORS[missed])
+        left = [one + other for one, other in zip(left, shares, strict=True)]
+    axes.invert_yaxis()
+    axes.set_xlabel("share of the batches, by the commits that their memory misses")
+    axes.legend(frameon=False, title="missed", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def ap_of_plans(result: Result) -> Figure:
+    """AP of many trainers against steps and against time."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    stream = result["rows"][0]["stream"]
+    for place, (key, label) in enumerate((("step", "optimizer steps"), ("seconds", "seconds of training"))):
+        axes = figure.add_subplot(1, 2, 1 + place)
+        for row in result["rows"]:
+            if row["stream"] == stream:
+                points = list(zip(*row["curves"], strict=True))
+                x = [fmean(point[key] for point in each) for each in points]
+                y = [fmean(point["ap"] for point in each) for each in points]
+                axes.plot(x, y, marker="o", markersize=3, label=row["plan"])
+        axes.set_xlabel(label)
+        axes.set_ylabel(f"validation AP, {stream}")
+    figure.axes[1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def batch_sizes(result: Result) -> Figure:
+    """AP as batches grow."""
+    figure, axes = _axes()
+    for static, label in ((False, "dynamic memory alone"), (True, "with static memory")):
+        rows = [row for row in result["rows"] if row["static"] == static]
+        sizes = [row["batch_size"] for row in rows]
+        deviation = [row["stdev_ap"] for row in rows]
+        axes.errorbar(sizes, [row["mean_ap"] for row in rows], deviation, marker="o", capsize=3, label=label)
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    axes.set_xlabel("batch size")
+    axes.set_ylabel("best validation AP")
+    axes.legend(frameon=False)
+    return figure
+
+
+def processes(result: Result) -> Figure:
+    """Events/s of plans."""
+    figure, axes = _axes()
+    rows = [row for row in result["rows"] if "," not in row["plan"]]
+    bars = axes.bar([row["plan"] for row in rows], [row["median"] for row in rows])
+    axes.bar_label(bars, [f"{row['ratio']:.2f}" for row in rows], fontsize=8)
+    axes.set_xlabel("plan i x j x k")
+    axes.set_ylabel("events/s; ratio to one process")
+    return figure
+
+
+def growth(result: Result) -> Figure:
+    """What an event costs as streams grow, in events and in nodes."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    for place, (key, label) in enumerate((("events", "events of history"), ("nodes", "nodes"))):
+        axes = figure.add_subplot(1, 2, 1 + place)
+        rows = result[f"by_{key}"]
+        axes.plot([row[key] for row in rows], [row["us_per_event"] for row in rows], marker="o")
+        axes.set_xscale("log")
+        axes.set_ylim(0, None)
+        axes.set_xlabel(label)
+        axes.set_ylabel("µs of training per event")
+    return figure
+
+
+FIGURES: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
+    "timelines": (timelines, ("timelines",)),
+    "training_rates": (training_rates, ("tgn_training",)),
+    "stage_breakdown": (stage_breakdown, ("tgn_training",)),
+    "mode_rates": (mode_rates, ("pipeline_modes_ram", "pipeline_modes_disk")),
+    "staleness": (staleness, ("pipeline_modes_disk",)),
+    "ap_of_plans": (ap_of_plans, ("parallel_accuracy",)),
+    "batch_sizes": (batch_sizes, ("batch_size",)),
+    "processes": (processes, ("parallel_rate",)),
+    "growth": (growth, ("growth",)),
+}
+"""What draws each figure, and from which benchmarks."""
+
+
+def draw_all(results: dict[str, Result], folder: Path = FOLDER) -> list[Path]:
+    """Draws the figures that there are results for, and returns their files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, (make, needs) in FIGURES.items():
+        if all(each in results for each in needs):
+            with mpl.rc_context(_STYLE):
+                figure = make(*(results[each] for each in needs))
+                for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+                    path = folder / f"{name}.{suffix}"
+                    figure.savefig(path, dpi=150, metadata=metadata)
+                    written.append(path)
+    return written
+
+
+def _axes(size: Sequence[float] = (7, 3.4)) -> tuple[Figure, Any]:
+    figure = Figure(figsize=tuple(size), layout="constrained")  # type: ignore[arg-type]
+    return figure, figure.add_subplot()
