@@ -50,6 +50,15 @@ def split_stream(
 
     Raises:
         StreamError: If the fractions are out of range, both forms are mixed, or a split has no events.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.data import TemporalData
+        >>> from pyg_mspipe import split_stream
+        >>> t = torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 7, 9])
+        >>> data = TemporalData(src=torch.zeros(10).long(), dst=torch.ones(10).long(), t=t)
+        >>> split_stream(data, val_time=5, test_time=7)
+        StreamSplit(train=range(0, 5), val=range(5, 7), test=range(7, 10))
     """
     t: Tensor = data["t"]
     if val_time is None and test_time is None:

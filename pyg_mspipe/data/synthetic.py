@@ -52,6 +52,12 @@ def synthetic(
 
     Raises:
         StreamError: If a size is out of range.
+
+    Example:
+        >>> from pyg_mspipe import synthetic
+        >>> data = synthetic(500, num_src=50, num_dst=40, msg_dim=4)
+        >>> data.num_events, data.msg.shape, int(data.src.max()) < 50 <= int(data.dst.min())
+        (500, torch.Size([500, 4]), True)
     """
     for name, size, least in (
         ("num_events", num_events, 1),

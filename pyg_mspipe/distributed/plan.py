@@ -42,6 +42,14 @@ class ParallelPlan:
 
     Raises:
         PlanError: If a number is below 1.
+
+    Example:
+        >>> from pyg_mspipe import ParallelPlan
+        >>> plan = ParallelPlan.parse("1x2x2")
+        >>> plan.world, plan.epochs_per_sweep
+        (4, 4)
+        >>> plan.seat(3)
+        Seat(rank=3, group=1, slot=1, part=0)
     """
 
     minibatch: int = 1
@@ -55,7 +63,7 @@ class ParallelPlan:
 
     @classmethod
     def parse(cls, text: str) -> ParallelPlan:
-        """Returns the plan that is written as ``"1x2x2"``.
+        """Returns the plan that ``text`` writes as ``"1x2x2"``.
 
         Raises:
             PlanError: If it is not three whole numbers from 1.
@@ -85,7 +93,7 @@ class ParallelPlan:
         return self.epoch * self.memory
 
     def seat(self, rank: int) -> Seat:
-        """Returns the place of a rank.
+        """Returns the place of ``rank``.
 
         Raises:
             PlanError: If there is no such rank.
@@ -101,7 +109,7 @@ class ParallelPlan:
         return [self.seat(rank) for rank in range(self.world)]
 
     def ranks(self, group: int) -> range:
-        """Returns the ranks of a memory group."""
+        """Returns the ranks of memory group ``group``."""
         return range(group * self.group_size, (group + 1) * self.group_size)
 
     def sweeps(self, epochs: int) -> int:

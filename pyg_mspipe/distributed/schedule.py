@@ -58,15 +58,15 @@ class SweepSchedule:
         return self.num_batches + self.plan.epoch - 1
 
     def first_batch(self, group: int) -> int:
-        """Returns the batch that a memory group's sweep begins with."""
+        """Returns the batch that the sweep of memory group ``group`` begins with."""
         return group * self.num_batches // self.plan.memory
 
     def batch_at(self, group: int, position: int) -> int:
-        """Returns which of the stream's batches a group comes to; its memory is reset before batch 0."""
+        """Returns the batch that ``group`` comes to at ``position``; its memory is reset before batch 0."""
         return (self.first_batch(group) + position) % self.num_batches
 
     def turn(self, seat: Seat, step: int) -> Turn | None:
-        """Returns what a trainer does in a step; nothing where its slot has no batch at a sweep's ends."""
+        """Returns what the trainer at ``seat`` does in ``step``; nothing where its slot has no batch there."""
         visit = (step - seat.slot) % self.plan.epoch
         position = step - visit
         if not 0 <= position < self.num_batches:
@@ -74,15 +74,21 @@ class SweepSchedule:
         return Turn(position, self.batch_at(seat.group, position), visit)
 
     def positions(self, seat: Seat) -> range:
-        """Returns which batches of its group's sweep are a trainer's."""
+        """Returns which batches of its group's sweep the trainer at ``seat`` trains."""
         return range(seat.slot, self.num_batches, self.plan.epoch)
 
     def epoch(self, sweep: int, group: int, visit: int) -> int:
-        """Returns the number of the set of negatives that a batch is trained with; no two visits have the same."""
+        """Returns the number of the set of negatives that a batch is trained with; no two visits have the same.
+
+        Args:
+            sweep: The sweep's number, from 0.
+            group: The memory group's number.
+            visit: How often the trainer has trained the batch before in this sweep.
+        """
         return (sweep * self.plan.memory + group) * self.plan.epoch + visit
 
     def part(self, events: range, seat: Seat) -> range:
-        """Returns a trainer's part of a batch's events; empty where there are fewer events than trainers."""
+        """Returns the part of a batch's ``events`` that ``seat`` takes; empty where events are fewer than trainers."""
         parts = self.plan.minibatch
         cut = [events.start + len(events) * part // parts for part in (seat.part, seat.part + 1)]
         return range(*cut)

@@ -93,7 +93,7 @@ class World:
         return self.rank == 0
 
     def first(self, value: T) -> T:
-        """Returns, in every process, the value that the first one gives."""
+        """Returns, in every process, the ``value`` that the first one gives; it is pickled."""
         values: list[T] = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
@@ -178,7 +178,7 @@ class World:
             raise TrainerLostError(self._who_is_lost()) from error
 
     def neighbours(self, ranks: Iterable[int]) -> list[int]:
-        """Returns the process ids of other ranks, which are on this host."""
+        """Returns the process ids of the other ranks in ``ranks``, which are on this host."""
         return [self._processes[rank].pid for rank in ranks if rank != self.rank]
 
     def _who_is_lost(self) -> str:

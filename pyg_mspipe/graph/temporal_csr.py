@@ -22,6 +22,20 @@ class TemporalCSR:
         neighbor: Int64[2E], the node at the other end of each entry.
         indptr: Int64[N + 1], entries of node ``v`` are ``indptr[v]:indptr[v + 1]``.
         t: Int64[E], non-decreasing, time of each event in the stream's unit.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.data import TemporalData
+        >>> from pyg_mspipe import TemporalCSR
+        >>> data = TemporalData(
+        ...     src=torch.tensor([0, 0, 1]), dst=torch.tensor([2, 3, 2]), t=torch.tensor([10, 20, 30])
+        ... )
+        >>> csr = TemporalCSR.from_stream(data)
+        >>> begin, end = csr.history(torch.tensor([0]), bound=3)
+        >>> csr.neighbor[begin:end]  # of node 0, oldest first
+        tensor([2, 3])
+        >>> csr.first_event_at(torch.tensor([20, 25]))
+        tensor([1, 2])
     """
 
     key: Tensor

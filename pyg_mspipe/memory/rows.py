@@ -50,7 +50,7 @@ class MemoryRows:
 
     @classmethod
     def unpacked(cls, fields: dict[str, Tensor]) -> MemoryRows:
-        """Returns what :meth:`packed` was given of."""
+        """Returns the rows that :meth:`packed` made ``fields`` of."""
         prefix = "messages."
         own = {name: value for name, value in fields.items() if not name.startswith(prefix)}
         sent = {name[len(prefix) :]: value for name, value in fields.items() if name.startswith(prefix)}
@@ -62,7 +62,7 @@ class MemoryRows:
         return cls(messages=messages, **own)  # type: ignore[arg-type]
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> MemoryRows:
-        """Returns the same on ``device``."""
+        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
 
         def moved(x: Tensor) -> Tensor:
             return x.to(device, non_blocking=non_blocking)

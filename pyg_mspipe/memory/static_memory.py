@@ -42,7 +42,7 @@ class StaticMemory(Module):
         self.lin.reset_parameters()
 
     def load(self, table: Tensor) -> None:
-        """Takes over node vectors, Float32[N, static_dim], from any device.
+        """Takes over node vectors ``table``: Float32[N, static_dim], from any device.
 
         Raises:
             ValueError: If they are of another number of nodes or width.

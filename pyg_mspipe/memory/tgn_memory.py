@@ -68,7 +68,7 @@ class TGNMemory(Module):
     what ``forward`` has just computed for the same nodes; and a node without messages never receives another node's
     (as it does in PyG with ``LastAggregator`` where torch_scatter is missing).
 
-    With :class:`IdentityMessage` and a ``LastAggregator`` only one message is computed for each node, and only the
+    With PyG's ``IdentityMessage`` and a ``LastAggregator`` only one message is computed for each node, and only the
     gradients that reach a parameter.
 
     Args:
@@ -87,6 +87,18 @@ class TGNMemory(Module):
 
     Attributes:
         row_version: Int64[N], the commit that last wrote each row; -1 for none.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.nn.models.tgn import IdentityMessage, LastAggregator
+        >>> from pyg_mspipe import TGNMemory
+        >>> memory = TGNMemory(4, 1, 8, 8, IdentityMessage(1, 8, 8), LastAggregator())
+        >>> memory.update_state(
+        ...     src=torch.tensor([0]), dst=torch.tensor([2]), t=torch.tensor([10]), raw_msg=torch.ones(1, 1)
+        ... )
+        >>> z, last_update = memory(torch.tensor([0, 1, 2]))
+        >>> z.shape, last_update
+        (torch.Size([3, 8]), tensor([10,  0, 10]))
     """
 
     memory: Tensor
@@ -161,7 +173,7 @@ class TGNMemory(Module):
 
     @contextmanager
     def pipelined(self, pipeline: Pipeline) -> Iterator[None]:
-        """Puts a pipeline between this memory and its state until the context is left.
+        """Puts ``pipeline`` between this memory and its state until the context is left.
 
         ``forward`` then takes the rows that the pipeline has fetched, and ``update_state`` hands its commit over to it.
 
@@ -178,7 +190,7 @@ class TGNMemory(Module):
 
     @contextmanager
     def reading(self, rows: MemoryRows) -> Iterator[None]:
-        """Lets ``forward`` take rows that were fetched before, for just their nodes, until the context is left."""
+        """Lets ``forward`` take ``rows`` that were fetched before, for just their nodes, until the context is left."""
         self._given = rows
         try:
             yield
@@ -196,7 +208,7 @@ class TGNMemory(Module):
         return state | {f"messages.{name}": value for name, value in self._store.tensors(max_pending).items()}
 
     def attach_state(self, tensors: dict[str, Tensor]) -> None:
-        """Keeps the state from now on in tensors like those that :meth:`state_tensors` gave.
+        """Keeps the state from now on in ``tensors`` like those that :meth:`state_tensors` gave.
 
         Whoever keeps theirs in the same ones must take turns at reading and writing.
         """
@@ -330,7 +342,7 @@ class TGNMemory(Module):
         return rows if self.memory.device == self.device else rows.to(self.device)
 
     def compute(self, rows: MemoryRows) -> tuple[Tensor, Tensor]:
-        """Returns the memory, [U, memory_dim], and last update, Int64[U], once the pending messages are applied."""
+        """Returns memory, [U, memory_dim], and last update, Int64[U], of ``rows`` with pending messages applied."""
         if isinstance(rows.messages, LatestMessages):
             memory, last_update = self._compute_latest(rows, rows.messages)
         else:
@@ -362,6 +374,9 @@ class TGNMemory(Module):
         Pending messages are part of the memory in evaluation mode and still to come in training mode, so that the state
         means nothing in the other one.
 
+        Args:
+            state: From a module of the same sizes.
+
         Raises:
             ValueError: If it is the state of another number of nodes or width.
         """
@@ -392,7 +407,11 @@ class TGNMemory(Module):
         return self._store.latest_time()
 
     def train(self: _Self, mode: bool = True) -> _Self:
-        """Sets the mode. Leaving training mode applies all pending messages to the memory and forgets them."""
+        """Sets the mode and returns the module. Leaving training mode applies all pending messages and forgets them.
+
+        Args:
+            mode: Whether to train, rather than to evaluate.
+        """
         assert isinstance(self, TGNMemory)
         with self._exclusive() if mode != self.training else nullcontext():
             if self.training and not mode:

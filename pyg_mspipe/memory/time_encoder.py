@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch_geometric.nn.models.tgn import TimeEncoder as PyGTimeEncoder
 
 TimeInit = Literal["random", "log"]
+"""Where a time encoder starts, see :class:`TimeEncoder`."""
 
 _TWO_PI = 2 * math.pi
 # Two pi in parts of few bits, but for the last: up to _FEW_TURNS times one of them is exact in float32.

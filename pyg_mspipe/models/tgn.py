@@ -30,7 +30,7 @@ class TGN(Module):
         heads: Attention heads.
         dropout: Of the attention weights.
         time_init: Where the time encoder starts, see :class:`~pyg_mspipe.memory.TimeEncoder`.
-        message_module: Of the memory, by default PyG's :class:`IdentityMessage`.
+        message_module: Of the memory, by default PyG's ``IdentityMessage``.
         aggregator_module: Of the memory, by default :class:`~pyg_mspipe.memory.LastAggregator`.
         memory_device: Where node memory is kept, by default with the weights.
         mitigation: Of the memory, by default none.

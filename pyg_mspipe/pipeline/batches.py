@@ -46,7 +46,7 @@ class Batch:
         return self.sample.n_id
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
-        """Returns the same on ``device``."""
+        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
 
         def moved(x: Tensor) -> Tensor:
             return x.to(device, non_blocking=non_blocking)
@@ -83,6 +83,18 @@ class Batches:
     Raises:
         ValueError: If the batch size or the number of negatives is below 1, the cut-off is unknown, or the number of
             messages is not that of events.
+
+    Example:
+        >>> from pyg_mspipe import Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
+        >>> data = synthetic(500)
+        >>> sampler = NeighborSampler(TemporalCSR.from_stream(data), [10])
+        >>> negatives = NegativeSampler.from_destinations(data.dst)
+        >>> batches = Batches(data, range(350), 100, sampler, negatives)
+        >>> len(batches), batches.events_of(3)
+        (4, range(300, 350))
+        >>> batch = batches.read(epoch=0, index=3)
+        >>> batch.src.shape, batch.neg_dst.shape, batch.sample.hops[0].mask.shape[1]
+        (torch.Size([50]), torch.Size([1, 50]), 10)
     """
 
     def __init__(
@@ -122,7 +134,7 @@ class Batches:
         return -(-len(self.events) // self.batch_size)
 
     def read(self, epoch: int, index: int) -> Batch:
-        """Returns batch ``index`` of an epoch: both numbers count from 0.
+        """Returns batch ``index`` of epoch ``epoch``: both numbers count from 0.
 
         Raises:
             IndexError: If there is no such batch.
@@ -165,7 +177,10 @@ class Batches:
         return Batch(events, src, dst, t, torch.empty(0, self.msg.width), neg_dst, sample, (), ())
 
     def update(self, events: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns sources, destinations, times and messages of events: what the memory is updated with."""
+        """Returns what the memory is updated with: sources, destinations, times and messages of ``events``.
+
+        They are Int64[B], Int64[B], Int64[B] and Float32[B, msg_dim].
+        """
         e_id = torch.arange(events.start, events.stop, device=self.data.src.device)
         msg = self.msg.read(e_id).to(self.device).float()
         part = slice(events.start, events.stop)
@@ -173,7 +188,7 @@ class Batches:
         return src, dst, t, msg
 
     def gather(self, batch: Batch) -> Batch:
-        """Returns the batch with its messages, and times and messages of its edges (stage 2)."""
+        """Returns ``batch`` with its messages, and times and messages of its edges (stage 2)."""
         hops = batch.sample.hops
         events = torch.arange(batch.events.start, batch.events.stop, device=batch.src.device)
         e_id = torch.cat([*(hop.e_id.view(-1) for hop in hops), events])

@@ -125,7 +125,7 @@ class PipelineEngine(Generic[B]):
         return None if flight is None or flight.commit is not None else flight.rows
 
     def commit(self, commit: Commit) -> None:
-        """Takes the memory update of the batch in training.
+        """Takes ``commit``, the memory update of the batch in training.
 
         Raises:
             RuntimeError: If no batch is in training, or it has been updated before.

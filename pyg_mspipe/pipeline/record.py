@@ -36,7 +36,7 @@ class BatchRecord:
     computed: dict[Stage, float] = field(default_factory=dict)
 
     def duration(self, stage: Stage) -> float:
-        """Returns how long a finished stage worked, in seconds."""
+        """Returns how long ``stage``, which is finished, worked, in seconds."""
         return self.finish[stage] - self.begin[stage]
 
     def work_ms(self) -> dict[str, float]:

@@ -16,6 +16,7 @@ __all__ = ["Decision", "Durations", "Mode", "Progress", "RunningDurations", "Sch
 
 Mode = Literal["sequential", "exact", "minimal"]
 Staleness: TypeAlias = Mode | int
+"""``"sequential"``, ``"exact"``, ``"minimal"``, or a fixed bound: how many commits a batch may always miss."""
 
 # In standard deviations: how late a commit may come, or how early training may end, without costing the trainer time.
 _RESERVE = 2.5
@@ -24,6 +25,9 @@ _ROUNDING = 1e-9
 
 def parse_staleness(text: str | int) -> Staleness:
     """Returns a mode or a fixed bound from its text, e.g. ``"minimal"`` or ``"3"``.
+
+    Args:
+        text: A mode, or a whole number from 0, written out or not.
 
     Raises:
         ValueError: If it is neither.

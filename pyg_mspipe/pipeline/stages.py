@@ -218,12 +218,20 @@ class Update(Generic[B]):
 
 
 def default_stages(source: BatchSource[B], memory: TGNMemory) -> list[Stage[B]]:
-    """Returns the five stages in their order."""
+    """Returns the five stages in their order.
+
+    Args:
+        source: Of the batches.
+        memory: That is fetched and updated.
+    """
     return [Sample(source), Gather(source), Fetch(memory), Train(), Update(memory)]
 
 
 def check_order(stages: Sequence[Stage[B]]) -> None:
     """Raises where a stage is missing, stands twice, or stands before what it needs.
+
+    Args:
+        stages: In the order that a batch goes through them.
 
     Raises:
         ValueError: Naming the stage, what it requires, and which stage adds that.

@@ -22,6 +22,10 @@ class CheckpointError(ValueError):
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Writes tensors and plain values, so that ``path`` holds either all of them or what it held before.
 
+    Args:
+        path: Of the file; its folder is there.
+        content: Tensors and plain values by name, in dictionaries and lists of any depth.
+
     Raises:
         OSError: If it cannot be written.
     """
@@ -55,6 +59,9 @@ def remove_partial(folder: Path) -> None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Returns what :func:`save_checkpoint` wrote, with all tensors on the CPU.
+
+    Args:
+        path: Of the file.
 
     Raises:
         CheckpointError: If there is no such file, or it is not a checkpoint of this format.

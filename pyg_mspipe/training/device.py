@@ -12,6 +12,9 @@ from pyg_mspipe.training.config import ConfigError
 def pick_device(name: str) -> torch.device:
     """Returns the device of a setting; among the GPUs of a host the one of this process, where torchrun has started it.
 
+    Args:
+        name: ``"auto"``, or what ``torch.device`` takes.
+
     Raises:
         ConfigError: If it is not to be had.
     """

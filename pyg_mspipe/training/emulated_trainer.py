@@ -25,7 +25,8 @@ from pyg_mspipe.training.trainer import TrainStep
 class EmulatedTrainer(ParallelTrainer):
     """Does what the processes of ``config.parallel`` would do, one after the other, and gets the same losses.
 
-    Nothing overlaps, so memory is that of staleness 0. It takes as long as all trainers together.
+    Nothing overlaps, so memory is that of staleness 0. It takes as long as all trainers together. Its arguments are
+    those of :class:`Trainer`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -71,6 +71,9 @@ class ParallelTrainer(Trainer, ABC):
         With another plan the sweep that was going on begins again, and memory groups other than the first begin with
         empty memory. With the same it goes on bit for bit.
 
+        Args:
+            checkpoint: From :func:`load_checkpoint`.
+
         Raises:
             CheckpointError: If it is of another stream.
         """

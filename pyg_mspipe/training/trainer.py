@@ -164,6 +164,9 @@ class Trainer:
 
         Where its batches are others, of another plan for instance, the epoch that was going on begins again.
 
+        Args:
+            checkpoint: From :func:`load_checkpoint`.
+
         Raises:
             CheckpointError: If it is of another stream, or the folder lacks its static node vectors.
         """
@@ -216,7 +219,12 @@ class Trainer:
         self._static = static_digest(vectors)
 
     def batches(self, part: str, num_negatives: int = 1) -> Batches:
-        """Returns the batches of ``"train"``, ``"val"`` or ``"test"``."""
+        """Returns the batches of a part of the stream.
+
+        Args:
+            part: ``"train"``, ``"val"`` or ``"test"``.
+            num_negatives: Negatives for each event.
+        """
         config = self.config
         events: range = getattr(self.split, part)
         # Destinations up to the split's end: of later ones nothing is known yet.
@@ -253,7 +261,7 @@ class Trainer:
         return make_mitigation(name, num_nodes=num_nodes, memory_dim=self.config.memory_dim, similar=similar)
 
     def train_step(self, batch: Batch) -> Tensor:
-        """Returns the loss of a batch, after weights and memory were updated with it: Float32[]."""
+        """Returns the loss of ``batch``, after weights and memory were updated with it: Float32[]."""
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             logits = scores(self.model, batch)
@@ -269,6 +277,10 @@ class Trainer:
 
         The memory must be that at the end of the part before, so this is called once for each part and in order;
         :meth:`test` does so.
+
+        Args:
+            part: ``"val"`` or ``"test"``.
+            on_batch: Called with the number of events of each batch done.
         """
         batches = self.batches(part, self.config.eval_negatives)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):

@@ -35,7 +35,7 @@ class Repair:
         return list(vars(self).values())
 
     def to(self: _AnyRepair, device: torch.device, *, non_blocking: bool = False) -> _AnyRepair:
-        """Returns the same on ``device``."""
+        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
         return replace(self, **{name: x.to(device, non_blocking=non_blocking) for name, x in vars(self).items()})
 
 
@@ -69,7 +69,7 @@ class Mitigation(Module):
         return memory
 
     def scale_gradient(self, memory: Tensor, missed: Tensor) -> Tensor:
-        """Returns ``memory``, number for number; its gradient may come out scaled.
+        """Returns ``memory``, [U, memory_dim], number for number; its gradient may come out scaled.
 
         Args:
             memory: [U, memory_dim], as the memory updater computed it.
@@ -95,6 +95,9 @@ class Mitigation(Module):
 
     def load_mitigation_state(self, state: dict[str, Tensor]) -> None:
         """Takes over what :meth:`mitigation_state` gave, from any device, and passes over other names.
+
+        Args:
+            state: Its tensors, by name.
 
         Raises:
             ValueError: If it lacks what this mitigation keeps, or is of another number of nodes or width.

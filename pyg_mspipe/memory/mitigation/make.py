@@ -12,6 +12,7 @@ from pyg_mspipe.memory.mitigation.similar import GatedMitigation, SimilarityMiti
 from pyg_mspipe.memory.similarity import SimilarNodes
 
 MitigationName = Literal["none", "similarity", "gated", "gradient", "predictive"]
+"""What repairs stale rows, by name, see :func:`make_mitigation`; ``"none"`` repairs nothing."""
 
 
 def make_mitigation(

@@ -19,6 +19,9 @@ class PredictiveMitigation(Mitigation):
         num_nodes: Number of nodes ``N``.
         memory_dim: Width of the memory.
         decay: What an update's weight in the mean is multiplied by at each later one.
+
+    Raises:
+        ValueError: If ``decay`` is not from 0 to below 1.
     """
 
     def __init__(self, num_nodes: int, memory_dim: int, *, decay: float = 0.9) -> None:

@@ -41,6 +41,9 @@ class SimilarityMitigation(Mitigation):
         similar: Similar nodes, of the training events.
         quantile: Gamma is this quantile of the batch's idle times (the lower of two, where it falls between).
         lam: The share of its own memory that a repaired row keeps.
+
+    Raises:
+        ValueError: If ``quantile`` or ``lam`` is not between 0 and 1.
     """
 
     def __init__(self, similar: SimilarNodes, *, quantile: float = 0.99, lam: float = 0.95) -> None:
@@ -94,6 +97,14 @@ class GatedMitigation(SimilarityMitigation):
 
     ``lam = sigmoid(bias + weight · (log(1 + idle / gamma), log(1 + missed)))``, where ``missed`` is the row's
     staleness. The weight starts at zero and the bias where ``lam`` is the number given.
+
+    Args:
+        similar: As for :class:`SimilarityMitigation`.
+        quantile: As for :class:`SimilarityMitigation`.
+        lam: Where the share starts.
+
+    Raises:
+        ValueError: If ``quantile`` is not between 0 and 1, or ``lam`` is 0, 1 or beyond.
     """
 
     def __init__(self, similar: SimilarNodes, *, quantile: float = 0.99, lam: float = 0.95) -> None:
