@@ -48,12 +48,16 @@ def info(
     with one_line_errors():
         source = options.source_of(stream, root, src, dst, time, msg, label, sort, time_scale, bipartite, relabel)
         read = options.open_source(source, check=False)
-        problems = find_problems(read, sort=sort)
+        problems = find_problems(read, sort=sort, msg_names=msg or ())
         for problem in problems:
             typer.echo(f"problem: {in_flags(problem)}", err=True)
         if problems:
             raise typer.Exit(BAD_INPUT)
-        show(summarize(check_stream(read, sort=sort)), Console())
+        summary, console = summarize(check_stream(read, sort=sort)), Console()
+        show(summary, console)
+        note = options.time_note(source, summary.first_time, summary.last_time)
+        if note is not None:
+            console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
 def show(summary: StreamSummary, console: Console) -> None:

@@ -84,11 +84,15 @@ def train(
         chosen = TrainConfig(**{name: values.pop(name) for name in settings})
         values["root"] = Path(values["root"])
         source = options.source_of(stream, **values)
+        _check_timeline(chosen)
         out = None if out is None else Path(out)
         with launched(chosen, emulate, "train ...") as launch:
             before = _before_restart(launch, out)
             folder = launch.first(lambda: _folder(stream, out, overwrite or before is not None))
             data = launch.load(lambda: options.open_source(source))
+            note = options.time_note(source, int(data.t[0]), int(data.t[-1]))
+            if note is not None:
+                launch.echo(note)
             cache = _similar_cache(source)
             trainer = launch.trainer(data, folder, console=Console(), source=source, similar_cache=cache)
             if before is None:
@@ -151,6 +155,15 @@ def evaluate(run: Run, stream: Moved = None) -> None:
         partial.write_text(json.dumps(result, indent=2) + "\n")
         partial.replace(run / EVALUATION)
         console.print(_table(metrics, f"{run}, epoch {result['epoch']}; cut-off {cut_off}, negatives from {negatives}"))
+
+
+def _check_timeline(config: TrainConfig) -> None:
+    """Refuses a place that no timeline can be written to, before the run rather than within it."""
+    path = Path(config.timeline)
+    if config.timeline and path.is_dir():
+        raise ConfigError(f"--timeline {path} is a folder; give the name of a file")
+    if config.timeline and not path.parent.is_dir():
+        raise ConfigError(f"--timeline {path}: the folder {path.parent} does not exist; make it or give another file")
 
 
 def _similar_cache(source: dict[str, Any]) -> Path | None:

@@ -9,9 +9,11 @@ import typer
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import load_stream
+from pyg_mspipe.data.summary import guess_time_unit
 from pyg_mspipe.training import CheckpointError
 
 _PANEL = "Reading the stream"
+_TO_SECONDS = {"milliseconds": "1e-3", "microseconds": "1e-6", "nanoseconds": "1e-9"}
 
 Stream = Annotated[
     str,
@@ -65,6 +67,14 @@ def source_of(
     # A run may be resumed from another folder than it was started in.
     where = str(Path(stream).resolve()) if Path(stream).is_file() else stream
     return {"name_or_path": where, "root": str(root.resolve())} | {k: v for k, v in given.items() if v is not None}
+
+
+def time_note(source: dict[str, Any], first: int, last: int) -> str | None:
+    """Returns what to know of times that a file holds in a unit finer than seconds, unless their scale was chosen."""
+    unit = guess_time_unit(first, last).removeprefix("epoch ")
+    if unit not in _TO_SECONDS or "time_scale" in source or not Path(source["name_or_path"]).is_file():
+        return None
+    return f"times are in {unit}; --time-scale {_TO_SECONDS[unit]} makes them seconds"
 
 
 def open_source(source: dict[str, Any], *, check: bool = True) -> TemporalData:

@@ -34,6 +34,8 @@ def timeline(
             raise ConfigError("--first and --last choose what --png draws; give --png FILE too")
         if png is not None and png.suffix.lower() != ".png":
             raise ConfigError(f"--png {png}: give a name that ends in .png")
+        if trace.is_dir():
+            raise ConfigError(f"{trace} is a folder; give the trace that --timeline wrote")
         try:
             records = read_trace(trace)
             summary = summarize(records)

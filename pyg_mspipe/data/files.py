@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
-from pyg_mspipe.data.tables import Array, Table, open_table
+from pyg_mspipe.data.tables import Array, Table, first_unlike, is_like, open_table
 
+_NUMBERS = (pa.float64(),)
+_TIMES = (*_NUMBERS, pa.timestamp("ns"), pa.timestamp("ns", "UTC"))
+_DATE = "2024-03-13 09:10"
 _FIELDS = ("src", "dst", "t", "msg", "y")
 
 
@@ -41,7 +45,7 @@ def read_stream(
     if bipartite:
         offset = np.max(src, initial=-1, where=np.isfinite(src)) + 1
         dst = np.where(dst < 0, dst, dst + offset)  # a negative id stays one, for check_stream to name
-    t = _scale(_numbers(path, table, names["t"][0]), time_scale)
+    t = _scale(_numbers(path, table, names["t"][0], times=True), time_scale)
     data = TemporalData(src=torch.from_numpy(src), dst=torch.from_numpy(dst), t=torch.from_numpy(t))
     if "msg" in names:
         data.msg = _features(path, table, names["msg"])
@@ -75,8 +79,21 @@ def _match_columns(
         lacking = ", ".join(f"'{name}'" for names_of_field in missing.values() for name in names_of_field)
         present = ", ".join(f"'{name}'" for name in available[:30]) + (", ..." if len(available) > 30 else "")
         mapping = ", ".join(f"'{field}': '...'" for field in missing)
-        raise StreamError(f"{path} has no column {lacking}; it has {present}: pass columns={{{mapping}}}")
+        mend = _mend_of_csv(path, available) or f"pass columns={{{mapping}}}"
+        raise StreamError(f"{path} has no column {lacking}; it has {present}: {mend}")
     return {field: chosen for field, chosen in names.items() if chosen}
+
+
+def _mend_of_csv(path: Path, names: Sequence[str]) -> str:
+    """What to do about a CSV file whose first line gave such names; nothing if they may well be names."""
+    if not path.name.endswith((".csv", ".csv.gz")):
+        return ""
+    separator = next((mark for mark in ";\t|" if mark in names[0]), None) if len(names) == 1 else None
+    if separator is not None:
+        return f"separate the columns by commas, not by {separator!r}"
+    if any(is_like(name, kind) for name in names for kind in _TIMES):
+        return "name the columns in the first line, which looks like an event"
+    return ""
 
 
 def _ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
@@ -85,12 +102,13 @@ def _ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
     if not relabel:
         if values.dtype.kind not in "iuf":
             mend = "pass relabel=True to number such ids from 0"
-            raise StreamError(f"{path}: column '{name}' holds {_example(values)}, not integer ids; {mend}")
+            holds = _holding(table, name, values, (pa.int64(),))
+            raise StreamError(f"{path}: {holds}, not integer ids; {mend}")
         return _widen(values)
-    missing = values != values if values.dtype.kind == "f" else [value is None for value in values]
+    missing = values != values if values.dtype.kind == "f" else [value is None or value == "" for value in values]
     if np.any(missing):
-        event = int(np.argmax(missing))
-        raise StreamError(f"{path}: event {event}: column '{name}' is empty; fill in the id or drop the event")
+        place = table.place(int(np.argmax(missing)))
+        raise StreamError(f"{path}: {place}: column '{name}' is empty or NA; fill in the id or drop the event")
     return values
 
 
@@ -133,10 +151,12 @@ def _scale(t: Array, time_scale: float | None) -> Array:
     return scaled
 
 
-def _numbers(path: Path, table: Table, name: str) -> Array:
+def _numbers(path: Path, table: Table, name: str, *, times: bool = False) -> Array:
     values = _column(path, table, name)
     if values.dtype.kind not in "iufb":
-        raise StreamError(f"{path}: column '{name}' holds {_example(values)}; it must hold numbers")
+        holds = _holding(table, name, values, _TIMES if times else _NUMBERS)
+        mend = f"it must hold numbers or dates; write dates as {_DATE}" if times else "it must hold numbers like 1200.5"
+        raise StreamError(f"{path}: {holds}; {mend}")
     return _widen(values)
 
 
@@ -155,5 +175,10 @@ def _widen(values: Array) -> Array:
     return values.astype(np.float32 if values.dtype == np.float32 else np.float64) if kind == "f" else values.copy()
 
 
-def _example(values: Array) -> str:
-    return repr(values.reshape(-1)[:1].tolist()[0]) if values.size else f"values of type {values.dtype}"
+def _holding(table: Table, name: str, values: Array, kinds: Sequence[pa.DataType]) -> str:
+    """Names the first value that is of none of the kinds, and where it stands."""
+    if not values.size:
+        return f"column '{name}' holds values of type {values.dtype}"
+    entry = first_unlike(values, kinds)
+    place = table.place(entry // math.prod(values.shape[1:]))
+    return f"{place}: column '{name}' holds {values.reshape(-1)[entry : entry + 1].tolist()[0]!r}"

@@ -54,6 +54,15 @@ def load_stream(
 
     Raises:
         StreamError: If the name or path is not known, the source cannot be read, or its stream does not pass.
+
+    Example:
+        >>> from pyg_mspipe import load_stream
+        >>> load_stream("synthetic", num_events=500).num_events
+        500
+        >>> load_stream("wikipedai")
+        Traceback (most recent call last):
+        ...
+        pyg_mspipe.data.errors.StreamError: no stream is named 'wikipedai'; did you mean 'wikipedia'? known are ...
     """
     name = str(name_or_path)
     is_name = isinstance(name_or_path, str) and name in _NAMES
@@ -73,7 +82,9 @@ def load_stream(
         data = read_tgb(name, Path(root))
     else:
         data = synthetic(bipartite=bipartite is not False, **synthetic_options)  # type: ignore[arg-type]
-    return check_stream(data, sort=sort) if check else data
+    chosen = (columns or {}).get("msg", ())
+    msg_names = [chosen] if isinstance(chosen, str) else chosen
+    return check_stream(data, sort=sort, msg_names=msg_names) if check else data
 
 
 def _as_path(name_or_path: str | Path) -> Path:

@@ -104,7 +104,7 @@ def summarize(data: TemporalData) -> StreamSummary:
         bipartite=not bool((is_source & is_destination).any()),
         first_time=int(t[0]),
         last_time=int(t[-1]),
-        time_unit=_guess_unit(int(t[0]), int(t[-1])),
+        time_unit=guess_time_unit(int(t[0]), int(t[-1])),
         num_distinct_times=len(times),
         tied_share=int(same_time[same_time > 1].sum()) / num_events,
         largest_tie=int(same_time.max()),
@@ -117,7 +117,8 @@ def summarize(data: TemporalData) -> StreamSummary:
     )
 
 
-def _guess_unit(first_time: int, last_time: int) -> str:
+def guess_time_unit(first_time: int, last_time: int) -> str:
+    """Returns the unit that puts both times between 1990 and 2100, as `StreamSummary.time_unit`."""
     for unit, per_second in _EPOCH_UNITS:
         if _YEAR_1990 * per_second <= first_time and last_time <= _YEAR_2100 * per_second:
             return f"epoch {unit}"

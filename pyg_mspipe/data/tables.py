@@ -1,9 +1,13 @@
 """Files as columns by name: the formats that a stream can be read from."""
 
+import csv as text_csv
+import gzip
+import io
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,10 +31,12 @@ class Table:
         names: Their names, in the file's order.
         column: Gives a column by its name: `[E]`, or `[E, D]` where the file holds vectors. Strings come as objects
             or unicode, dates and timestamps as the integers that stand for them.
+        place: Says where an event stands, for messages: its number, and its line where the file has lines.
     """
 
     names: list[str]
     column: Callable[[str], Array]
+    place: Callable[[int], str] = "event {}".format
 
 
 def open_table(path: Path) -> Table:
@@ -78,7 +84,10 @@ def _open_npz(path: Path) -> Table:
 
 def _open_arrow(path: Path) -> Table:
     try:
-        table = parquet.read_table(path) if path.suffix == ".parquet" else csv.read_csv(path)
+        # A text that is empty or says NA is as much a gap as a number that does.
+        texts = csv.ConvertOptions(strings_can_be_null=True)
+        is_parquet = path.suffix == ".parquet"
+        table = parquet.read_table(path) if is_parquet else csv.read_csv(path, convert_options=texts)
     except (OSError, pa.ArrowException) as error:
         mend = "check the file; the first line of a CSV file names its columns"
         raise StreamError(f"{path} cannot be read ({_first_line(error)}); {mend}") from error
@@ -99,7 +108,49 @@ def _open_arrow(path: Path) -> Table:
         array: Array = values.to_numpy(zero_copy_only=False)
         return array
 
-    return Table(list(table.column_names), column)
+    def place(event: int) -> str:
+        line = None if is_parquet else _line_of(path, event)
+        return f"event {event}" if line is None else f"event {event} (line {line})"
+
+    return Table(list(table.column_names), column, place)
+
+
+def first_unlike(values: Array, kinds: Sequence[pa.DataType]) -> int:
+    """Returns the first entry of texts that keeps them from being read as any one of `kinds`; 0 if none does."""
+    try:
+        texts = pa.array(values.reshape(-1).tolist(), pa.string())
+    except pa.ArrowException:
+        return 0  # not texts at all
+    event = max(_readable(texts, kind) for kind in kinds)
+    return event if event < len(texts) else 0
+
+
+def is_like(text: str, kind: pa.DataType) -> bool:
+    """Says whether a text can be read as `kind`."""
+    return _readable(pa.array([text], pa.string()), kind) == 1
+
+
+def _readable(texts: pa.Array, kind: pa.DataType) -> int:
+    """How many entries, from the first, can be read as `kind`."""
+    low, high = 0, len(texts)
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            texts[low : middle + 1].cast(kind)
+            low = middle + 1
+        except pa.ArrowException:
+            high = middle
+    return low
+
+
+def _line_of(path: Path, event: int) -> int | None:
+    """The line of a CSV file that an event ends in, counted from 1; empty lines and the header are no events."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        rows = text_csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline=""))
+        try:
+            return next(islice((rows.line_num for row in rows if row), event + 1, None), None)
+        except text_csv.Error:  # such as a field that is too long for this reader
+            return None
 
 
 def _stack_lists(path: Path, name: str, lists: pa.Array) -> Array:

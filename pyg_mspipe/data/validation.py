@@ -1,7 +1,7 @@
 """The boundary check of event streams: everything behind it may rely on what it promises."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch_geometric.data import TemporalData
 from pyg_mspipe.data.errors import StreamError
 
 
-def check_stream(data: TemporalData, *, sort: bool = False) -> TemporalData:
+def check_stream(data: TemporalData, *, sort: bool = False, msg_names: Sequence[str] = ()) -> TemporalData:
     """Returns the stream in the form that the rest of the package relies on.
 
     The input is left as it is; tensors that need no change are shared with it. Further per-event attributes, such as
@@ -19,15 +19,16 @@ def check_stream(data: TemporalData, *, sort: bool = False) -> TemporalData:
     Args:
         data: The events, in the order of their numbers.
         sort: Sort by time if needed; events of the same time keep their order.
+        msg_names: What the columns of `msg` are called where they come from, for messages.
 
     Returns:
-        The stream with `src: Int64[E], >= 0`, `dst: Int64[E], >= 0`, `t: Int64[E], non-decreasing` and
-        `msg: Float32[E, D], finite`, where `E >= 1` and `D` may be 0.
+        The stream with ``src: Int64[E], >= 0``, ``dst: Int64[E], >= 0``, ``t: Int64[E], non-decreasing`` and
+        ``msg: Float32[E, D], finite``, where ``E >= 1`` and ``D`` may be 0.
 
     Raises:
         StreamError: On the first of `find_problems`.
     """
-    for problem in _problems(data, sort=sort):
+    for problem in _problems(data, sort=sort, msg_names=msg_names):
         raise StreamError(problem)
     checked = copy.copy(data)
     for name in ("src", "dst", "t"):
@@ -39,7 +40,7 @@ def check_stream(data: TemporalData, *, sort: bool = False) -> TemporalData:
     return checked
 
 
-def find_problems(data: TemporalData, *, sort: bool = False) -> list[str]:
+def find_problems(data: TemporalData, *, sort: bool = False, msg_names: Sequence[str] = ()) -> list[str]:
     """Returns everything that keeps the stream from being used, one line each; an empty list means that nothing does.
 
     Of each kind of problem the first event that shows it is named.
@@ -47,11 +48,12 @@ def find_problems(data: TemporalData, *, sort: bool = False) -> list[str]:
     Args:
         data: The events, in the order of their numbers.
         sort: Whether the stream will be sorted, so that decreasing times are no problem.
+        msg_names: What the columns of `msg` are called where they come from, for messages.
     """
-    return list(_problems(data, sort=sort))
+    return list(_problems(data, sort=sort, msg_names=msg_names))
 
 
-def _problems(data: TemporalData, *, sort: bool) -> Iterator[str]:
+def _problems(data: TemporalData, *, sort: bool, msg_names: Sequence[str]) -> Iterator[str]:
     shape_problems = list(_shape_problems(data))
     yield from shape_problems
     if shape_problems:
@@ -66,7 +68,7 @@ def _problems(data: TemporalData, *, sort: bool) -> Iterator[str]:
             before, after = t[event : event + 2].tolist()
             yield f"event {event + 1}: t decreases from {before} to {after}; sort the stream or pass sort=True"
     if "msg" in data:
-        yield from _feature_problems(data["msg"])
+        yield from _feature_problems(data["msg"], msg_names)
 
 
 def _shape_problems(data: TemporalData) -> Iterator[str]:
@@ -128,7 +130,7 @@ def _value_problems(name: str, values: Tensor) -> Iterator[str]:
             yield f"event {event}: {name} is {values[event].item()}, a negative node id; {mend}"
 
 
-def _feature_problems(msg: Tensor) -> Iterator[str]:
+def _feature_problems(msg: Tensor, names: Sequence[str]) -> Iterator[str]:
     if msg.dtype == torch.bool or msg.is_complex():
         yield f"msg has dtype {_dtype(msg)}; give it as float32"
         return
@@ -137,7 +139,9 @@ def _feature_problems(msg: Tensor) -> Iterator[str]:
         event, column = (~finite).nonzero()[0].tolist()
         value = msg[event, column].item()
         what = "beyond the range of float32" if msg[event, column].isfinite() else "not finite"
-        yield f"event {event}: msg is {value} in column {column}, {what}; fill in, scale or drop it"
+        # A name can stand for several columns, in which case it is not known where each begins.
+        where = f"'{names[column]}'" if len(names) == msg.size(1) else column
+        yield f"event {event}: msg is {value} in column {where}, {what}; fill in, scale or drop it"
 
 
 def _first(mask: Tensor) -> int | None:

@@ -13,7 +13,10 @@ from pyg_mspipe.graph.hashing import uniform_hash
 from pyg_mspipe.graph.temporal_csr import TemporalCSR
 
 Strategy = Literal["recent", "uniform"]
+"""Which neighbours are sampled: the last ones, or a uniform draw without replacement from all earlier ones."""
+
 CutOff = Literal["batch", "event"]
+"""Which events a query sees: those before its batch, or all that lie strictly before its own time."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class NeighborSample:
     seed: Tensor
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> NeighborSample:
-        """Returns the same on ``device``."""
+        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
 
         def moved(x: Tensor) -> Tensor:
             return x.to(device, non_blocking=non_blocking)
@@ -85,12 +88,35 @@ class NeighborSampler:
         seed: Of the uniform draws.
 
     Raises:
+        TypeError: If ``csr`` is no ``TemporalCSR``, or ``num_neighbors`` no list of whole numbers.
         ValueError: If ``num_neighbors`` is empty or holds a number below 1, or the strategy is unknown.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.data import TemporalData
+        >>> from pyg_mspipe import NeighborSampler, TemporalCSR
+        >>> data = TemporalData(
+        ...     src=torch.tensor([0, 0, 1]), dst=torch.tensor([2, 3, 2]), t=torch.tensor([10, 20, 30])
+        ... )
+        >>> sampler = NeighborSampler(TemporalCSR.from_stream(data), num_neighbors=[1])
+        >>> n_id, edge_index, e_id = sampler(torch.tensor([0, 2]), bound=2)  # event 2 is not seen
+        >>> n_id
+        tensor([0, 2, 3])
+        >>> n_id[edge_index]  # neighbour, node
+        tensor([[3, 0],
+                [0, 2]])
+        >>> e_id
+        tensor([1, 0])
     """
 
     def __init__(
         self, csr: TemporalCSR, num_neighbors: Sequence[int], strategy: Strategy = "recent", seed: int = 0
     ) -> None:
+        if not isinstance(csr, TemporalCSR):
+            raise TypeError(f"csr is a {type(csr).__name__}; give a history, TemporalCSR.from_stream(data)")
+        given: object = num_neighbors
+        if not isinstance(given, Sequence) or not all(isinstance(k, int) for k in given):
+            raise TypeError(f"num_neighbors={num_neighbors!r}: give a list, one number for each hop, e.g. [10]")
         if not num_neighbors or min(num_neighbors) < 1:
             raise ValueError(
                 f"num_neighbors={list(num_neighbors)}: give a number of at least 1 for each hop, e.g. [10]"
@@ -113,8 +139,11 @@ class NeighborSampler:
 
         Args:
             n_id: Int64[Q], the nodes to start from.
-            bound: The first event that must not be seen: the batch's first event id. Past the last event it means all.
+            bound: The first event that must not be seen: the batch's first event id, not its time; ``E`` means all.
             epoch: Gives the uniform strategy fresh draws.
+
+        Raises:
+            ValueError: If the bound is past ``E``.
         """
         within = self._within(bound)
         visited = frontier = n_id.unique()
@@ -139,8 +168,12 @@ class NeighborSampler:
 
         Args:
             node: Int64[Q].
-            bound: Int64[Q], or one number for all: only events with a smaller id are seen.
+            bound: Int64[Q], or one number for all, ``<= E``: only events with a smaller id are seen. See
+                ``TemporalCSR.first_event_at`` for the bounds of times.
             epoch: Gives the uniform strategy fresh draws.
+
+        Raises:
+            ValueError: If a bound is past ``E``. Bounds on CUDA are not looked at, which would wait for the device.
         """
         within = self._within(bound)
         # A row is a pair (node, bound), as one number; where one bound is given for all, the node alone.
@@ -165,9 +198,17 @@ class NeighborSampler:
 
     def _within(self, bound: Tensor | int) -> Tensor | int:
         """Returns the bound held to ``0..E``; past it, a search would end in another node's history."""
+        last = self.csr.num_events
         if isinstance(bound, Tensor):
-            return bound.clamp(0, self.csr.num_events)
-        return min(max(bound, 0), self.csr.num_events)
+            largest = int(bound.max()) if bound.numel() and bound.device.type == "cpu" else 0
+        else:
+            largest = bound
+        if largest > last:
+            raise ValueError(
+                f"bound {largest} is past the {last} events of the history; "
+                f"give an event id from 0 to {last}, not a time: csr.first_event_at(t) turns one into the other"
+            )
+        return bound.clamp(0, last) if isinstance(bound, Tensor) else max(bound, 0)
 
     def _neighbors(self, node: Tensor, bound: Tensor | int, k: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Returns neighbour, event id and validity: [Q, k] each, most recent first; event id 0 where invalid."""

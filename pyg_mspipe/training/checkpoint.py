@@ -57,7 +57,7 @@ def remove_partial(folder: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path | str) -> dict[str, Any]:
     """Returns what :func:`save_checkpoint` wrote, with all tensors on the CPU.
 
     Args:
@@ -66,6 +66,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: If there is no such file, or it is not a checkpoint of this format.
     """
+    path = Path(path)
     if not path.is_file():
         raise CheckpointError(
             f"{path}: no such checkpoint; a run has last.pt after checkpoint_every batches or its first epoch, and "

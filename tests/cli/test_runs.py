@@ -278,3 +278,17 @@ def test_messages_speak_of_flags(mspipe):
     result = mspipe("train", "s.csv")
     assert result.exit_code == 2
     assert result.stderr.endswith("it has 'user', 'item', 'ts': give --src COLUMN --dst COLUMN --time COLUMN\n")
+
+
+def test_times_in_fractions_of_a_second_are_told_with_the_way_to_seconds(mspipe, train, arrays):
+    rows = zip(*(arrays[name].tolist() for name in ("src", "dst", "t")), strict=True)
+    dates = (f"{a},{b},{np.datetime64(1_700_000_000_250 + 1000 * t, 'ms')}\n" for a, b, t in rows)
+    Path("clicks.csv").write_text("src,dst,t\n" + "".join(dates))
+    note = "times are in nanoseconds; --time-scale 1e-9 makes them seconds"
+    assert mspipe("data", "info", "clicks.csv").stdout.endswith(f"note: {note}\n")
+    assert train("clicks.csv").stdout.startswith(f"{note}\n")
+    for scaled in (
+        mspipe("data", "info", "clicks.csv", "--time-scale", "1e-9"),
+        train("clicks.csv", "--time-scale=1e-9"),
+    ):
+        assert "time-scale" not in scaled.stdout

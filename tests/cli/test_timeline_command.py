@@ -75,3 +75,20 @@ def test_bad_input_is_one_line_and_writes_nothing(mspipe, trace, files, argument
 def test_a_batch_before_the_first_is_a_usage_error(mspipe, trace, files):
     assert mspipe("timeline", trace(), "--png", "out.png", "--first", -1).exit_code == 2
     assert files() == ["out.json"]
+
+
+def test_a_folder_is_no_timeline(mspipe):
+    Path("runs").mkdir()
+    refused(mspipe("timeline", "runs"), "runs is a folder; give the trace that --timeline wrote")
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nodir/out.json", "--timeline nodir/out.json: the folder nodir does not exist; make it or give another file"),
+        (".", "--timeline . is a folder; give the name of a file"),
+    ],
+)
+def test_a_place_that_no_timeline_can_be_written_to_is_refused_before_the_run(mspipe, files, place, message):
+    refused(mspipe("train", "synthetic", "--timeline", place, "--out", "run"), message)
+    assert files() == []

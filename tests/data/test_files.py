@@ -140,14 +140,92 @@ def test_a_missing_id_is_named(tmp_path, name):
     table = {"src": [0, None, 1], "dst": [2, 3, 4], "t": [1, 2, 3]}
     with pytest.raises(StreamError, match="event 1: src is nan"):
         load_stream(write(tmp_path / name, table))
-    with pytest.raises(StreamError, match="event 1: column 'src' is empty"):
+    with pytest.raises(StreamError, match=r"event 1.*: column 'src' is empty or NA"):
         load_stream(write(tmp_path / name, table), relabel=True)
 
 
 def test_a_missing_string_id_is_named(tmp_path):
     table = {"src": ["a", "b", None], "dst": ["x", "y", "z"], "t": [1, 2, 3]}
-    with pytest.raises(StreamError, match="event 2: column 'src' is empty; fill in the id"):
+    with pytest.raises(StreamError, match="event 2: column 'src' is empty or NA; fill in the id"):
         load_stream(write(tmp_path / "e.parquet", table), relabel=True)
+
+
+@pytest.mark.parametrize("gap", ["", "NA", "null"])
+@pytest.mark.parametrize("name", ["e.csv", "e.csv.gz"])
+def test_an_empty_id_among_texts_is_no_node_and_its_event_and_line_are_named(tmp_path, name, gap):
+    path = write(tmp_path / name, {"src": ["a", "b", "c"], "dst": ["x", "y", gap], "t": [1, 2, 3]})
+    with pytest.raises(StreamError, match=r"event 2 \(line 4\): column 'dst' is empty or NA; fill in the id or drop"):
+        load_stream(path, relabel=True, bipartite=True)
+
+
+@pytest.mark.parametrize("name", ["e.parquet", "e.npz"])
+def test_a_text_without_letters_is_no_id(tmp_path, name):
+    path = write(tmp_path / name, {"src": ["a", "", "c"], "dst": ["x", "y", "z"], "t": [1, 2, 3]})
+    with pytest.raises(StreamError, match="event 1: column 'src' is empty"):
+        load_stream(path, relabel=True)
+
+
+def test_the_line_of_an_event_counts_empty_lines_and_those_within_quotes(tmp_path):
+    (tmp_path / "e.csv").write_text('src,dst,t\n\n"a\nb",x,1\n\nb,,2\n')
+    with pytest.raises(StreamError, match=r"event 1 \(line 6\): column 'dst' is empty"):
+        load_stream(tmp_path / "e.csv", relabel=True)
+
+
+@pytest.mark.parametrize("name", ["e.csv", "e.parquet", "e.npz"])
+def test_of_many_values_the_one_that_is_no_number_is_named(tmp_path, name):
+    path = write(
+        tmp_path / name, {"src": [0] * 5, "dst": [1] * 5, "t": [1] * 5, "msg": ["1", "-2.5", "3e4", "5 EUR", "x"]}
+    )
+    with pytest.raises(StreamError, match=r"event 3( \(line 5\))?: column 'msg' holds '5 EUR'; it must hold numbers"):
+        load_stream(path)
+
+
+@pytest.mark.parametrize(
+    ("times", "event"),
+    [
+        (["13/03/2024 09:10", "14/03/2024 09:10"], 0),
+        (["2024-03-13T09:10:37Z", "2024-03-14T09:10:37Z", "2024-03-15 09:10"], 2),
+        (["2024-03-13 09:10", "2024-03-14 09:10:30.5", "15.3.2024"], 2),
+        (["17", "18.5", "yesterday"], 2),
+    ],
+)
+def test_a_time_that_is_no_date_is_named_with_the_way_to_write_it(tmp_path, times, event):
+    ids = list(range(len(times)))
+    path = write(tmp_path / "e.csv", {"src": ids, "dst": ids, "t": times})
+    with pytest.raises(StreamError) as raised:
+        load_stream(path)
+    assert str(raised.value) == (
+        f"{path}: event {event} (line {event + 2}): column 't' holds {times[event]!r}; "
+        f"it must hold numbers or dates; write dates as 2024-03-13 09:10"
+    )
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_columns_that_are_not_separated_by_commas_are_refused_with_the_way_to_do_it(tmp_path, mark):
+    (tmp_path / "e.csv").write_text("src,dst,t\n0,1,2\n".replace(",", mark))
+    with pytest.raises(StreamError) as raised:
+        load_stream(tmp_path / "e.csv")
+    assert str(raised.value).endswith(f": separate the columns by commas, not by {mark!r}")
+
+
+def test_a_file_whose_first_line_is_an_event_is_refused_with_the_way_to_name_its_columns(tmp_path):
+    (tmp_path / "e.csv").write_text("ann,tea,2024-03-13T09:10:37Z\nbob,jam,2024-03-14T09:10:37Z\n")
+    with pytest.raises(StreamError, match=r"it has 'ann', .*: name the columns in the first line, which looks like an"):
+        load_stream(tmp_path / "e.csv", columns={"src": "user", "dst": "item", "t": "time"})
+
+
+def test_a_feature_that_is_not_finite_is_named_by_its_column(path):
+    table = EVENTS | {"Count": [1, 2, 3], "Price (EUR)": [1.0, float("nan"), 3.0]}
+    with pytest.raises(StreamError, match=r"event 1: msg is nan in column 'Price \(EUR\)', not finite"):
+        load_stream(write(path, table), columns={"msg": ["Count", "Price (EUR)"]})
+    with pytest.raises(StreamError, match=r"event 1: msg is nan in column 'Price \(EUR\)'"):
+        load_stream(write(path, table), columns={"msg": "Price (EUR)"})
+
+
+def test_a_feature_in_a_matrix_is_named_by_its_number(tmp_path):
+    np.savez(tmp_path / "s.npz", src=[0], dst=[1], t=[1], rows=[[1.0, float("nan")]])
+    with pytest.raises(StreamError, match="msg is nan in column 1"):
+        load_stream(tmp_path / "s.npz", columns={"msg": "rows"})
 
 
 def test_string_ids_are_refused_with_the_way_to_number_them(path):
