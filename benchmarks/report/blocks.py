@@ -296,6 +296,33 @@ def batch_size(result: Result) -> str:
     )
 
 
+def growth(result: Result) -> str:
+    """What an event and a node cost as streams grow."""
+    headings = ["events", "nodes", "training, µs per event", "building the history, µs per event"]
+    rows = [
+        [
+            f"{row['events']:,}",
+            f"{row['nodes']:,}",
+            f"{row['us_per_event']:.1f}",
+            f"{row['build_us_per_event']:.2f}",
+            f"{row['history_bytes_per_event']:.1f}",
+            f"{row['memory_bytes_per_node']:.0f}",
+        ]
+        for row in result["by_events"] + result["by_nodes"]
+    ]
+    settings = result["settings"]
+    costs = [row["us_per_event"] for row in result["by_events"]]
+    return _block(
+        result,
+        f"{result['stream']}, batch {settings['batch_size']}, 10 neighbours, the last batches of each stream trained "
+        f"in turns; medians over {settings['rounds']} turns of {settings['turn']} batches, one seed, "
+        f"{settings['threads']} threads; {machine(result)}.",
+        table([*headings, "history, bytes per event", "memory, bytes per node"], rows),
+        f"From {settings['events'][0]:,} to {settings['events'][-1]:,} events the dearest event costs "
+        f"{percent(max(costs) / min(costs) - 1)} more than the cheapest.",
+    )
+
+
 BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "training": (training, ("tgn_training",)),
     "accuracy": (accuracy, ("tgn_accuracy",)),
@@ -303,6 +330,7 @@ BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "exactness": (exactness, ("pipeline_exactness",)),
     "equality": (equality, ("tgn_equality",)),
     "sampling": (sampling, ("sampling",)),
+    "growth": (growth, ("growth",)),
     "synthetic": (synthetic, ("synthetic_stream",)),
     "staleness_accuracy": (staleness_accuracy, ("pipeline_accuracy",)),
     "modes_ram": (all_modes, ("pipeline_modes_ram",)),

@@ -39,7 +39,7 @@ def timelines(result: Result) -> Figure:
     for axes, mode in zip(rows, modes, strict=True):
         records = [BatchRecord(**each) for each in result["modes"][mode]]
         middle = records[len(records) // 2].index
-        draw(records, axes, first=middle, last=middle + (3 if mode == "sequential" else 7))
+        draw(records, axes, first=middle, last=middle + 5)
         axes.set_title(mode, loc="left", fontweight="bold")
     longest = max(axes.get_xlim()[1] for axes in rows)
     for axes in rows:
@@ -88,12 +88,15 @@ def mode_rates(ram: Result, disk: Result) -> Figure:
         for number, threads in enumerate(sorted({row["threads"] for row in rows})):
             by_mode = {row["mode"]: row["ratio_to_sequential"] for row in rows if row["threads"] == threads}
             at = [index + 0.4 * number for index in range(len(modes))]
-            axes.bar(at, [by_mode[mode] for mode in modes], 0.4, label=f"{threads} training threads")
+            axes.bar(
+                at, [by_mode[mode] for mode in modes], 0.4, label=f"{threads} training thread{'s' * (threads > 1)}"
+            )
         axes.axhline(1, color="#222222", linewidth=0.8)
         axes.set_xticks([index + 0.2 for index in range(len(modes))], modes, rotation=30, ha="right")
         axes.set_title("out of core" if result["workload"] == "disk" else "in RAM", loc="left")
         axes.set_ylabel("events/s over sequential")
-    figure.axes[0].legend(frameon=False)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, ncols=2, loc="outside lower center")
     return figure
 
 
@@ -116,20 +119,18 @@ def staleness(disk: Result) -> Figure:
 
 
 def ap_of_plans(result: Result) -> Figure:
-    """AP of many trainers against steps and against time."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    """AP of many trainers against steps."""
+    figure, axes = _axes()
     stream = result["rows"][0]["stream"]
-    for place, (key, label) in enumerate((("step", "optimizer steps"), ("seconds", "seconds of training"))):
-        axes = figure.add_subplot(1, 2, 1 + place)
-        for row in result["rows"]:
-            if row["stream"] == stream:
-                points = list(zip(*row["curves"], strict=True))
-                x = [fmean(point[key] for point in each) for each in points]
-                y = [fmean(point["ap"] for point in each) for each in points]
-                axes.plot(x, y, marker="o", markersize=3, label=row["plan"])
-        axes.set_xlabel(label)
-        axes.set_ylabel(f"validation AP, {stream}")
-    figure.axes[1].legend(frameon=False, fontsize=8)
+    for row in result["rows"]:
+        if row["stream"] == stream:
+            points = list(zip(*row["curves"], strict=True))
+            x = [fmean(point["step"] for point in each) for each in points]
+            y = [fmean(point["ap"] for point in each) for each in points]
+            axes.plot(x, y, marker="o", markersize=3, label=row["plan"])
+    axes.set_xlabel("optimizer steps")
+    axes.set_ylabel(f"validation AP, {stream}")
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 

@@ -15,8 +15,8 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def command(result: Result, minutes: float) -> str:
     """Returns the command that makes a result again, as a block of code."""
-    took = "a minute" if minutes <= 1 else f"some {minutes:g} minutes on two cores"
-    return f"    python -m benchmarks run {result['benchmark']}        # {took}"
+    took = "a minute" if minutes <= 1 else f"{minutes:g} minutes"
+    return f"    python -m benchmarks run {result['benchmark']}    # {took}"
 
 
 def machine(result: Result) -> str:
