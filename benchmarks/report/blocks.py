@@ -298,11 +298,18 @@ def batch_size(result: Result) -> str:
 
 def growth(result: Result) -> str:
     """What an event and a node cost as streams grow."""
-    headings = ["events", "nodes", "training, µs per event", "building the history, µs per event"]
+    headings = [
+        "events",
+        "nodes",
+        "rows read in a batch",
+        "training, µs per event",
+        "building the history, µs per event",
+    ]
     rows = [
         [
             f"{row['events']:,}",
             f"{row['nodes']:,}",
+            f"{row['rows_read_per_batch']:,.0f}",
             f"{row['us_per_event']:.1f}",
             f"{row['build_us_per_event']:.2f}",
             f"{row['history_bytes_per_event']:.1f}",
