@@ -151,7 +151,7 @@ def _turns(sizes: list[tuple[int, int]], settings: Settings) -> list[Result]:
 BENCHMARK = Benchmark(
     "growth",
     "cost of an event and of a node as streams grow",
-    5,
+    2,
     measure,
     Settings(),
     quick=Settings((5_000, 20_000), (200, 400), 5_000, rounds=1, turn=2, threads=1),
