@@ -1,8 +1,8 @@
 """What an event costs, in time and memory, as the stream and the number of nodes grow.
 
 Streams of the same kind, from 10^5 to 5 * 10^6 events, are trained in turns, some batches at the end of each, where the
-history is as long as it gets. Nodes are few enough that all of them have a full set of neighbours in the shortest stream
-too: so batches read as many rows, and what differs is the length of the history alone.
+history is as long as it gets. Nodes are few enough that all of them have a full set of neighbours in the shortest
+stream too: so batches read as many rows, and what differs is the length of the history alone.
 """
 
 from __future__ import annotations

@@ -36,10 +36,15 @@ def timelines(result: Result) -> Figure:
     figure = Figure(figsize=(9, 6), layout="constrained")
     modes = ("sequential", "exact")
     rows: list[Axes] = [figure.add_subplot(2, 1, 1 + place) for place in range(len(modes))]
+    length = 0.0
     for axes, mode in zip(rows, modes, strict=True):
         records = [BatchRecord(**each) for each in result["modes"][mode]]
-        middle = records[len(records) // 2].index
-        draw(records, axes, first=middle, last=middle + 5)
+        half = len(records) // 2
+        start = records[half].begin["fetch"]
+        # As many batches as sequential training needs the time of six for.
+        length = length or records[half + 5].finish["update"] - start
+        last = max(record.index for record in records[half:] if record.finish["train"] - start <= length)
+        draw(records, axes, first=records[half].index, last=last)
         axes.set_title(mode, loc="left", fontweight="bold")
     longest = max(axes.get_xlim()[1] for axes in rows)
     for axes in rows:
