@@ -13,6 +13,7 @@ from pyg_mspipe.cli.errors import State
 from pyg_mspipe.cli.plan import plan
 from pyg_mspipe.cli.settings import with_settings
 from pyg_mspipe.cli.simulate import simulate
+from pyg_mspipe.cli.stream_options import with_reading
 from pyg_mspipe.cli.timeline import timeline
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train", no_args_is_help=True)(with_settings(runs.train))
+app.command("train", no_args_is_help=True)(with_settings(with_reading(runs.train)))
 app.command("resume", no_args_is_help=True)(runs.resume)
 app.command("evaluate", no_args_is_help=True)(runs.evaluate)
 app.command("plan", no_args_is_help=True)(plan)

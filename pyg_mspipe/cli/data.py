@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -24,18 +24,10 @@ def data() -> None:
 
 
 @app.command(no_args_is_help=True)
+@options.with_reading
 def info(
     stream: options.Stream,
-    root: options.Root = Path("data"),
-    src: options.Src = None,
-    dst: options.Dst = None,
-    time: options.Time = None,
-    msg: options.Msg = None,
-    label: options.Label = None,
-    sort: options.Sort = False,
-    time_scale: options.TimeScale = None,
-    bipartite: options.Bipartite = False,
-    relabel: options.Relabel = False,
+    reading: dict[str, Any],
 ) -> None:
     """Show events, nodes, span, ties and degrees of a stream, and all that is wrong with it.
 
@@ -46,9 +38,10 @@ def info(
         mspipe data info wikipedia
     """
     with one_line_errors():
-        source = options.source_of(stream, root, src, dst, time, msg, label, sort, time_scale, bipartite, relabel)
+        source = options.source_of(stream, **reading)
         read = options.open_source(source, check=False)
-        problems = find_problems(read, sort=sort, msg_names=msg or ())
+        sort = reading["sort"]
+        problems = find_problems(read, sort=sort, msg_names=reading["msg"] or ())
         for problem in problems:
             typer.echo(f"problem: {in_flags(problem)}", err=True)
         if problems:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -26,7 +25,9 @@ _LABEL = 6
 _STREAM = "Choosing for a stream"
 
 
+@options.with_reading
 def plan(
+    reading: dict[str, Any],
     shape: Annotated[str | None, typer.Argument(help="A plan i x j x k, such as 1x2x2.", show_default=False)] = None,
     world: Annotated[int | None, typer.Option(help="Number of trainers.", show_default=False)] = None,
     hosts: Annotated[int, typer.Option(help="Hosts that they are spread over, as many on each.")] = 1,
@@ -62,16 +63,6 @@ def plan(
             rich_help_panel=_STREAM,
         ),
     ] = None,
-    root: options.Root = Path("data"),
-    src: options.Src = None,
-    dst: options.Dst = None,
-    time: options.Time = None,
-    msg: options.Msg = None,
-    label: options.Label = None,
-    sort: options.Sort = False,
-    time_scale: options.TimeScale = None,
-    bipartite: options.Bipartite = False,
-    relabel: options.Relabel = False,
 ) -> None:
     """Show a plan of many trainers and its schedule, all plans of a world, or choose one for a stream.
 
@@ -103,7 +94,7 @@ def plan(
             if memory_dim < 1:
                 raise ConfigError(f"--memory-dim is {memory_dim}; give at least 1")
             _trainers(world, hosts)
-            source = options.source_of(auto, root, src, dst, time, msg, label, sort, time_scale, bipartite, relabel)
+            source = options.source_of(auto, **reading)
             data = options.open_source(source)
             choice = choose_plan(
                 data,

@@ -31,21 +31,12 @@ Moved = Annotated[Path | None, typer.Option(help="Where the stream's file is now
 def train(
     ctx: typer.Context,
     stream: options.Stream,
+    reading: dict[str, Any],
     settings: dict[str, Any],
     config: Annotated[Path | None, typer.Option(help="A TOML file with any of these flags as keys.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run (default: the next free runs/STREAM-N).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
     emulate: Emulate = False,
-    root: options.Root = Path("data"),
-    src: options.Src = None,
-    dst: options.Dst = None,
-    time: options.Time = None,
-    msg: options.Msg = None,
-    label: options.Label = None,
-    sort: options.Sort = False,
-    time_scale: options.TimeScale = None,
-    bipartite: options.Bipartite = False,
-    relabel: options.Relabel = False,
 ) -> None:
     """Train a TGN to predict the links of a stream.
 
@@ -58,23 +49,9 @@ def train(
         torchrun --nproc-per-node 4 -m pyg_mspipe train events.npz --parallel 1x2x2 --out runs/four
     """
     with one_line_errors():
-        values = {
-            "out": out,
-            "overwrite": overwrite,
-            "emulate": emulate,
-            "root": root,
-            "src": src,
-            "dst": dst,
-            "time": time,
-            "msg": msg,
-            "label": label,
-            "sort": sort,
-            "time_scale": time_scale,
-            "bipartite": bipartite,
-            "relabel": relabel,
-        } | settings
+        values = {"out": out, "overwrite": overwrite, "emulate": emulate} | reading | settings
         if config is not None:
-            hints = get_type_hints(train)
+            hints = get_type_hints(train) | {name: kind.__origin__ for name, (kind, _) in options.READING.items()}
             from_file = read_toml(config, {name: hints.get(name) for name in values})
             # What is typed wins over what is written.
             sources = {name: ctx.get_parameter_source(name) for name in values}

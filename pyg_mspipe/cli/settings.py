@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -12,6 +11,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from pyg_mspipe.cli.flags import with_flags
 from pyg_mspipe.training import ConfigError, TrainConfig
 
 if sys.version_info >= (3, 11):
@@ -19,31 +19,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_KEYWORD = inspect.Parameter.KEYWORD_ONLY
-
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Returns ``command(..., settings)`` with a flag for each setting of :class:`TrainConfig` instead."""
     hints = get_type_hints(TrainConfig)
-    signature = inspect.signature(command, eval_str=True)
-    own = [parameter for name, parameter in signature.parameters.items() if name != "settings"]
-    flags = []
+    flags: dict[str, tuple[Any, Any]] = {}
     for setting in fields(TrainConfig):
         assert setting.default is not MISSING
         option = typer.Option(help=setting.metadata["help"], rich_help_panel=setting.metadata["group"])
-        kind: Any = Annotated[hints[setting.name], option]
-        flags.append(inspect.Parameter(setting.name, _KEYWORD, default=setting.default, annotation=kind))
-
-    def run(**values: Any) -> None:
-        settings = {setting.name: values.pop(setting.name) for setting in fields(TrainConfig)}
-        command(**values, settings=settings)
-
-    own = [parameter.replace(kind=_KEYWORD) for parameter in own]
-    run.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *flags)}
-    run.__name__ = command.__name__
-    run.__doc__ = command.__doc__
-    return run
+        flags[setting.name] = Annotated[hints[setting.name], option], setting.default
+    return with_flags(command, "settings", flags)
 
 
 def read_toml(path: Path, known: Mapping[str, object]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe.cli.flags import with_flags
 from pyg_mspipe.data import load_stream
 from pyg_mspipe.data.summary import guess_time_unit
 from pyg_mspipe.training import CheckpointError
@@ -41,8 +43,29 @@ Bipartite = Annotated[
 Relabel = Annotated[bool, typer.Option("--relabel", help="Number string or sparse ids from 0.", rich_help_panel=_PANEL)]
 
 
+READING: dict[str, tuple[Any, Any]] = {
+    "root": (Root, Path("data")),
+    "src": (Src, None),
+    "dst": (Dst, None),
+    "time": (Time, None),
+    "msg": (Msg, None),
+    "label": (Label, None),
+    "sort": (Sort, False),
+    "time_scale": (TimeScale, None),
+    "bipartite": (Bipartite, False),
+    "relabel": (Relabel, False),
+}
+"""The flags, with their types and defaults."""
+
+
+def with_reading(command: Callable[..., None]) -> Callable[..., None]:
+    """Returns ``command(..., reading)`` with a flag for each way to read a stream instead."""
+    return with_flags(command, "reading", READING)
+
+
 def source_of(
     stream: str,
+    *,
     root: Path,
     src: str | None,
     dst: str | None,

@@ -44,6 +44,15 @@ def arrays():
     return {name: data[name].numpy() for name in ("src", "dst", "t", "msg")}
 
 
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory):
+    """The file of a stream for runs in processes of their own."""
+    data = synthetic(num_events=600, num_src=20, num_dst=20, msg_dim=2)
+    path = tmp_path_factory.mktemp("stream") / "events.npz"
+    np.savez(path, **{name: data[name].numpy() for name in ("src", "dst", "t", "msg")})
+    return str(path)
+
+
 @pytest.fixture
 def npz(tmp_path, arrays):
     """Writes a good stream, or one with other arrays in places."""

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 import pyg_mspipe
 from pyg_mspipe.cli import app
-from pyg_mspipe.data import synthetic
 from pyg_mspipe.training import load_checkpoint
 
 ACTING = Path(__file__).with_name("acting.py")
@@ -93,14 +92,6 @@ def said_by_us(said):
 def losses(run):
     lines = map(json.loads, Path(run, "metrics.jsonl").read_text().splitlines())
     return [(line["step"], line["loss"]) for line in lines if line["kind"] == "batch"]
-
-
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory):
-    data = synthetic(num_events=600, num_src=20, num_dst=20, msg_dim=2)
-    path = tmp_path_factory.mktemp("stream") / "events.npz"
-    np.savez(path, **{name: data[name].numpy() for name in ("src", "dst", "t", "msg")})
-    return str(path)
 
 
 @pytest.fixture(scope="module")

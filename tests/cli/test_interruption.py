@@ -7,13 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import pyg_mspipe
 from pyg_mspipe.cli import app
-from pyg_mspipe.data import synthetic
 from pyg_mspipe.training import load_checkpoint
 
 SMALL = ["--memory-dim=4", "--time-dim=4", "--embedding-dim=4", "--num-neighbors=2", "--no-tensorboard", "--lr=1e-3"]
@@ -22,14 +20,6 @@ LONG = [*SMALL, "--epochs=14", "--batch-size=10", "--checkpoint-every=3", "--pat
 # One epoch of a few batches, and a validation of some seconds.
 VALIDATED = [*SMALL, "--epochs=1", "--batch-size=10", "--val-ratio=0.7", "--eval-negatives=30000"]
 GIVE_UP = 120.0  # seconds without a checkpoint
-
-
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory):
-    data = synthetic(num_events=600, num_src=20, num_dst=20, msg_dim=2)
-    path = tmp_path_factory.mktemp("stream") / "events.npz"
-    np.savez(path, **{name: data[name].numpy() for name in ("src", "dst", "t", "msg")})
-    return str(path)
 
 
 @pytest.fixture(scope="module")
