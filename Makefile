@@ -22,7 +22,7 @@ demo: $(VENV)/.run ## Train a TGN on a synthetic stream, checkpoints and metrics
 	$(BIN)/mspipe train synthetic $(DEMO_ARGS)
 
 test: lint types $(VENV)/.scatter ## Lint, check types and run the tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .

@@ -52,5 +52,5 @@ BENCHMARK = Benchmark(
     12,
     measure,
     Settings(),
-    quick=Settings(stream="synthetic", sizes=(200, 600), seeds=1, epochs=1),
+    quick=Settings(stream="synthetic", sizes=(200,), seeds=1, epochs=1),
 )

@@ -70,5 +70,5 @@ BENCHMARK = Benchmark(
     30,
     measure,
     Settings(),
-    quick=Settings(streams=("synthetic",), plans=(SINGLE, "1x1x2"), seeds=1, epochs=2),
+    quick=Settings(streams=("synthetic",), plans=(SINGLE, "1x1x2"), seeds=1, epochs=1),
 )

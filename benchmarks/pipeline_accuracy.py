@@ -88,7 +88,7 @@ def measure(settings: Settings, run: Run) -> Result:
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         files = _files(settings.streams, Path(folder), quick=run.quick)
-        todo = tasks(list(files), settings.seeds)[: 3 if run.quick else None]
+        todo = tasks(list(files), settings.seeds)[: 2 if run.quick else None]
         outcomes = _run(todo, files, settings.epochs, settings.jobs, run.console)
     rows = _rows(outcomes)
     _print(run.console, rows)
