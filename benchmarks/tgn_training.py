@@ -41,7 +41,7 @@ def measure(settings: Settings, run: Run) -> Result:
         title = f"{workload.name}: {len(workload.train):,} training events, batch {batch_size}"
         run.console.rule(title)
         measurements = interleave(VARIANTS, workload, rounds=settings.rounds, seed=settings.seed, log=run.console.print)
-        for variant, measurement in zip(VARIANTS, measurements, strict=True):
+        for variant, measurement in list(zip(VARIANTS, measurements, strict=True))[: 1 if run.quick else None]:
             measurement.profile = profile(variant, load, seed=settings.seed, threads=settings.threads)
         print_tables(run.console, title, measurements)
         floor = product_floor(workload)

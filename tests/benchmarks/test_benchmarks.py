@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from typer.testing import CliRunner
 
+from benchmarks.__main__ import app
+from benchmarks.harness.results import write_result
 from benchmarks.registry import BENCHMARKS
 
 ROOT = Path(__file__).parents[2]
@@ -22,14 +26,20 @@ def test_a_benchmark_runs_and_writes_its_result(name, tmp_path):
     reason = BENCHMARKS[name].why_not()
     if reason:
         pytest.skip(reason)
-    done = benchmarks("run", name, "--quick", "--results", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads((tmp_path / "quick" / f"{name}.json").read_text())
+    written = write_result(BENCHMARKS[name].run(Console(quiet=True), quick=True), tmp_path)
+    assert written == tmp_path / "quick" / f"{name}.json"
+    result = json.loads(written.read_text())
     assert result["benchmark"] == name
     assert result["quick"]
     assert result["seconds"] > 0
     assert result["peak_rss"] > 0
     assert result["machine"]["cores"] >= 1
+
+
+def test_one_is_run_by_its_name_with_another_setting(tmp_path):
+    done = benchmarks("run", "sampling", "--quick", "--set", "batches=3", "--results", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "quick" / "sampling.json").read_text())["settings"]["batches"] == 3
 
 
 def test_all_are_listed():
@@ -50,8 +60,8 @@ def test_all_are_listed():
     ],
 )
 def test_what_cannot_be_done_is_refused_in_one_line(args, said):
-    done = benchmarks(*args)
-    assert done.returncode == 2
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 2
     assert done.stderr.startswith(f"error: {said}"), done.stderr
     assert done.stderr.count("\n") == 1
 
