@@ -18,11 +18,10 @@ import torch
 from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
+from benchmarks.harness.training import train_step
 from pyg_mspipe import TGN, Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
 from pyg_mspipe.pipeline import BatchRecord, PipelineEngine
 from pyg_mspipe.pipeline.record import STAGES
-from pyg_mspipe.training import link_loss
-from pyg_mspipe.training.evaluation import scores
 
 
 @dataclass(frozen=True)
@@ -82,12 +81,7 @@ class Stream:
             batch = flight.batch
             assert batch is not None
             self.rows_read.append(batch.n_id.numel())
-            self.optimizer.zero_grad()
-            loss = link_loss(scores(self.model, batch))
-            with torch.no_grad():
-                self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
-            loss.backward()
-            self.optimizer.step()
+            train_step(self.model, self.optimizer, batch)
             yield
 
     def turn(self, batches: int) -> None:

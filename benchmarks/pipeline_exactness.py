@@ -12,12 +12,11 @@ from torch import Tensor
 from torch_geometric.nn.models.tgn import MeanAggregator
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
+from benchmarks.harness.training import train_step
 from benchmarks.harness.workload import load_workload
 from pyg_mspipe import TGN, Batch, Batches, NeighborSampler, TemporalCSR
 from pyg_mspipe.pipeline import InFlight, PipelineEngine, Staleness, default_stages
 from pyg_mspipe.pipeline.stages import Stage
-from pyg_mspipe.training import link_loss
-from pyg_mspipe.training.evaluation import scores
 
 BATCH_SIZE = 200
 CASES = {
@@ -77,16 +76,8 @@ class Runs:
         missed: list[int] = []
         model.train()
         for flight in PipelineEngine(batches, model.memory, staleness=staleness, overlap=True, stages=stages):
-            batch = flight.batch
-            assert batch is not None
             missed.append(flight.index - flight.record.fetched)
-            optimizer.zero_grad()
-            loss = link_loss(scores(model, batch))
-            with torch.no_grad():
-                model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+            losses.append(train_step(model, optimizer, flight.batch).item())
         return losses, model.memory.memory_state(), sum(missed) / len(missed)
 
 

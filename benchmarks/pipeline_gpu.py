@@ -18,14 +18,13 @@ import torch
 from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
+from benchmarks.harness.training import train_step
 from benchmarks.harness.workload import Workload, load_workload
 from benchmarks.pipeline_modes import UNTIMED
 from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
 from pyg_mspipe.data import TensorFeatures
 from pyg_mspipe.pipeline import BatchRecord, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.record import STAGES
-from pyg_mspipe.training import link_loss
-from pyg_mspipe.training.evaluation import scores
 
 MODES: tuple[Staleness, ...] = ("sequential", 0, "exact", "minimal", 1, 2, 4)
 TURN = 20
@@ -65,15 +64,7 @@ class Pass:
         self.model.train()
         engine = PipelineEngine(self.batches, self.model.memory, staleness=mode, on_record=self.records.append)
         for flight in engine:
-            batch = flight.batch
-            assert batch is not None
-            self.optimizer.zero_grad()
-            loss = link_loss(scores(self.model, batch))
-            with torch.no_grad():
-                self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
-            loss.backward()
-            self.optimizer.step()
-            yield loss.detach()
+            yield train_step(self.model, self.optimizer, flight.batch)
 
     def turn(self) -> None:
         """Trains some batches untimed, then as many as a turn has, until the device is done."""

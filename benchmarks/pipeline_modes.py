@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run, find_stream
+from benchmarks.harness.training import train_step
 from benchmarks.harness.workload import MSG_DIM, QUICK_EVENTS
 from pyg_mspipe import TGN, Batch, Batches, NegativeSampler, NeighborSampler, TemporalCSR, load_stream
 from pyg_mspipe.data import FeatureStore, MappedFeatures, TensorFeatures, write_features
@@ -35,8 +36,6 @@ from pyg_mspipe.graph import Strategy
 from pyg_mspipe.memory import MitigationName, make_mitigation, similar_nodes
 from pyg_mspipe.pipeline import BatchRecord, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.record import STAGES
-from pyg_mspipe.training import link_loss
-from pyg_mspipe.training.evaluation import scores
 
 UNTIMED = 6
 """Batches at the start of a turn, which were prepared while others had theirs."""
@@ -176,15 +175,7 @@ class Pass:
     def _train(self) -> Iterator[float]:
         self.model.train()
         for flight in self.engine:
-            batch = flight.batch
-            assert batch is not None
-            self.optimizer.zero_grad()
-            loss = link_loss(scores(self.model, batch))
-            with torch.no_grad():
-                self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
-            loss.backward()
-            self.optimizer.step()
-            yield loss.item()
+            yield train_step(self.model, self.optimizer, flight.batch).item()
 
     def turn(self, batches: int) -> None:
         """Trains some batches untimed if they may be prepared already, then so many and takes the time."""

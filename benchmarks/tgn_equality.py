@@ -24,12 +24,11 @@ from torch_geometric.data import TemporalData
 from torch_geometric.nn.models.tgn import LastAggregator
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
+from benchmarks.harness.training import train_step
 from benchmarks.harness.workload import Workload, load_workload
 from benchmarks.peers import pyg_loop
 from benchmarks.peers.pyg_loop import DIM, LEARNING_RATE, NUM_NEIGHBORS, TGNLoop
 from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
-from pyg_mspipe.training import link_loss
-from pyg_mspipe.training.evaluation import scores
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,7 @@ class Follower:
 
     def step(self, index: int) -> float:
         """Trains one batch and returns its loss."""
-        batch = self.batches.read(0, index)
-        self.optimizer.zero_grad()
-        loss = link_loss(scores(self.model, batch))
-        with torch.no_grad():
-            self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
-        loss.backward()
-        self.optimizer.step()
-        return loss.item()
+        return train_step(self.model, self.optimizer, self.batches.read(0, index)).item()
 
 
 def follow(work: Workload, batches: int, *, lockstep: bool = False, fixed_time: bool = False) -> list[float]:

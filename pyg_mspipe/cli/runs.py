@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from rich.console import Console
@@ -51,7 +51,7 @@ def train(
     with one_line_errors():
         values = {"out": out, "overwrite": overwrite, "emulate": emulate} | reading | settings
         if config is not None:
-            hints = get_type_hints(train) | {name: kind.__origin__ for name, (kind, _) in options.READING.items()}
+            hints = get_type_hints(train) | {name: get_args(kind)[0] for name, (kind, _) in options.READING.items()}
             from_file = read_toml(config, {name: hints.get(name) for name in values})
             # What is typed wins over what is written.
             sources = {name: ctx.get_parameter_source(name) for name in values}

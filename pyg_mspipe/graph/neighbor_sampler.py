@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, get_args
 
 import torch
@@ -115,7 +116,7 @@ class NeighborSampler:
         if not isinstance(csr, TemporalCSR):
             raise TypeError(f"csr is a {type(csr).__name__}; give a history, TemporalCSR.from_stream(data)")
         given: object = num_neighbors
-        if not isinstance(given, Sequence) or not all(isinstance(k, int) for k in given):
+        if not isinstance(given, Sequence) or not all(isinstance(k, Integral) for k in given):
             raise TypeError(f"num_neighbors={num_neighbors!r}: give a list, one number for each hop, e.g. [10]")
         if not num_neighbors or min(num_neighbors) < 1:
             raise ValueError(
