@@ -14,7 +14,8 @@ from rich.table import Table
 from benchmarks.harness.benchmark import ROOT
 from benchmarks.harness.compare import compare as changes_between
 from benchmarks.harness.compare import unlike
-from benchmarks.harness.results import RESULTS, only_machine, read_results, write_result
+from benchmarks.harness.machine import describe_machine
+from benchmarks.harness.results import RESULTS, only_machine, path_of, read_results, write_result
 from benchmarks.registry import BENCHMARKS
 from benchmarks.report.figures import draw_all
 from benchmarks.report.pages import outdated
@@ -40,20 +41,25 @@ def list_benchmarks() -> None:
 def run(
     names: Annotated[list[str] | None, typer.Argument(help="Which; see list.", show_default=False)] = None,
     all_: Annotated[bool, typer.Option("--all", help="All that can run on this machine.")] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="As --all, but for those that have a result.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Only see that they work; measures nothing.")] = False,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Another setting.")] = None,
     results: Annotated[Path, typer.Option(help="Where machines have their folders.")] = RESULTS,
 ) -> None:
     """Measures, prints tables, and writes each result into a file in this machine's folder."""
     names = list(names or [])
-    if all_ == bool(names):
+    if (all_ or missing) == bool(names):
         _refuse("give names of benchmarks, or --all" if not names else "give names or --all, not both")
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         _refuse(f"there is no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
-    if all_:
-        names = list(BENCHMARKS)
-    if len(names) > 1:
+    if all_ or missing:
+        machine = describe_machine()
+        names = [name for name in BENCHMARKS if not (missing and path_of(name, machine, quick, results).exists())]
+        if not names:
+            typer.echo("every benchmark has a result; --all runs all again")
+            return
+    if len(names) > 1 or all_ or missing:
         _run_each(names, quick=quick, changes=changes or [], results=results)
         return
     benchmark, console = BENCHMARKS[names[0]], Console()

@@ -1,4 +1,4 @@
-"""What an event costs, in time and memory, as the stream and the number of nodes grow.
+"""What an event costs, in time and memory, as the stream, the number of nodes and the batches grow.
 
 Streams of the same kind, from 10^5 to 5 * 10^6 events, are trained in turns, some batches at the end of each, where the
 history is as long as it gets. Nodes are few enough that all of them have a full set of neighbours in the shortest
@@ -15,6 +15,7 @@ from itertools import islice
 from statistics import fmean, median
 
 import torch
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
@@ -32,7 +33,8 @@ class Settings:
         events: Sizes of the streams, each with the first number of nodes.
         nodes: Numbers of nodes, each with ``events_by_nodes`` events; half of them are sources.
         events_by_nodes: Of the streams whose nodes grow.
-        batch_size: Events in a batch.
+        batch_size: Events in a batch, of the streams that grow.
+        batch_sizes: Others, for the stream with ``events_by_nodes`` events and the first number of nodes.
         turn: Batches of a turn.
         rounds: Turns of each stream; one more comes before and is not counted.
         threads: torch's.
@@ -42,6 +44,7 @@ class Settings:
     nodes: tuple[int, ...] = (2_000, 20_000, 200_000)
     events_by_nodes: int = 1_000_000
     batch_size: int = 600
+    batch_sizes: tuple[int, ...] = (100, 200, 600, 1200, 2400)
     turn: int = 8
     rounds: int = 12
     threads: int = 2
@@ -50,12 +53,12 @@ class Settings:
 class Stream:
     """A stream with a model in training at its end."""
 
-    def __init__(self, num_events: int, num_nodes: int, settings: Settings) -> None:
+    def __init__(self, num_events: int, num_nodes: int, batch_size: int, settings: Settings) -> None:
         data = synthetic(num_events, num_src=num_nodes // 2, num_dst=num_nodes // 2, msg_dim=0)
         begin = time.perf_counter()
         self.csr = TemporalCSR.from_stream(data, num_nodes)
         self.build_seconds = time.perf_counter() - begin
-        self.num_events, self.num_nodes = num_events, num_nodes
+        self.num_events, self.num_nodes, self.batch_size = num_events, num_nodes, batch_size
         torch.manual_seed(0)
         self.model = TGN(num_nodes, 0)
         state, with_messages = (self._state_bytes(pending) for pending in (0, 1000))
@@ -65,7 +68,7 @@ class Stream:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
         sampler = NeighborSampler(self.csr, [10])
         negatives = NegativeSampler.from_destinations(data.dst, seed=0)
-        self.batches = Batches(data, range(num_events), settings.batch_size, sampler, negatives)
+        self.batches = Batches(data, range(num_events), batch_size, sampler, negatives)
         self.records: list[BatchRecord] = []
         self.seconds: list[float] = []
         needed = settings.turn * (settings.rounds + 1)
@@ -96,7 +99,8 @@ class Stream:
         return {
             "events": self.num_events,
             "nodes": self.num_nodes,
-            "us_per_event": 1e6 * median(self.seconds[1:]) / settings.batch_size,
+            "batch_size": self.batch_size,
+            "us_per_event": 1e6 * median(self.seconds[1:]) / self.batch_size,
             "stage_ms_per_batch": ms,
             "build_us_per_event": 1e6 * self.build_seconds / self.num_events,
             "history_bytes_per_event": self.csr.nbytes / self.num_events,
@@ -110,30 +114,38 @@ class Stream:
 
 
 def measure(settings: Settings, run: Run) -> Result:
-    """Measures streams that grow in events, then some that grow in nodes."""
-    by_events = _turns([(events, settings.nodes[0]) for events in settings.events], settings)
-    by_nodes = _turns([(settings.events_by_nodes, nodes) for nodes in settings.nodes], settings)
-    for title, rows in (("by events", by_events), ("by nodes", by_nodes)):
-        table = Table(
-            "events", "nodes", "rows read", "us per event", "build", "bytes per event", "bytes per node", title=title
+    """Measures streams that grow in events, some that grow in nodes, then batches that grow."""
+    size, events, few = settings.batch_size, settings.events_by_nodes, settings.nodes[0]
+    rows = {
+        "by_events": _turns([(each, few, size) for each in settings.events], settings),
+        "by_nodes": _turns([(events, each, size) for each in settings.nodes], settings),
+        "by_batch_size": _turns([(events, few, each) for each in settings.batch_sizes], settings),
+    }
+    for title, each in rows.items():
+        _print(run.console, title.replace("_", " "), each)
+    return {"stream": "Synthetic streams without features", **rows}
+
+
+def _print(console: Console, title: str, rows: list[Result]) -> None:
+    headings = ("events", "nodes", "batch", "rows read", "us per event", "build", "bytes per event", "bytes per node")
+    table = Table(*headings, title=title)
+    for row in rows:
+        table.add_row(
+            f"{row['events']:,}",
+            f"{row['nodes']:,}",
+            f"{row['batch_size']:,}",
+            f"{row['rows_read_per_batch']:,.0f}",
+            f"{row['us_per_event']:.1f}",
+            f"{row['build_us_per_event']:.2f}",
+            f"{row['history_bytes_per_event']:.1f}",
+            f"{row['memory_bytes_per_node']:.0f}",
         )
-        for row in rows:
-            table.add_row(
-                f"{row['events']:,}",
-                f"{row['nodes']:,}",
-                f"{row['rows_read_per_batch']:,.0f}",
-                f"{row['us_per_event']:.1f}",
-                f"{row['build_us_per_event']:.2f}",
-                f"{row['history_bytes_per_event']:.1f}",
-                f"{row['memory_bytes_per_node']:.0f}",
-            )
-        run.console.print(table)
-    return {"stream": "Synthetic streams without features", "by_events": by_events, "by_nodes": by_nodes}
+    console.print(table)
 
 
-def _turns(sizes: list[tuple[int, int]], settings: Settings) -> list[Result]:
+def _turns(sizes: list[tuple[int, int, int]], settings: Settings) -> list[Result]:
     with ExitStack() as stack:
-        streams = [Stream(events, nodes, settings) for events, nodes in sizes]
+        streams = [Stream(*each, settings) for each in sizes]
         for each in streams:
             stack.enter_context(closing(each.steps))  # type: ignore[type-var]
         for turn in range(settings.rounds + 1):
@@ -148,5 +160,5 @@ BENCHMARK = Benchmark(
     2,
     measure,
     Settings(),
-    quick=Settings((5_000, 20_000), (200, 400), 5_000, rounds=1, turn=2, threads=1),
+    quick=Settings((5_000, 20_000), (200, 400), 5_000, batch_sizes=(200,), rounds=1, turn=2, threads=1),
 )

@@ -1,9 +1,11 @@
-"""How fast a TGN trains, against PyG's example loop."""
+"""How fast a TGN trains, against PyG's example loop and, where the extra ``peers`` is installed, TGM's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import metadata
+from importlib.util import find_spec
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
 from benchmarks.harness.floor import product_floor
@@ -12,13 +14,23 @@ from benchmarks.harness.tables import as_json, print_tables
 from benchmarks.harness.workload import load_workload
 from benchmarks.peers import builtin_tgn, drop_in, pyg_loop
 
-VARIANTS = (
-    Variant("PyG loop", pyg_loop.start),
-    Variant("drop-in", drop_in.start),
-    Variant("TGN fp32", builtin_tgn.start),
-    Variant("TGN bf16", partial(builtin_tgn.start, precision="bf16")),
-)
-"""The baseline first. drop-in: PyG's loop with pyg_mspipe's memory and sampler. TGN: pyg_mspipe's own model."""
+
+def variants() -> list[Variant]:
+    """Returns what is measured, the baseline first.
+
+    drop-in: PyG's loop with pyg_mspipe's memory and sampler. TGN: pyg_mspipe's own model.
+    """
+    found = [
+        Variant("PyG loop", pyg_loop.start),
+        Variant("drop-in", drop_in.start),
+        Variant("TGN fp32", builtin_tgn.start),
+        Variant("TGN bf16", partial(builtin_tgn.start, precision="bf16")),
+    ]
+    if find_spec("tgm"):
+        from benchmarks.peers import tgm_loop
+
+        found.insert(1, Variant("TGM loop", tgm_loop.start))
+    return found
 
 
 @dataclass(frozen=True)
@@ -40,8 +52,10 @@ def measure(settings: Settings, run: Run) -> Result:
         workload = load()
         title = f"{workload.name}: {len(workload.train):,} training events, batch {batch_size}"
         run.console.rule(title)
-        measurements = interleave(VARIANTS, workload, rounds=settings.rounds, seed=settings.seed, log=run.console.print)
-        for variant, measurement in list(zip(VARIANTS, measurements, strict=True))[: 1 if run.quick else None]:
+        measurements = interleave(
+            variants(), workload, rounds=settings.rounds, seed=settings.seed, log=run.console.print
+        )
+        for variant, measurement in list(zip(variants(), measurements, strict=True))[: 1 if run.quick else None]:
             measurement.profile = profile(variant, load, seed=settings.seed, threads=settings.threads)
         print_tables(run.console, title, measurements)
         floor = product_floor(workload)
@@ -64,14 +78,15 @@ def measure(settings: Settings, run: Run) -> Result:
             "dropout": pyg_loop.DROPOUT,
             "learning_rate": pyg_loop.LEARNING_RATE,
         },
+        "peers": {"tgm-lib": metadata.version("tgm-lib")} if find_spec("tgm") else {},
         "runs": runs,
     }
 
 
 BENCHMARK = Benchmark(
     "tgn_training",
-    "events/s of TGN training against PyG's example loop",
-    5,
+    "events/s of TGN training against PyG's example loop, and TGM's",
+    8,
     measure,
     Settings(),
     quick=replace(Settings(), batch_sizes=(200,), rounds=1, threads=1),

@@ -79,7 +79,7 @@ class Measurement:
         events_per_second: Of each round.
         block_seconds: Of each block of batches in all rounds.
         losses: The mean loss of each round; rounds are the epochs of one training.
-        scores: After the last round.
+        scores: After each round.
         profile: Of another pass, with fresh weights, whose throughput does not count.
     """
 
@@ -87,7 +87,7 @@ class Measurement:
     events_per_second: list[float] = field(default_factory=list)
     block_seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    scores: Scores | None = None
+    scores: list[Scores] = field(default_factory=list)
     profile: Profile | None = None
 
     @property
@@ -108,7 +108,7 @@ class Measurement:
 def interleave(
     variants: Sequence[Variant], workload: Workload, *, rounds: int, seed: int, log: Callable[[str], None]
 ) -> list[Measurement]:
-    """Trains every variant for ``rounds`` epochs, a block of batches each in turn, then evaluates it.
+    """Trains every variant for ``rounds`` epochs, a block of batches each in turn, and evaluates it after each.
 
     A block takes less than a second, so that what else the machine does in the meantime meets all variants alike. Each
     block starts with another variant, so that none profits from its place.
@@ -135,10 +135,10 @@ def interleave(
             measurement.events_per_second.append(rate)
             measurement.losses.append(fmean(losses))
             log(f"round {epoch + 1}/{rounds}  {measurement.name}: {rate:,.0f} events/s, loss {fmean(losses):.4f}")
-
-    for trainee, measurement in zip(trainees, measurements, strict=True):
-        measurement.scores = trainee.evaluate()
-        log(f"validation  {measurement.name}: AP {measurement.scores.ap:.4f}, AUC {measurement.scores.auc:.4f}")
+        for trainee, measurement in zip(trainees, measurements, strict=True):
+            scores = trainee.evaluate()
+            measurement.scores.append(scores)
+            log(f"validation  {measurement.name}: AP {scores.ap:.4f}, AUC {scores.auc:.4f}")
     return measurements
 
 

@@ -22,15 +22,14 @@ def machine_name(machine: dict[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{processor} {machine['cores']} cores".lower()).strip("-")
 
 
-def path_of(result: Result, folder: Path = RESULTS) -> Path:
-    """Returns the file that a result belongs into."""
-    place = QUICK if result["quick"] else machine_name(result["machine"])
-    return folder / place / f"{result['benchmark']}.json"
+def path_of(benchmark: str, machine: dict[str, Any], quick: bool, folder: Path = RESULTS) -> Path:
+    """Returns the file that a benchmark's result on a machine belongs into."""
+    return folder / (QUICK if quick else machine_name(machine)) / f"{benchmark}.json"
 
 
 def write_result(result: Result, folder: Path = RESULTS) -> Path:
     """Writes a result and returns its file; whoever reads it sees the old one or the new one, never a part."""
-    path = path_of(result, folder)
+    path = path_of(result["benchmark"], result["machine"], result["quick"], folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("w") as file:

@@ -28,7 +28,7 @@ def print_tables(console: Console, title: str, measurements: Sequence[Measuremen
     for heading in ("events/s", "ratio", "spread", "val AP", "val AUC", "peak memory"):
         rates.add_column(heading, justify="right")
     for m in measurements:
-        ap, auc = (f"{m.scores.ap:.4f}", f"{m.scores.auc:.4f}") if m.scores else ("", "")
+        ap, auc = f"{m.scores[-1].ap:.4f}", f"{m.scores[-1].auc:.4f}"
         memory = f"{m.profile.peak_rss / 1e9:.2f} GB" if m.profile else ""
         rates.add_row(m.name, f"{m.median:,.0f}", f"{m.ratio_to(baseline):.2f}", f"{m.spread:.0%}", ap, auc, memory)
     console.print(rates)

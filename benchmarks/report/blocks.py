@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.harness.benchmark import Result
-from benchmarks.registry import BENCHMARKS
+from benchmarks.report import beyond
 from benchmarks.report.markdown import command, machine, percent, seeds, spread, table
 
 Row = dict[str, Any]
@@ -17,6 +17,7 @@ def training(result: Result) -> str:
     work, settings = result["workload"], result["settings"]
     names = {
         "PyG loop": "PyG's example loop",
+        "TGM loop": f"TGM {result['peers'].get('tgm-lib')}",
         "drop-in": "the same with our memory and sampler",
         "TGN fp32": "built-in TGN",
         "TGN bf16": "built-in TGN, `--precision bf16`",
@@ -34,6 +35,7 @@ def training(result: Result) -> str:
             ),
         ]
         for name, label in names.items()
+        if all(name in run for run in by_size)
     ]
     return _block(
         result,
@@ -84,7 +86,7 @@ def modes(ram: Result, disk: Result) -> str:
             ]
         )
     headings = ["mode", "out of core, 1 thread, events/s", "ratio", "to best", "in RAM, 2 threads, events/s", "ratio"]
-    lines = "\n".join(_command(each) for each in (disk, ram))
+    lines = "\n".join(command(each) for each in (disk, ram))
     caption = (
         f"*Out of core*: {_workload(disk)}. *In RAM*: {_workload(ram)}. The ratio is to sequential training with the "
         f"same threads, *to best* to sequential training with whichever of 1 and 2 threads is faster; one seed; "
@@ -301,6 +303,7 @@ def growth(result: Result) -> str:
     headings = [
         "events",
         "nodes",
+        "batch size",
         "rows read in a batch",
         "training, µs per event",
         "building the history, µs per event",
@@ -309,19 +312,21 @@ def growth(result: Result) -> str:
         [
             f"{row['events']:,}",
             f"{row['nodes']:,}",
+            f"{row['batch_size']:,}",
             f"{row['rows_read_per_batch']:,.0f}",
             f"{row['us_per_event']:.1f}",
             f"{row['build_us_per_event']:.2f}",
             f"{row['history_bytes_per_event']:.1f}",
             f"{row['memory_bytes_per_node']:.0f}",
         ]
-        for row in result["by_events"] + result["by_nodes"]
+        for kind in ("events", "nodes", "batch_size")
+        for row in result[f"by_{kind}"]
     ]
     settings = result["settings"]
     costs = [row["us_per_event"] for row in result["by_events"]]
     return _block(
         result,
-        f"{result['stream']}, batch {settings['batch_size']}, 10 neighbours, the last batches of each stream trained "
+        f"{result['stream']}, 10 neighbours, the last batches of each stream trained "
         f"in turns; medians over {settings['rounds']} turns of {settings['turn']} batches, one seed, "
         f"{settings['threads']} threads; {machine(result)}.",
         table([*headings, "history, bytes per event", "memory, bytes per node"], rows),
@@ -347,16 +352,16 @@ BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "parallel_accuracy": (parallel_accuracy, ("parallel_accuracy",)),
     "two_hosts": (two_hosts, ("two_hosts",)),
     "batch_size": (batch_size, ("batch_size",)),
+    "beyond_symbols": (beyond.symbols, ("growth", "tgn_training", "pipeline_modes_disk")),
+    "beyond_memory": (beyond.memory, ("growth",)),
+    "beyond_traffic": (beyond.traffic, ()),
+    "beyond_hours": (beyond.hours, ("tgn_training", "pipeline_modes_disk")),
 }
 """What writes each block, and from which benchmarks."""
 
 
 def _block(result: Result, *parts: str) -> str:
-    return "\n\n".join([_command(result), *parts])
-
-
-def _command(result: Result) -> str:
-    return command(result, BENCHMARKS[result["benchmark"]].minutes)
+    return "\n\n".join([command(result), *parts])
 
 
 def _workload(result: Result) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -124,18 +125,39 @@ def staleness(disk: Result) -> Figure:
 
 
 def ap_of_plans(result: Result) -> Figure:
-    """AP of many trainers against steps."""
-    figure, axes = _axes()
+    """AP of many trainers against steps and against time."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
     stream = result["rows"][0]["stream"]
-    for row in result["rows"]:
-        if row["stream"] == stream:
-            points = list(zip(*row["curves"], strict=True))
-            x = [fmean(point["step"] for point in each) for each in points]
-            y = [fmean(point["ap"] for point in each) for each in points]
-            axes.plot(x, y, marker="o", markersize=3, label=row["plan"])
-    axes.set_xlabel("optimizer steps")
-    axes.set_ylabel(f"validation AP, {stream}")
-    axes.legend(frameon=False, fontsize=8)
+    for place, (key, label) in enumerate((("step", "optimizer steps"), ("seconds", "seconds of training"))):
+        axes = figure.add_subplot(1, 2, 1 + place)
+        for row in result["rows"]:
+            if row["stream"] == stream:
+                points = list(zip(*row["curves"], strict=True))
+                x = [fmean(point[key] for point in each) for each in points]
+                y = [fmean(point["ap"] for point in each) for each in points]
+                axes.plot(x, y, marker="o", markersize=3, label=row["plan"])
+        axes.set_xlim(0, None)
+        axes.set_xlabel(label)
+        axes.set_ylabel(f"validation AP, {stream.capitalize()}")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, ncols=4, loc="outside lower center")
+    return figure
+
+
+def ap_of_training(result: Result) -> Figure:
+    """AP against time, for PyG's loop and ours."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for place, run in enumerate(result["runs"]):
+        axes = figure.add_subplot(1, len(result["runs"]), 1 + place)
+        for each in run["variants"]:
+            seconds = accumulate(result["workload"]["training_events"] / rate for rate in each["events_per_second"])
+            axes.plot(
+                list(seconds), [scores["ap"] for scores in each["scores"]], marker="o", markersize=3, label=each["name"]
+            )
+        axes.set_xlim(0, None)
+        axes.set_title(f"batch {run['batch_size']}", loc="left")
+        axes.set_xlabel("seconds of training")
+        axes.set_ylabel("validation AP")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, ncols=5, loc="outside lower center")
     return figure
 
 
@@ -168,22 +190,25 @@ def processes(result: Result) -> Figure:
 
 
 def growth(result: Result) -> Figure:
-    """What an event costs as streams grow, in events and in nodes."""
+    """What an event costs as streams grow, in events and in nodes, and as batches do."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
-    for place, (key, label) in enumerate((("events", "events of history"), ("nodes", "nodes"))):
-        axes = figure.add_subplot(1, 2, 1 + place)
+    kinds = (("events", "events of history"), ("nodes", "nodes"), ("batch_size", "batch size"))
+    shared = None
+    for place, (key, label) in enumerate(kinds):
+        axes = shared = figure.add_subplot(1, len(kinds), 1 + place, sharey=shared)
         rows = result[f"by_{key}"]
         axes.plot([row[key] for row in rows], [row["us_per_event"] for row in rows], marker="o")
         axes.set_xscale("log")
         axes.set_ylim(0, None)
         axes.set_xlabel(label)
-        axes.set_ylabel("µs of training per event")
+    figure.axes[0].set_ylabel("µs of training per event")
     return figure
 
 
 FIGURES: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
     "timelines": (timelines, ("timelines",)),
     "training_rates": (training_rates, ("tgn_training",)),
+    "ap_of_training": (ap_of_training, ("tgn_training",)),
     "stage_breakdown": (stage_breakdown, ("tgn_training",)),
     "mode_rates": (mode_rates, ("pipeline_modes_ram", "pipeline_modes_disk")),
     "staleness": (staleness, ("pipeline_modes_disk",)),

@@ -13,10 +13,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def command(result: Result, minutes: float) -> str:
+def command(result: Result) -> str:
     """Returns the command that makes a result again, as a block of code."""
-    took = "a minute" if minutes <= 1 else f"{minutes:g} minutes"
-    return f"    python -m benchmarks run {result['benchmark']}    # {took}"
+    minutes = round(result["seconds"] / 60)
+    return (
+        f"    python -m benchmarks run {result['benchmark']}    # {f'{minutes} minutes' if minutes > 1 else 'a minute'}"
+    )
 
 
 def machine(result: Result) -> str:

@@ -1,15 +1,24 @@
-"""Pages with blocks of results, between ``<!-- results: NAME -->`` and ``<!-- /results -->``."""
+"""Pages with what results say.
+
+Blocks stand between ``<!-- results: NAME -->`` and ``<!-- /results -->``; single figures within a line between
+``<!-- value: NAME(ARGUMENT, ...) -->`` and ``<!-- /value -->``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.harness.benchmark import ROOT, Result
 from benchmarks.report.blocks import BLOCKS
+from benchmarks.report.values import VALUES
+
+T = TypeVar("T")
 
 _BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+_VALUE = re.compile(r"(<!-- value: (\w+)(?:\((.*?)\))? -->).*?(<!-- /value -->)")
 
 
 def pages() -> Iterator[Path]:
@@ -19,23 +28,36 @@ def pages() -> Iterator[Path]:
 
 
 def filled(text: str, results: dict[str, Result]) -> str:
-    """Returns a page's text with all blocks written anew.
+    """Returns a page's text with all blocks and figures written anew.
 
     Raises:
-        ValueError: If a page wants a block that there is none of, or one whose benchmark has no results.
+        ValueError: If a page wants one that there is none of, or whose benchmark has no results, or a row that these
+            do not have.
     """
 
-    def fill(match: re.Match[str]) -> str:
-        name = match[2]
-        if name not in BLOCKS:
-            raise ValueError(f"there is no block {name!r}; there are {', '.join(BLOCKS)}")
-        write, needs = BLOCKS[name]
-        missing = [each for each in needs if each not in results]
-        if missing:
-            raise ValueError(f"block {name!r} needs results; python -m benchmarks run {' '.join(missing)}")
-        return f"{match[1]}\n{write(*(results[each] for each in needs))}\n\n{match[3]}"
+    def block(match: re.Match[str]) -> str:
+        write, needs = _known("block", match[2], BLOCKS)
+        return f"{match[1]}\n{write(*_read(match[2], needs, results))}\n\n{match[3]}"
 
-    return _BLOCK.sub(fill, text)
+    def value(match: re.Match[str]) -> str:
+        write, need = _known("value", match[2], VALUES)
+        arguments = match[3].split(", ") if match[3] else []
+        return f"{match[1]}{write(*_read(match[2], (need,), results), *arguments)}{match[4]}"
+
+    return _VALUE.sub(value, _BLOCK.sub(block, text))
+
+
+def _known(kind: str, name: str, known: Mapping[str, T]) -> T:
+    if name not in known:
+        raise ValueError(f"there is no {kind} {name!r}; there are {', '.join(known)}")
+    return known[name]
+
+
+def _read(name: str, needs: tuple[str, ...], results: dict[str, Result]) -> list[Result]:
+    missing = [each for each in needs if each not in results]
+    if missing:
+        raise ValueError(f"{name!r} needs results; python -m benchmarks run {' '.join(missing)}")
+    return [results[each] for each in needs]
 
 
 def outdated(results: dict[str, Result]) -> dict[Path, str]:

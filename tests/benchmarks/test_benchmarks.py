@@ -10,7 +10,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from benchmarks.__main__ import app
-from benchmarks.harness.results import write_result
+from benchmarks.harness.machine import describe_machine
+from benchmarks.harness.results import path_of, write_result
 from benchmarks.registry import BENCHMARKS
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +41,21 @@ def test_one_is_run_by_its_name_with_another_setting(tmp_path):
     done = benchmarks("run", "sampling", "--quick", "--set", "batches=3", "--results", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((tmp_path / "quick" / "sampling.json").read_text())["settings"]["batches"] == 3
+
+
+def test_those_that_have_a_result_are_not_run_again(tmp_path):
+    machine = describe_machine()
+    for name in BENCHMARKS:
+        path = path_of(name, machine, True, tmp_path)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    args = ["run", "--missing", "--quick", "--results", str(tmp_path)]
+    assert "every benchmark has a result" in CliRunner().invoke(app, args).stdout
+    path_of("sampling", machine, True, tmp_path).unlink()
+    done = benchmarks(*args)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("[1/1] sampling\n")
+    assert json.loads(path_of("sampling", machine, True, tmp_path).read_text())["quick"]
 
 
 def test_all_are_listed():

@@ -35,8 +35,9 @@ def test_settings_that_cannot_be_read_are_named(name, text):
 def test_each_machine_has_a_folder_and_quick_runs_are_apart(tmp_path):
     assert machine_name(result()["machine"]) == "amd-epyc-r-2-cores"
     assert machine_name({"cpu": "AMD", "cores": 16, "gpu": "NVIDIA H100"}) == "nvidia-h100-16-cores"
-    assert path_of(result(), tmp_path) == tmp_path / "amd-epyc-r-2-cores" / "b.json"
-    assert path_of(result(quick=True), tmp_path) == tmp_path / "quick" / "b.json"
+    machine = result()["machine"]
+    assert path_of("b", machine, False, tmp_path) == tmp_path / "amd-epyc-r-2-cores" / "b.json"
+    assert path_of("b", machine, True, tmp_path) == tmp_path / "quick" / "b.json"
 
 
 def test_results_are_read_as_they_were_written(tmp_path):
