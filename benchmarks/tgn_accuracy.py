@@ -24,6 +24,7 @@ from torch_geometric.data import TemporalData
 from benchmarks.harness.benchmark import ROOT, Benchmark, Result, Run, find_stream
 from benchmarks.harness.workload import MSG_DIM, QUICK_EVENTS, Workload
 from benchmarks.peers import pyg_loop
+from benchmarks.peers.link_loop import LEARNING_RATE
 from pyg_mspipe import TrainConfig, Trainer, load_stream
 
 PYG = "PyG loop"
@@ -108,7 +109,7 @@ def measure(settings: Settings, run: Run) -> Result:
     _print(run.console, rows)
     return {
         "batch_size": TrainConfig().batch_size,
-        "lr": {PYG: pyg_loop.LEARNING_RATE, "mspipe train": TrainConfig().lr},
+        "lr": {PYG: LEARNING_RATE, "mspipe train": TrainConfig().lr},
         "cut_off": TrainConfig().cut_off,
         "negatives": "1 per event, uniform over the range of destinations",
         "metric": "validation AP after the last epoch, mean over batches",
@@ -138,7 +139,7 @@ def _streams(path: Path | None, folder: Path, *, quick: bool) -> dict[str, Path]
 
 
 def _tasks(files: dict[str, Path], seeds: int) -> list[Task]:
-    same_lr = f"{pyg_loop.LEARNING_RATE:.0e}".replace("e-0", "e-")
+    same_lr = f"{LEARNING_RATE:.0e}".replace("e-0", "e-")
     main: dict[str, tuple[str, ...]] = {
         PYG: (),
         "mspipe train": (),

@@ -27,7 +27,8 @@ from benchmarks.harness.benchmark import Benchmark, Result, Run
 from benchmarks.harness.training import train_step
 from benchmarks.harness.workload import Workload, load_workload
 from benchmarks.peers import pyg_loop
-from benchmarks.peers.pyg_loop import DIM, LEARNING_RATE, NUM_NEIGHBORS, TGNLoop
+from benchmarks.peers.link_loop import DIM, LEARNING_RATE, NUM_NEIGHBORS
+from benchmarks.peers.pyg_loop import TGNLoop
 from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
 
 

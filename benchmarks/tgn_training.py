@@ -13,6 +13,7 @@ from benchmarks.harness.measure import Variant, interleave, profile
 from benchmarks.harness.tables import as_json, print_tables
 from benchmarks.harness.workload import load_workload
 from benchmarks.peers import builtin_tgn, drop_in, pyg_loop
+from benchmarks.peers.link_loop import DIM, DROPOUT, HEADS, LEARNING_RATE, NUM_NEIGHBORS
 
 
 def variants() -> list[Variant]:
@@ -72,11 +73,11 @@ def measure(settings: Settings, run: Run) -> Result:
             "negatives": "1 per event, uniform over the range of destinations",
         },
         "model": {
-            "width": pyg_loop.DIM,
-            "neighbors": pyg_loop.NUM_NEIGHBORS,
-            "heads": pyg_loop.HEADS,
-            "dropout": pyg_loop.DROPOUT,
-            "learning_rate": pyg_loop.LEARNING_RATE,
+            "width": DIM,
+            "neighbors": NUM_NEIGHBORS,
+            "heads": HEADS,
+            "dropout": DROPOUT,
+            "learning_rate": LEARNING_RATE,
         },
         "peers": {"tgm-lib": metadata.version("tgm-lib")} if find_spec("tgm") else {},
         "runs": runs,

@@ -9,7 +9,7 @@ import torch
 from benchmarks.harness.measure import Scores
 from benchmarks.harness.stages import Stage, untimed
 from benchmarks.harness.workload import Workload
-from benchmarks.peers.pyg_loop import DIM, DROPOUT, HEADS, LEARNING_RATE, NUM_NEIGHBORS
+from benchmarks.peers.link_loop import DIM, DROPOUT, HEADS, LEARNING_RATE, NUM_NEIGHBORS
 from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
 from pyg_mspipe.training import evaluate, link_loss
 from pyg_mspipe.training.config import Precision

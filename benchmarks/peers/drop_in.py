@@ -7,7 +7,8 @@ from torch import Tensor
 from torch_geometric.nn.models.tgn import IdentityMessage, LastAggregator
 
 from benchmarks.harness.workload import Workload
-from benchmarks.peers.pyg_loop import DIM, NUM_NEIGHBORS, TGNLoop
+from benchmarks.peers.link_loop import DIM, NUM_NEIGHBORS
+from benchmarks.peers.pyg_loop import TGNLoop
 from pyg_mspipe import NeighborSampler, TemporalCSR, TGNMemory
 
 

@@ -6,27 +6,20 @@ The procedure of PyG's ``examples/tgn.py``. It draws no negatives of its own, so
 from __future__ import annotations
 
 from collections.abc import Iterator
-from statistics import fmean
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
-from torch.nn import Linear, Module, Parameter
-from torch.nn.functional import binary_cross_entropy_with_logits as bce
+from torch.nn import Linear, Module
 from torch_geometric.data import TemporalData
 from torch_geometric.nn import TransformerConv
 from torch_geometric.nn.models.tgn import IdentityMessage, LastAggregator, LastNeighborLoader, TGNMemory
 
-from benchmarks.harness.measure import Scores
-from benchmarks.harness.stages import Stage, untimed
+from benchmarks.harness.stages import Stage
 from benchmarks.harness.workload import Workload
-
-DIM = 100  # of memory, time encoding and embedding
-NUM_NEIGHBORS = 10
-HEADS = 2
-DROPOUT = 0.1
-LEARNING_RATE = 1e-4
+from benchmarks.peers.link_loop import DIM, DROPOUT, HEADS, NUM_NEIGHBORS, LinkLoop, Memory
+from pyg_mspipe import NegativeSampler
 
 
 class GraphAttention(Module):
@@ -60,20 +53,6 @@ class LinkPredictor(Module):
         return out
 
 
-class Memory(Protocol):
-    """What the loop asks of a node memory; PyG's ``TGNMemory`` has it."""
-
-    @property
-    def time_enc(self) -> Module: ...
-    def __call__(self, n_id: Tensor) -> tuple[Tensor, Tensor]: ...
-    def update_state(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> None: ...
-    def reset_state(self) -> None: ...
-    def detach(self) -> None: ...
-    def train(self, mode: bool = True) -> object: ...
-    def parameters(self) -> Iterator[Parameter]: ...
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
-
-
 class Neighbors(Protocol):
     """What the loop asks of a neighbour sampler; PyG's ``LastNeighborLoader`` is fed batch by batch."""
 
@@ -99,88 +78,68 @@ class LastNeighbors(LastNeighborLoader):
         return out
 
 
-class TGNLoop:
-    """The training loop, around any memory and sampler that look like PyG's."""
+@dataclass(frozen=True)
+class Batch:
+    """A batch of events.
+
+    Attributes:
+        events: The events themselves.
+        first: The id of the first of them.
+        neg_dst: Int64[B], a negative for each.
+        n_id: Int64[U], the nodes of events and negatives.
+    """
+
+    events: TemporalData
+    first: int
+    neg_dst: Tensor
+    n_id: Tensor
+
+
+class TGNLoop(LinkLoop[Batch]):
+    """The loop around any memory and sampler that look like PyG's."""
 
     def __init__(self, workload: Workload, memory: Memory, neighbors: Neighbors, dropout: float = DROPOUT) -> None:
-        self.workload = workload
-        self.memory = memory
         self.neighbors = neighbors
         self.gnn = GraphAttention(workload.msg_dim, memory.time_enc, dropout)
         self.link_pred = LinkPredictor()
-        modules = (memory, self.gnn, self.link_pred)
-        # The time encoder belongs to two of them.
-        parameters = dict.fromkeys(p for module in modules for p in module.parameters())
-        self.optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
+        super().__init__(workload, memory, (self.gnn, self.link_pred))
         self.local = torch.empty(workload.num_nodes, dtype=torch.long)
 
-    def train(self, epoch: int, stage: Stage = untimed) -> Iterator[float]:
-        """Trains one pass over the training events from an empty memory, and yields the loss of each batch."""
-        work = self.workload
-        self._set_training(True)
-        self.memory.reset_state()
+    def reset(self) -> None:
+        """Forgets all neighbours."""
         self.neighbors.reset_state()
-        for i, events in enumerate(work.batches(work.train)):
+
+    def batches(self, events: range, negatives: NegativeSampler, epoch: int, stage: Stage) -> Iterator[Batch]:
+        """Yields slices of the stream."""
+        for i, each in enumerate(self.workload.batches(events)):
             with stage("load"):
-                batch = work.data[events.start : events.stop]
-                neg_dst = work.negatives(len(events), epoch=epoch, batch=i)
+                batch = self.workload.data[each.start : each.stop]
+                neg_dst = negatives(len(each), epoch=epoch, batch=i)
                 n_id = torch.cat([batch.src, batch.dst, neg_dst]).unique()
-            with stage("optimizer"):
-                self.optimizer.zero_grad()
-            pos, neg = self._predict(batch, neg_dst, n_id, events.start, stage)
-            with stage("embedding"):
-                loss = bce(pos, torch.ones_like(pos)) + bce(neg, torch.zeros_like(neg))
-            self._take_in(batch, stage)
-            with stage("backward"):
-                loss.backward()
-            with stage("optimizer"):
-                self.optimizer.step()
-                self.memory.detach()
-            yield loss.item()
+            yield Batch(batch, each.start, neg_dst, n_id)
 
-    @torch.no_grad()
-    def evaluate(self) -> Scores:
-        """Scores the validation events, going on from the memory that the last pass left behind."""
-        work = self.workload
-        self._set_training(False)
-        aps, aucs = [], []
-        for i, events in enumerate(work.batches(work.val)):
-            batch = work.data[events.start : events.stop]
-            neg_dst = work.val_negatives(len(events), epoch=0, batch=i)
-            n_id = torch.cat([batch.src, batch.dst, neg_dst]).unique()
-            pos, neg = self._predict(batch, neg_dst, n_id, events.start, untimed)
-            y_true = torch.cat([torch.ones(len(pos)), torch.zeros(len(neg))])
-            y_pred = torch.cat([pos, neg]).sigmoid()
-            aps.append(average_precision_score(y_true, y_pred))
-            aucs.append(roc_auc_score(y_true, y_pred))
-            self._take_in(batch, untimed)
-        return Scores(ap=fmean(aps), auc=fmean(aucs))
-
-    def _predict(
-        self, batch: TemporalData, neg_dst: Tensor, n_id: Tensor, first: int, stage: Stage
-    ) -> tuple[Tensor, Tensor]:
-        data = self.workload.data
+    def predict(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor]:
+        """Returns the logits of a batch's events and of its negatives."""
+        data, local = self.workload.data, self.local
         with stage("sample"):
-            n_id, edge_index, e_id = self.neighbors.sample(n_id, first)
-            self.local[n_id] = torch.arange(n_id.numel())
+            n_id, edge_index, e_id = self.neighbors.sample(batch.n_id, batch.first)
+            local[n_id] = torch.arange(n_id.numel())
         with stage("gather"):
             t, msg = data.t[e_id], data.msg[e_id]
         with stage("memory"):
             z, last_update = self.memory(n_id)
         with stage("embedding"):
             z = self.gnn(z, last_update, edge_index, t, msg)
-            z_src, z_dst, z_neg = z[self.local[batch.src]], z[self.local[batch.dst]], z[self.local[neg_dst]]
+            z_src, z_dst, z_neg = (z[local[each]] for each in (batch.events.src, batch.events.dst, batch.neg_dst))
             return self.link_pred(z_src, z_dst), self.link_pred(z_src, z_neg)
 
-    def _take_in(self, batch: TemporalData, stage: Stage) -> None:
+    def take_in(self, batch: Batch, stage: Stage) -> None:
+        """Updates memory and neighbours."""
+        events = batch.events
         with stage("update"):
-            self.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+            self.memory.update_state(events.src, events.dst, events.t, events.msg)
         with stage("sample"):
-            self.neighbors.insert(batch.src, batch.dst)
-
-    def _set_training(self, mode: bool) -> None:
-        for module in (self.memory, self.gnn, self.link_pred):
-            module.train(mode)
+            self.neighbors.insert(events.src, events.dst)
 
 
 def start(workload: Workload, seed: int, dropout: float = DROPOUT) -> TGNLoop:
