@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.harness.workload import Workload
 from benchmarks.peers.builtin_tgn import start
-from benchmarks.peers.pyg_loop import DIM, HEADS
+from benchmarks.peers.link_loop import DIM, HEADS
 from pyg_mspipe import Batches
 
 REPEATS = 50

@@ -53,7 +53,7 @@ class LinkLoop(ABC, Generic[B]):
     def __init__(self, workload: Workload, memory: Memory, others: Sequence[Module]) -> None:
         self.workload = workload
         self.memory = memory
-        self._modules = (memory, *others)
+        self._modules: list[Memory | Module] = [memory, *others]
         # The time encoder belongs to two of them.
         parameters = dict.fromkeys(p for module in self._modules for p in module.parameters())
         self.optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
