@@ -214,13 +214,13 @@ def parallel_rate(result: Result) -> str:
         for part in plan.split("x"):
             trainers *= int(part)
         label = f"`{plan}`" + (", with its stages on another core" if beside else "")
-        rows.append([label, str(trainers), f"{row['median']:,.0f}", f"{row['ratio']:.2f}"])
+        rows.append([label, str(trainers), f"{row['median']:,.0f}", f"{row['ratio_within_rounds']:.2f}"])
     waiting = result["waiting"]
     return _block(
         result,
         f"{result['stream'].capitalize()} without features, batch {result['batch_size']} for each trainer, one thread "
         f"for each process (`--overlap never`); events trained per second, medians of {result['settings']['rounds']} "
-        f"sweeps in turns, one seed; {machine(result)}.",
+        f"sweeps in turns, and of the ratio to one process in the same turn; one seed; {machine(result)}.",
         table(["plan", "processes", "events/s", "ratio"], rows),
         f"A trainer that waits takes {percent(waiting['collective'], 1)} of a core, for its turn at a memory "
         f"{percent(waiting['turn'], 1)}.",

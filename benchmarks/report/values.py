@@ -55,7 +55,7 @@ def plan_steps(result: Result, stream: str, plan: str) -> str:
 
 def plan_ratio(result: Result, plan: str) -> str:
     """Events/s of a plan over those of one process."""
-    return f"{_one(result['rows'], plan=plan)['ratio']:.2f}"
+    return f"{_one(result['rows'], plan=plan)['ratio_within_rounds']:.2f}"
 
 
 VALUES: dict[str, tuple[Callable[..., str], str]] = {

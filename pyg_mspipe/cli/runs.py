@@ -18,7 +18,15 @@ from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.cli.launch import Launch, launched
 from pyg_mspipe.cli.settings import read_toml
 from pyg_mspipe.distributed.world import World
-from pyg_mspipe.training import ConfigError, Interrupted, LinkMetrics, TrainConfig, Trainer, load_checkpoint
+from pyg_mspipe.training import (
+    ConfigError,
+    Interrupted,
+    LinkMetrics,
+    TrainConfig,
+    Trainer,
+    keep_freed_memory,
+    load_checkpoint,
+)
 from pyg_mspipe.training.run_folder import BEST, EVALUATION, LAST, has_run
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=False)]
@@ -182,6 +190,7 @@ def _go_on(launch: Launch, trainer: Trainer, folder: Path, checkpoint: dict[str,
 
 
 def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = False) -> None:
+    keep_freed_memory()
     try:
         progress = trainer.fit(replace=replace)
     except Interrupted:

@@ -1,3 +1,4 @@
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from benchmarks.harness.benchmark import changed
 from benchmarks.harness.compare import compare, unlike
 from benchmarks.harness.results import machine_name, numbers, path_of, read_results, write_result
-from benchmarks.report.pages import filled
+from benchmarks.report.pages import filled, pages
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,29 @@ def test_a_block_is_filled_again_and_the_rest_of_a_page_is_left_alone():
 def test_a_block_that_cannot_be_filled_is_named(name, said):
     with pytest.raises(ValueError, match=said):
         filled(f"<!-- results: {name} -->\n<!-- /results -->", {})
+
+
+def test_a_figure_in_a_line_is_filled_again():
+    rows = [{"plan": "1x1x1", "ratio_within_rounds": 1.0}, {"plan": "1x1x2", "ratio_within_rounds": 1.714}]
+    page = "about <!-- value: plan_ratio(1x1x2) -->1.2<!-- /value --> times\n"
+    filled_page = filled(page, {"parallel_rate": result(rows=rows)})
+    assert filled_page == "about <!-- value: plan_ratio(1x1x2) -->1.71<!-- /value --> times\n"
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        ("plan_speed", "there is no value 'plan_speed'"),
+        ("plan_ratio(4x1x1)", r"results have 0 rows with \{'plan': '4x1x1'\}"),
+        ("batches_missing(wikipedia, 1)", "python -m benchmarks run pipeline_accuracy"),
+    ],
+)
+def test_a_figure_that_results_do_not_have_is_named(mark, said):
+    with pytest.raises(ValueError, match=said):
+        filled(f"<!-- value: {mark} -->1<!-- /value -->", {"parallel_rate": result(rows=[])})
+
+
+def test_no_line_of_a_page_begins_with_a_figure():
+    # Markdown takes a line that begins with a comment for a block of HTML.
+    for page in pages():
+        assert not re.search(r"^\s*<!-- value:", page.read_text(encoding="utf-8"), re.MULTILINE), page
