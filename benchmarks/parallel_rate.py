@@ -20,7 +20,7 @@ class Settings:
 
     stream: str = "wikipedia"
     plans: tuple[str, ...] = (SINGLE, "1x1x2", "1x2x1", "2x1x1", "1x2x2")
-    rounds: int = 8
+    rounds: int = 6
 
 
 def measure(settings: Settings, run: Run) -> Result:
@@ -75,7 +75,7 @@ def _waiting() -> dict[str, float]:
 BENCHMARK = Benchmark(
     "parallel_rate",
     "events/s of many trainers against one, and what waiting costs",
-    15,
+    12,
     measure,
     Settings(),
     quick=Settings(stream="synthetic", plans=(SINGLE,), rounds=1),
