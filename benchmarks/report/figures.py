@@ -125,21 +125,18 @@ def staleness(disk: Result) -> Figure:
 
 
 def ap_of_plans(result: Result) -> Figure:
-    """AP of many trainers against steps and against time."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    """AP of many trainers against steps."""
+    figure, axes = _axes()
     stream = result["rows"][0]["stream"]
-    for place, (key, label) in enumerate((("step", "optimizer steps"), ("seconds", "seconds of training"))):
-        axes = figure.add_subplot(1, 2, 1 + place)
-        for row in result["rows"]:
-            if row["stream"] == stream:
-                points = list(zip(*row["curves"], strict=True))
-                x = [fmean(point[key] for point in each) for each in points]
-                y = [fmean(point["ap"] for point in each) for each in points]
-                axes.plot(x, y, marker="o", markersize=3, label=row["plan"])
-        axes.set_xlim(0, None)
-        axes.set_xlabel(label)
-        axes.set_ylabel(f"validation AP, {stream.capitalize()}")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, ncols=4, loc="outside lower center")
+    for row in result["rows"]:
+        if row["stream"] == stream:
+            points = list(zip(*row["curves"], strict=True))
+            x = [fmean(point["step"] for point in each) for each in points]
+            y = [fmean(point["ap"] for point in each) for each in points]
+            axes.plot(x, y, marker="o", markersize=3, label=row["plan"])
+    axes.set_xlabel("optimizer steps")
+    axes.set_ylabel(f"validation AP, {stream.capitalize()}")
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 

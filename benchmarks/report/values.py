@@ -58,6 +58,13 @@ def plan_ratio(result: Result, plan: str) -> str:
     return f"{_one(result['rows'], plan=plan)['ratio_within_rounds']:.2f}"
 
 
+def plan_ratio_range(result: Result, plan: str) -> str:
+    """The smallest and the largest of these in a round."""
+    own, single = (_one(result["rows"], plan=each)["events_per_second"] for each in (plan, "1x1x1"))
+    ratios = [one / other for one, other in zip(own, single, strict=True)]
+    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
 VALUES: dict[str, tuple[Callable[..., str], str]] = {
     "staleness_points": (staleness_points, "pipeline_accuracy"),
     "staleness_deviation": (staleness_deviation, "pipeline_accuracy"),
@@ -67,6 +74,7 @@ VALUES: dict[str, tuple[Callable[..., str], str]] = {
     "plan_points": (plan_points, "parallel_accuracy"),
     "plan_steps": (plan_steps, "parallel_accuracy"),
     "plan_ratio": (plan_ratio, "parallel_rate"),
+    "plan_ratio_range": (plan_ratio_range, "parallel_rate"),
 }
 """What writes each figure, and from which benchmark."""
 
