@@ -14,11 +14,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def command(result: Result) -> str:
-    """Returns the command that makes a result again, as a block of code."""
-    minutes = round(result["seconds"] / 60)
-    return (
-        f"    python -m benchmarks run {result['benchmark']}    # {f'{minutes} minutes' if minutes > 1 else 'a minute'}"
-    )
+    """Returns the command that makes a result again, as a block of code, and how long that took if it is known."""
+    took = ""
+    if result["seconds"]:
+        minutes = max(1, round(result["seconds"] / 60))
+        took = f"    # {minutes} minutes" if minutes > 1 else "    # a minute"
+    return f"    python -m benchmarks run {result['benchmark']}{took}"
 
 
 def machine(result: Result) -> str:

@@ -6,12 +6,11 @@ import sys
 import pytest
 
 FAULTS = """
-import resource, sys
+import resource
 import torch
 from pyg_mspipe.training import keep_freed_memory
 
-if sys.argv[1] == "kept":
-    print(keep_freed_memory())
+print(keep_freed_memory())
 torch.set_num_threads(1)
 
 
@@ -30,20 +29,19 @@ GLIBC = platform.libc_ver()[0] == "glibc"
 PLAIN = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
 
 
-def run(how, environment=PLAIN):
-    done = subprocess.run(
-        [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True, env=environment
-    )
-    return done.stdout.split()
+def run(environment):
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True, env=environment)
+    kept, faults = done.stdout.split()
+    return kept, int(faults)
 
 
 @pytest.mark.skipif(not GLIBC, reason="needs glibc")
 def test_kept_memory_is_used_again_without_page_faults():
-    kept, faults = run("kept")
+    kept, faults = run(PLAIN)
     assert kept == "True"
-    (given_back,) = run("given back")
-    assert int(faults) < int(given_back) / 10
+    # Some 200,000 where freed memory is given back.
+    assert faults < 1000
 
 
 def test_settings_of_the_environment_are_left_alone():
-    assert run("kept", PLAIN | {"MALLOC_TOP_PAD_": "131072"})[0] == "False"
+    assert run(PLAIN | {"MALLOC_TOP_PAD_": "131072"})[0] == "False"
