@@ -196,8 +196,8 @@ def growth(result: Result) -> Figure:
         rows = result[f"by_{key}"]
         axes.plot([row[key] for row in rows], [row["us_per_event"] for row in rows], marker="o")
         axes.set_xscale("log")
-        axes.set_ylim(0, None)
         axes.set_xlabel(label)
+    figure.axes[0].set_ylim(0, None)
     figure.axes[0].set_ylabel("µs of training per event")
     return figure
 
