@@ -3,7 +3,7 @@
 The lines marked with an arrow are other than in PyG's loop. A batch of the loader brings its neighbours along, with the
 features of their edges, so that the LastNeighborLoader is gone, and with it reset_state() and insert().
 
-    python examples/tgn_pipeline.py [STREAM] [--staleness minimal] [--epochs 3]
+    python examples/tgn_pipeline.py [STREAM] [--staleness exact] [--epochs 3]
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pyg_mspipe import LinkPredictor, PipelineLoader, TGNMemory, load_stream  # 
 
 parser = argparse.ArgumentParser()
 parser.add_argument("stream", nargs="?", default="synthetic")
-parser.add_argument("--staleness", default="minimal", help="sequential, exact, minimal or a whole number")
+parser.add_argument("--staleness", default="exact", help="sequential, exact, minimal or a whole number")
 parser.add_argument("--epochs", type=int, default=3)
 args = parser.parse_args()
 

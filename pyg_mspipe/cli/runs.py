@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -134,7 +135,7 @@ def evaluate(run: Run, stream: Moved = None) -> None:
         with console.status("evaluating"):
             metrics = trainer.test(checkpoint)
         cut_off, negatives = trainer.config.cut_off, trainer.config.negatives
-        result = {"epoch": checkpoint["progress"]["epoch"] + 1, "cut_off": cut_off, "negatives": negatives}
+        result = {"epoch": checkpoint["progress"]["best_epoch"] + 1, "cut_off": cut_off, "negatives": negatives}
         result |= {part: asdict(each) for part, each in metrics.items()}
         partial = run / f".evaluation.{os.getpid()}.part"
         partial.write_text(json.dumps(result, indent=2) + "\n")
@@ -191,6 +192,10 @@ def _go_on(launch: Launch, trainer: Trainer, folder: Path, checkpoint: dict[str,
 
 def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = False) -> None:
     keep_freed_memory()
+    epochs, at_once = trainer.config.epochs, trainer.epochs_at_once
+    whole = math.ceil(epochs / at_once) * at_once
+    if whole != epochs:
+        launch.echo(f"plan {trainer.config.parallel} trains {at_once} epochs in a sweep: {epochs} become {whole}")
     try:
         progress = trainer.fit(replace=replace)
     except Interrupted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 
 from pyg_mspipe.cli.errors import one_line_errors
+from pyg_mspipe.pipeline import BatchRecord
 from pyg_mspipe.pipeline.timeline import read_title, read_trace
 from pyg_mspipe.pipeline.timeline_figure import draw
 from pyg_mspipe.pipeline.timeline_summary import summarize
@@ -46,3 +48,19 @@ def timeline(
         console = Console()
         console.print(read_title(trace), style="bold", markup=False, highlight=False, soft_wrap=True)
         console.print(summary, highlight=False, soft_wrap=True)
+        if _in_line(records):
+            console.print(
+                "all stages ran in line, one after the other; --overlap always runs them beside training, which gains "
+                "where a core is idle or a disk is waited for",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def _in_line(records: list[BatchRecord]) -> bool:
+    """Returns whether no batch was begun before the one before it was trained."""
+    return not any(
+        later.begin["sample"] < earlier.finish["train"]
+        for earlier, later in itertools.pairwise(records)
+        if "train" in earlier.finish and "sample" in later.begin
+    )

@@ -103,6 +103,15 @@ def test_a_finished_run_says_so_and_more_epochs_go_on_with_it(mspipe, train, npz
     assert load_checkpoint(Path("run/last.pt"))["progress"]["epoch"] == 3
 
 
+def test_sweeps_are_whole_and_epochs_are_counted_alike(mspipe, npz):
+    result = mspipe("train", npz(), "--out", "run", "--parallel", "1x1x2", "--emulate", *SMALL, "--epochs", "1")
+    assert result.exit_code == 0, result.stderr
+    assert "plan 1x1x2 trains 2 epochs in a sweep: 1 become 2" in result.stdout
+    assert "in epoch 2 (" in result.stdout
+    assert "run, epoch 2; " in mspipe("evaluate", "run").stdout
+    assert json.loads(Path("run", "evaluation.json").read_text())["epoch"] == 2
+
+
 def test_a_run_that_stopped_early_goes_on_with_more_epochs(mspipe, train, npz):
     # With nothing learned no epoch is better than the first.
     train(npz(), "--lr", "0", "--patience", "1", "--out", "run")

@@ -35,7 +35,18 @@ def test_a_timeline_is_summarized(mspipe, trace, files):
     assert result.stdout.startswith("synthetic, epoch 1\n")
     assert "20 batches, 100.0 a second; at most 250.0; 0% of the possible overlap reached" in result.stdout
     assert "staleness  0: 100.0%" in result.stdout
+    assert "all stages ran in line, one after the other; --overlap always" in result.stdout
     assert files() == ["out.json"]
+
+
+def test_stages_that_ran_beside_training_are_not_said_to_have_run_in_line(mspipe):
+    with TraceWriter(Path("out.json")) as writer:
+        for index in range(20):
+            begin = {stage: 0.002 * (index + number) for number, stage in enumerate(STAGES)}
+            writer.add(BatchRecord(index, begin, {stage: t + 0.002 for stage, t in begin.items()}, fetched=index))
+    result = mspipe("timeline", "out.json")
+    assert result.exit_code == 0, result.stderr
+    assert "in line" not in result.stdout
 
 
 def test_the_summary_says_that_just_the_first_batches_were_written(mspipe, trace):
