@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
 
@@ -27,20 +28,23 @@ def measure(settings: Settings, run: Run) -> Result:
     """Trains each event as often as a plan does in a sweep, in turns.
 
     Each process has one thread, and prepares its batches in it; the pipeline of a single one, on another core, is
-    another row.
+    another row, and so are two single ones beside each other that share nothing but the machine.
     """
     stream = str(find_stream(settings.stream) or "synthetic")
-    plans = {plan: (plan, "never") for plan in settings.plans} | {f"{SINGLE}, overlap": (SINGLE, "always")}
-    rates: dict[str, list[float]] = {label: [] for label in plans}
+    rows: dict[str, tuple[str, str, int]] = {plan: (plan, "never", 1) for plan in settings.plans}
+    rows |= {f"{SINGLE}, overlap": (SINGLE, "always", 1), f"{SINGLE}, twice": (SINGLE, "never", 2)}
+    rates: dict[str, list[float]] = {label: [] for label in rows}
     for turn in range(settings.rounds):
-        for place in range(len(plans)):
-            label = list(plans)[(turn + place) % len(plans)]
-            plan, overlap = plans[label]
+        for place in range(len(rows)):
+            label = list(rows)[(turn + place) % len(rows)]
+            plan, overlap, runs = rows[label]
             epochs = ParallelPlan.parse(plan).epochs_per_sweep
-            (line,) = Training(stream, plan, epochs=epochs, flags=("--overlap", overlap))()
-            rates[label].append(line["rate"])
-            run.console.print(f"round {turn + 1}  {label}  {line['rate']:,.0f} events/s")
-    rows = [
+            training = Training(stream, plan, epochs=epochs, flags=("--overlap", overlap))
+            with ThreadPoolExecutor(runs) as pool:
+                rate = sum(lines[0]["rate"] for lines in pool.map(Training.__call__, [training] * runs))
+            rates[label].append(rate)
+            run.console.print(f"round {turn + 1}  {label}  {rate:,.0f} events/s")
+    results = [
         {
             "plan": label,
             "events_per_second": each,
@@ -51,7 +55,7 @@ def measure(settings: Settings, run: Run) -> Result:
         for label, each in rates.items()
     ]
     table = Table("plan", "events/s", "ratio", "within rounds")
-    for row in rows:
+    for row in results:
         figures = f"{row['median']:,.0f}", f"{row['ratio']:.2f}", f"{row['ratio_within_rounds']:.2f}"
         table.add_row(str(row["plan"]), *figures)
     run.console.print(table)
@@ -59,7 +63,7 @@ def measure(settings: Settings, run: Run) -> Result:
     run.console.print(
         f"a trainer that waits takes {waiting['collective']:.1%} of a core, for a turn {waiting['turn']:.1%}"
     )
-    return {"stream": settings.stream, "batch_size": 200, "waiting": waiting, "rows": rows}
+    return {"stream": settings.stream, "batch_size": 200, "waiting": waiting, "rows": results}
 
 
 def _waiting() -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.harness.benchmark import Result
 from benchmarks.report import beyond
 from benchmarks.report.markdown import command, machine, percent, seeds, spread, table
+from pyg_mspipe import ParallelPlan
 
 Row = dict[str, Any]
 
@@ -208,13 +209,13 @@ def parallel_equality(result: Result) -> str:
 def parallel_rate(result: Result) -> str:
     """Events/s of many trainers."""
     rows = []
+    notes = {"overlap": ", with its stages on another core", "twice": ", two that know nothing of each other", "": ""}
     for row in result["rows"]:
-        plan, _, beside = row["plan"].partition(", ")
-        trainers = 1
-        for part in plan.split("x"):
-            trainers *= int(part)
-        label = f"`{plan}`" + (", with its stages on another core" if beside else "")
-        rows.append([label, str(trainers), f"{row['median']:,.0f}", f"{row['ratio_within_rounds']:.2f}"])
+        plan, _, note = row["plan"].partition(", ")
+        processes = 2 if note == "twice" else ParallelPlan.parse(plan).world
+        rows.append(
+            [f"`{plan}`{notes[note]}", str(processes), f"{row['median']:,.0f}", f"{row['ratio_within_rounds']:.2f}"]
+        )
     waiting = result["waiting"]
     return _block(
         result,

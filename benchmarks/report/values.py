@@ -53,14 +53,15 @@ def plan_steps(result: Result, stream: str, plan: str) -> str:
     return percent(_plan(result, stream, plan)["steps"] / _plan(result, stream, "1x1x1")["steps"])
 
 
-def plan_ratio(result: Result, plan: str) -> str:
+def plan_ratio(result: Result, plan: str, *more: str) -> str:
     """Events/s of a plan over those of one process."""
-    return f"{_one(result['rows'], plan=plan)['ratio_within_rounds']:.2f}"
+    return f"{_one(result['rows'], plan=', '.join([plan, *more]))['ratio_within_rounds']:.2f}"
 
 
-def plan_ratio_range(result: Result, plan: str) -> str:
+def plan_ratio_range(result: Result, plan: str, *more: str) -> str:
     """The smallest and the largest of these in a round."""
-    own, single = (_one(result["rows"], plan=each)["events_per_second"] for each in (plan, "1x1x1"))
+    plans = ", ".join([plan, *more]), "1x1x1"
+    own, single = (_one(result["rows"], plan=each)["events_per_second"] for each in plans)
     ratios = [one / other for one, other in zip(own, single, strict=True)]
     return f"{min(ratios):.2f} to {max(ratios):.2f}"
 
