@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pyg_mspipe.cli import stream_options as options
-from pyg_mspipe.cli.errors import BAD_INPUT, in_flags, one_line_errors
-from pyg_mspipe.data import StreamSummary, check_stream, find_problems, summarize
+from pyg_mspipe.cli.errors import BAD_INPUT, State, in_flags, one_line_errors
+from pyg_mspipe.data import StreamError, StreamSummary, summarize
 
 app = typer.Typer(no_args_is_help=True, help="Look at a stream of events.")
 
@@ -19,7 +19,7 @@ _SECONDS = {"epoch seconds": 1, "epoch milliseconds": 1e3, "epoch microseconds":
 
 
 @app.callback()
-def data() -> None:
+def about() -> None:
     """Look at a stream of events."""
 
 
@@ -39,18 +39,19 @@ def info(
     """
     with one_line_errors():
         source = options.source_of(stream, **reading)
-        read = options.open_source(source, check=False)
-        sort = reading["sort"]
-        problems = find_problems(read, sort=sort, msg_names=reading["msg"] or ())
-        for problem in problems:
-            typer.echo(f"problem: {in_flags(problem)}", err=True)
-        if problems:
-            raise typer.Exit(BAD_INPUT)
-        summary, console = summarize(check_stream(read, sort=sort)), Console()
+        try:
+            data = options.open_source(source)
+        except StreamError as error:
+            if State.debug:
+                raise
+            for problem in error.problems:
+                typer.echo(f"problem: {in_flags(' '.join(problem.split()))}", err=True)
+            raise typer.Exit(BAD_INPUT) from None
+        summary, console = summarize(data), Console()
         show(summary, console)
-        note = options.time_note(source, summary.first_time, summary.last_time)
-        if note is not None:
-            console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        for note in (options.time_note(source, summary.first_time, summary.last_time), options.column_note(source)):
+            if note is not None:
+                console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show(summary: StreamSummary, console: Console) -> None:

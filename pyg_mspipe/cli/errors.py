@@ -56,7 +56,6 @@ def one_line_errors() -> Iterator[None]:
 def in_flags(text: str) -> str:
     """Returns a message with the arguments of ``load_stream`` that it names spelled as flags."""
     text = re.sub(r"pass columns=\{([^}]*)\}", _columns_in_flags, text)
-    text = text.replace(", or give val_time and test_time", "")
     text = re.sub(r"\b(sort|relabel|bipartite)=True\b", r"--\1", text)
     return re.sub(r"\btime_scale=(\d+)", r"--time-scale \1", text).replace(" to load_stream", "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -107,7 +108,11 @@ def plan(
                 host_memory=spare_host_memory() if host_memory is None else int(host_memory * _GIB),
             )
             _show_choice(choice, batch_size, epochs, console)
-            console.print(Text(f"\n{_command(choice.plan, auto, batch_size, hosts)}"), highlight=False, soft_wrap=True)
+            console.print(
+                Text(f"\n{_command(choice.plan, [auto, *options.flags_of(reading)], batch_size, hosts)}"),
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def _trainers(world: int, hosts: int) -> list[int]:
@@ -245,9 +250,9 @@ def _show_choice(choice: PlanChoice, batch_size: int, epochs: int, console: Cons
         console.print(Text(f"- {reason}"), highlight=False, soft_wrap=True)
 
 
-def _command(plan: ParallelPlan, stream: str, batch_size: int, hosts: int) -> str:
-    """Returns what to type for a plan."""
-    train = f"-m pyg_mspipe train {stream} ... --parallel {plan} --batch-size {batch_size}"
+def _command(plan: ParallelPlan, stream: list[str], batch_size: int, hosts: int) -> str:
+    """Returns what to type for a plan of a stream with its flags."""
+    train = f"-m pyg_mspipe train {shlex.join(stream)} --parallel {plan} --batch-size {batch_size}"
     where = f"--nnodes {hosts} --node-rank ... --master-addr ... " if hosts > 1 else ""
     return f"torchrun {where}--nproc-per-node {plan.world // hosts} {train}"
 

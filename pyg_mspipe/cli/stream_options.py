@@ -11,10 +11,12 @@ from torch_geometric.data import TemporalData
 
 from pyg_mspipe.cli.flags import with_flags
 from pyg_mspipe.data import load_stream
+from pyg_mspipe.data.files import unused_columns
 from pyg_mspipe.data.summary import guess_time_unit
 from pyg_mspipe.training import CheckpointError
 
 _PANEL = "Reading the stream"
+_COLUMNS_SHOWN = 10
 _TO_SECONDS = {"milliseconds": "1e-3", "microseconds": "1e-6", "nanoseconds": "1e-9"}
 
 Stream = Annotated[
@@ -100,7 +102,30 @@ def time_note(source: dict[str, Any], first: int, last: int) -> str | None:
     return f"times are in {unit}; --time-scale {_TO_SECONDS[unit]} makes them seconds"
 
 
-def open_source(source: dict[str, Any], *, check: bool = True) -> TemporalData:
+def column_note(source: dict[str, Any]) -> str | None:
+    """Returns which columns of a file are not used."""
+    path = Path(source["name_or_path"])
+    unused = unused_columns(path, source.get("columns")) if path.is_file() else []
+    if not unused:
+        return None
+    shown = ", ".join(map(repr, unused[:_COLUMNS_SHOWN])) + (", ..." if len(unused) > _COLUMNS_SHOWN else "")
+    return f"columns not used: {shown}; --msg NAME, once for each, reads columns as features"
+
+
+def flags_of(reading: dict[str, Any]) -> list[str]:
+    """Returns what to type for ``reading``, as the arguments of a command."""
+    words = []
+    for name, (_, default) in READING.items():
+        flag, value = f"--{name.replace('_', '-')}", reading[name]
+        if value is True:
+            words.append(flag)
+        elif value not in (default, False):
+            for each in value if isinstance(value, list) else [value]:
+                words += [flag, str(each)]
+    return words
+
+
+def open_source(source: dict[str, Any]) -> TemporalData:
     """Returns the stream that :func:`source_of` describes.
 
     Raises:
@@ -111,4 +136,4 @@ def open_source(source: dict[str, Any], *, check: bool = True) -> TemporalData:
     name = source["name_or_path"]
     # Only a path that was made absolute is one; load_stream tells names from paths itself otherwise.
     options = {key: value for key, value in source.items() if key != "name_or_path"}
-    return load_stream(Path(name) if Path(name).is_absolute() else name, check=check, **options)
+    return load_stream(Path(name) if Path(name).is_absolute() else name, **options)

@@ -12,12 +12,17 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
-from pyg_mspipe.data.tables import Array, Table, first_unlike, is_like, open_table
+from pyg_mspipe.data.tables import Array, Table, column_names, first_unlike, is_like, open_table
+from pyg_mspipe.data.validation import Place
 
 _NUMBERS = (pa.float64(),)
 _TIMES = (*_NUMBERS, pa.timestamp("ns"), pa.timestamp("ns", "UTC"))
 _DATE = "2024-03-13 09:10"
 _FIELDS = ("src", "dst", "t", "msg", "y")
+
+
+class NamesAsIdsError(StreamError):
+    """Ids that are no numbers, in a file that was read as if they were."""
 
 
 def read_stream(
@@ -27,8 +32,10 @@ def read_stream(
     time_scale: float | None = None,
     bipartite: bool = False,
     relabel: bool = False,
-) -> TemporalData:
-    """Returns the events of a file in the file's order, not yet checked; `load_stream` explains the arguments.
+) -> tuple[TemporalData, Place]:
+    """Returns the events of a file in the file's order, not yet checked, and what says where each of them stands.
+
+    `load_stream` explains the arguments.
 
     Raises:
         StreamError: If the file cannot be read, lacks a column, or holds what no tensor can hold.
@@ -54,7 +61,22 @@ def read_stream(
         # A column of this name that nobody asked for, and that cannot be one of labels, is left alone.
         if "y" in (columns or {}) or labels.dtype.kind in "iufb":
             data.y = torch.from_numpy(_numbers(path, table, names["y"][0]))
-    return data
+    return data, table.place
+
+
+def unused_columns(path: Path, columns: Mapping[str, str | Sequence[str]] | None = None) -> list[str]:
+    """Returns the columns of a file that a stream is not made of, in the file's order.
+
+    Args:
+        path: Of a file that `read_stream` can read.
+        columns: As for it.
+    """
+    available = column_names(path)
+    try:
+        used = {name for chosen in _match_columns(path, columns or {}, available).values() for name in chosen}
+    except StreamError:
+        return []
+    return [name for name in available if name not in used]
 
 
 def _match_columns(
@@ -103,7 +125,7 @@ def _ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
         if values.dtype.kind not in "iuf":
             mend = "pass relabel=True to number such ids from 0"
             holds = _holding(table, name, values, (pa.int64(),))
-            raise StreamError(f"{path}: {holds}, not integer ids; {mend}")
+            raise NamesAsIdsError(f"{path}: {holds}, not integer ids; {mend}")
         return _widen(values)
     missing = values != values if values.dtype.kind == "f" else [value is None or value == "" for value in values]
     if np.any(missing):

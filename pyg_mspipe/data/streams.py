@@ -2,17 +2,19 @@
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
-from pyg_mspipe.data.files import read_stream
+from pyg_mspipe.data.files import NamesAsIdsError, read_stream
 from pyg_mspipe.data.named import JODIE_NAMES, TGB_NAMES, read_jodie, read_tgb
 from pyg_mspipe.data.synthetic import synthetic
 from pyg_mspipe.data.tables import SUFFIXES
-from pyg_mspipe.data.validation import check_stream
+from pyg_mspipe.data.validation import Place, check_stream
 
 _NAMES = (*JODIE_NAMES, *TGB_NAMES, "synthetic")
 
@@ -74,17 +76,40 @@ def load_stream(
         _refuse(name, list(synthetic_options), "are for the stream 'synthetic'")
 
     if not is_name:
-        path = _as_path(name_or_path)
-        data = read_stream(path, columns=columns, time_scale=time_scale, bipartite=bool(bipartite), relabel=relabel)
-    elif name in JODIE_NAMES:
+        path, chosen = _as_path(name_or_path), (columns or {}).get("msg", ())
+        read = partial(read_stream, path, columns=columns, time_scale=time_scale, bipartite=bool(bipartite))
+        if not check:
+            return read(relabel=relabel)[0]
+        return _checked(path, read, relabel, sort=sort, msg_names=[chosen] if isinstance(chosen, str) else chosen)
+    if name in JODIE_NAMES:
         data = read_jodie(name, Path(root))
     elif name in TGB_NAMES:
         data = read_tgb(name, Path(root))
     else:
         data = synthetic(bipartite=bipartite is not False, **synthetic_options)  # type: ignore[arg-type]
-    chosen = (columns or {}).get("msg", ())
-    msg_names = [chosen] if isinstance(chosen, str) else chosen
-    return check_stream(data, sort=sort, msg_names=msg_names) if check else data
+    return check_stream(data, sort=sort) if check else data
+
+
+def _checked(
+    path: Path, read: Callable[..., tuple[TemporalData, Place]], relabel: bool, **options: Any
+) -> TemporalData:
+    """Returns the stream of a file, checked with ``options``; the error has all that is wrong with it."""
+    try:
+        data, place = read(relabel=relabel)
+    except NamesAsIdsError as error:
+        # What will be wrong once the ids are numbered is to be known now.
+        behind: tuple[str, ...] = ()
+        try:
+            _checked(path, read, True, **options)
+        except StreamError as others:
+            behind = others.problems
+        except (TypeError, ValueError):
+            pass  # what stands for ids cannot even be told apart
+        raise StreamError(*error.problems, *behind) from None
+    try:
+        return check_stream(data, place=place, **options)
+    except StreamError as error:
+        raise StreamError(*(f"{path}: {problem}" for problem in error.problems)) from None
 
 
 def _as_path(name_or_path: str | Path) -> Path:

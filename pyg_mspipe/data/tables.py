@@ -53,6 +53,20 @@ def open_table(path: Path) -> Table:
     return _open_npz(path) if path.suffix == ".npz" else _open_arrow(path)
 
 
+def column_names(path: Path) -> list[str]:
+    """Returns the names of a file's columns, without their entries; none where it cannot be read."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return list(arrays.files)
+        if path.suffix == ".parquet":
+            return list(parquet.read_schema(path).names)
+        with csv.open_csv(path) as reader:
+            return list(reader.schema.names)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, pa.ArrowException):
+        return []
+
+
 def _open_npz(path: Path) -> Table:
     unreadable = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
     try:

@@ -1,7 +1,7 @@
 """The boundary check of event streams: everything behind it may rely on what it promises."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -9,8 +9,13 @@ from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
 
+Place = Callable[[int], str]
+"""Says where an event stands."""
 
-def check_stream(data: TemporalData, *, sort: bool = False, msg_names: Sequence[str] = ()) -> TemporalData:
+
+def check_stream(
+    data: TemporalData, *, sort: bool = False, msg_names: Sequence[str] = (), place: Place | None = None
+) -> TemporalData:
     """Returns the stream in the form that the rest of the package relies on.
 
     The input is left as it is; tensors that need no change are shared with it. Further per-event attributes, such as
@@ -20,16 +25,18 @@ def check_stream(data: TemporalData, *, sort: bool = False, msg_names: Sequence[
         data: The events, in the order of their numbers.
         sort: Sort by time if needed; events of the same time keep their order.
         msg_names: What the columns of `msg` are called where they come from, for messages.
+        place: Says where the event of a number stands where it comes from, for messages; by default its number.
 
     Returns:
         The stream with ``src: Int64[E], >= 0``, ``dst: Int64[E], >= 0``, ``t: Int64[E], non-decreasing`` and
         ``msg: Float32[E, D], finite``, where ``E >= 1`` and ``D`` may be 0.
 
     Raises:
-        StreamError: On the first of `find_problems`.
+        StreamError: If `find_problems` finds any.
     """
-    for problem in _problems(data, sort=sort, msg_names=msg_names):
-        raise StreamError(problem)
+    problems = find_problems(data, sort=sort, msg_names=msg_names, place=place)
+    if problems:
+        raise StreamError(*problems)
     checked = copy.copy(data)
     for name in ("src", "dst", "t"):
         checked[name] = data[name].to(torch.int64)
@@ -40,7 +47,9 @@ def check_stream(data: TemporalData, *, sort: bool = False, msg_names: Sequence[
     return checked
 
 
-def find_problems(data: TemporalData, *, sort: bool = False, msg_names: Sequence[str] = ()) -> list[str]:
+def find_problems(
+    data: TemporalData, *, sort: bool = False, msg_names: Sequence[str] = (), place: Place | None = None
+) -> list[str]:
     """Returns everything that keeps the stream from being used, one line each; an empty list means that nothing does.
 
     Of each kind of problem the first event that shows it is named.
@@ -49,26 +58,26 @@ def find_problems(data: TemporalData, *, sort: bool = False, msg_names: Sequence
         data: The events, in the order of their numbers.
         sort: Whether the stream will be sorted, so that decreasing times are no problem.
         msg_names: What the columns of `msg` are called where they come from, for messages.
+        place: Says where the event of a number stands where it comes from, for messages; by default its number.
     """
-    return list(_problems(data, sort=sort, msg_names=msg_names))
+    return list(_problems(data, sort=sort, msg_names=msg_names, place=place or "event {}".format))
 
 
-def _problems(data: TemporalData, *, sort: bool, msg_names: Sequence[str]) -> Iterator[str]:
+def _problems(data: TemporalData, *, sort: bool, msg_names: Sequence[str], place: Place) -> Iterator[str]:
     shape_problems = list(_shape_problems(data))
     yield from shape_problems
     if shape_problems:
         return  # values can only be told of fields that line up
-    yield from _value_problems("src", data["src"])
-    yield from _value_problems("dst", data["dst"])
-    yield from _value_problems("t", data["t"])
+    for name in ("src", "dst", "t"):
+        yield from _value_problems(name, data[name], place)
     if not sort and not data["t"].is_complex():
         t = _comparable(data["t"])
         event = _first(t[1:] < t[:-1])
         if event is not None:
             before, after = t[event : event + 2].tolist()
-            yield f"event {event + 1}: t decreases from {before} to {after}; sort the stream or pass sort=True"
+            yield f"{place(event + 1)}: t decreases from {before} to {after}; sort the stream or pass sort=True"
     if "msg" in data:
-        yield from _feature_problems(data["msg"], msg_names)
+        yield from _feature_problems(data["msg"], msg_names, place)
 
 
 def _shape_problems(data: TemporalData) -> Iterator[str]:
@@ -100,7 +109,7 @@ def _shape_problems(data: TemporalData) -> Iterator[str]:
         yield "the stream is empty; give it at least one event"
 
 
-def _value_problems(name: str, values: Tensor) -> Iterator[str]:
+def _value_problems(name: str, values: Tensor, place: Place) -> Iterator[str]:
     """What keeps `src`, `dst` or `t` (`values: [E]`) from being whole numbers, and ids from being `>= 0`."""
     if name == "t":
         mend = "times are kept as int64: pass time_scale=1000 to load_stream, or multiply t, to keep a finer unit"
@@ -113,24 +122,24 @@ def _value_problems(name: str, values: Tensor) -> Iterator[str]:
         finite = torch.isfinite(values)
         event = _first(~finite)
         if event is not None:
-            yield f"event {event}: {name} is {values[event].item()}; drop the event or fill in its {name}"
+            yield f"{place(event)}: {name} is {values[event].item()}; drop the event or fill in its {name}"
         event = _first(finite & (values != values.trunc()))
         if event is not None:
-            yield f"event {event}: {name} is {values[event].item()}, not a whole number; {mend}"
+            yield f"{place(event)}: {name} is {values[event].item()}, not a whole number; {mend}"
         exact_up_to = 2.0 / torch.finfo(values.dtype).eps
         event = _first(finite & (values.abs() > exact_up_to))
         if event is not None:
             yield (
-                f"event {event}: {name} is {values[event].item():.0f}, past {exact_up_to:.0f}, where "
+                f"{place(event)}: {name} is {values[event].item():.0f}, past {exact_up_to:.0f}, where "
                 f"{_dtype(values)} skips whole numbers; give {name} as int64"
             )
     if name != "t":
         event = _first(_comparable(values) < 0)
         if event is not None:
-            yield f"event {event}: {name} is {values[event].item()}, a negative node id; {mend}"
+            yield f"{place(event)}: {name} is {values[event].item()}, a negative node id; {mend}"
 
 
-def _feature_problems(msg: Tensor, names: Sequence[str]) -> Iterator[str]:
+def _feature_problems(msg: Tensor, names: Sequence[str], place: Place) -> Iterator[str]:
     if msg.dtype == torch.bool or msg.is_complex():
         yield f"msg has dtype {_dtype(msg)}; give it as float32"
         return
@@ -141,7 +150,7 @@ def _feature_problems(msg: Tensor, names: Sequence[str]) -> Iterator[str]:
         what = "beyond the range of float32" if msg[event, column].isfinite() else "not finite"
         # A name can stand for several columns, in which case it is not known where each begins.
         where = f"'{names[column]}'" if len(names) == msg.size(1) else column
-        yield f"event {event}: msg is {value} in column {where}, {what}; fill in, scale or drop it"
+        yield f"{place(event)}: msg is {value} in column {where}, {what}; fill in, scale or drop it"
 
 
 def _first(mask: Tensor) -> int | None:

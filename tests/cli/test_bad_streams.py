@@ -102,6 +102,9 @@ def test_options_of_files_are_refused_for_names(mspipe, files):
         (["--val-ratio", "0.00001"], "the validation split has no events: 400 events between times"),
         (["--val-ratio", "0"], "val_ratio is 0.0; give a fraction between 0 and 1"),
         (["--val-ratio", "0.5", "--test-ratio", "0.5"], "leave nothing to train on; their sum must be below 1"),
+        (["--val-time", "5"], "val_time is given without test_time; give both times"),
+        (["--val-time", "5", "--test-time", "4"], "val_time 5 lies after test_time 4; swap them"),
+        (["--val-time", "-9", "--test-time", "4"], "the training split has no events"),
     ],
 )
 def test_a_split_without_events_is_refused_in_one_line(mspipe, files, npz, options, message):
@@ -135,18 +138,40 @@ def test_all_problems_of_a_stream_are_listed_at_once(mspipe, npz, arrays):
     )
     result = mspipe("data", "info", name)
     assert (result.exit_code, result.stdout) == (2, "")
-    starts = [line.split(";")[0] for line in result.stderr.splitlines()]
-    assert starts == [
-        "problem: event 7: src is -1, a negative node id",
-        "problem: event 4: dst is nan",
-        "problem: event 3: dst is 0.5, not a whole number",
-        f"problem: event 9: t decreases from {arrays['t'][8]} to 0",
-        "problem: event 2: msg is nan in column 1, not finite",
+    before = f"problem: {Path(name).resolve()}: "
+    lines = result.stderr.splitlines()
+    assert all(line.startswith(before) for line in lines)
+    assert [line.removeprefix(before).split(";")[0] for line in lines] == [
+        "event 7: src is -1, a negative node id",
+        "event 4: dst is nan",
+        "event 3: dst is 0.5, not a whole number",
+        f"event 9: t decreases from {arrays['t'][8]} to 0",
+        "event 2: msg is nan in column 1, not finite",
     ]
     with_sort = mspipe("data", "info", name, "--sort")
     assert with_sort.exit_code == 2
     assert "t decreases" not in with_sort.stderr
     assert len(with_sort.stderr.splitlines()) == 4
+
+
+def test_what_is_wrong_behind_ids_that_are_texts_is_listed_too(mspipe):
+    Path("clicks.csv").write_text("src,dst,t,msg\nanna,shop,5,1\nben,shop,3,\n")
+    result = mspipe("data", "info", "clicks.csv")
+    assert (result.exit_code, result.stdout) == (2, "")
+    ids, order, message = (line.split("clicks.csv: ")[1] for line in result.stderr.splitlines())
+    assert ids.startswith("event 0 (line 2): column 'src' holds 'anna', not integer ids; pass --relabel")
+    assert order.startswith("event 1 (line 3): t decreases from 5 to 3")
+    assert message.startswith("event 1 (line 3): msg is nan in column")
+
+
+def test_columns_that_are_not_used_are_named(mspipe, train):
+    Path("clicks.csv").write_text("src,dst,t,price,shop\n" + "".join(f"{n % 7},{n % 5},{n},1,2\n" for n in range(100)))
+    note = "columns not used: 'price', 'shop'; --msg NAME, once for each, reads columns as features"
+    assert note in mspipe("data", "info", "clicks.csv").stdout
+    assert "not used: 'shop';" in mspipe("data", "info", "clicks.csv", "--msg", "price").stdout
+    assert "not used" not in mspipe("data", "info", "clicks.csv", "--msg", "price", "--label", "shop").stdout
+    assert note in train("clicks.csv", "--out", "run").stdout
+    assert "not used" not in train("clicks.csv", "--msg", "price", "--out", "other").stdout
 
 
 @pytest.mark.parametrize("node", [10**12, 2**62])

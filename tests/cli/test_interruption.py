@@ -126,5 +126,6 @@ def test_a_process_that_fails_says_so_in_one_line_and_its_exit_code():
     process = start("train", "bad.csv", "--out", "run")
     shown, errors = process.communicate(timeout=GIVE_UP)
     assert (process.returncode, shown) == (2, "")
-    assert errors == "error: event 1: t decreases from 5 to 4; sort the stream or pass --sort\n"
+    where = f"{Path('bad.csv').resolve()}: event 1 (line 3)"
+    assert errors == f"error: {where}: t decreases from 5 to 4; sort the stream or pass --sort\n"
     assert not Path("run").exists()

@@ -156,7 +156,7 @@ def test_the_streams_own_flags_are_heard(mspipe, npz, arrays):
     refused(mspipe, "--auto", name, "--world", 2, message="has no column 'src'")
     chosen = ran(mspipe, "--auto", name, "--world", 2, "--src", "user")
     assert "because:" in chosen
-    assert "torchrun --nproc-per-node 2 -m pyg_mspipe train" in chosen
+    assert f"torchrun --nproc-per-node 2 -m pyg_mspipe train {name} --src user --parallel" in chosen
 
 
 def refused(mspipe, *arguments, message):
