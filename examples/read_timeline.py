@@ -10,9 +10,7 @@ import tempfile
 from pathlib import Path
 
 from pyg_mspipe import TrainConfig, Trainer, load_stream
-from pyg_mspipe.pipeline.timeline import read_trace
-from pyg_mspipe.pipeline.timeline_figure import draw
-from pyg_mspipe.pipeline.timeline_summary import summarize
+from pyg_mspipe.pipeline import draw_timeline, read_trace, summarize_timeline
 
 parser = argparse.ArgumentParser()
 parser.add_argument("stream", nargs="?", default="synthetic")
@@ -27,7 +25,7 @@ with tempfile.TemporaryDirectory() as folder:
     Trainer(load_stream(args.stream), config).fit()
     records = read_trace(trace)  # when each stage worked on each batch
 
-summary = summarize(records)
+summary = summarize_timeline(records)
 print(f"{summary.rate:.1f} batches a second; limited by {summary.limit}: {summary.advice}")
 for stage, each in summary.stages.items():
     print(f"  {stage:6}  {each.duration * 1e3:6.2f} ms  busy {each.busy:4.0%}")
@@ -35,5 +33,5 @@ if summary.overlap is not None:
     print(f"{summary.overlap:.0%} of what the slowest stage could hide of the others was hidden")
 for commits, batches in summary.staleness.items():
     print(f"memory missed {commits} commits in {batches} of {sum(summary.staleness.values())} batches")
-draw(records, args.png)
+draw_timeline(records, args.png)
 print(f"some batches from the middle are drawn in {args.png}")

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from benchmarks.harness.benchmark import ROOT, Result
 from benchmarks.harness.stages import STAGES
 from pyg_mspipe.pipeline import BatchRecord
-from pyg_mspipe.pipeline.timeline_figure import draw
+from pyg_mspipe.pipeline.timeline_figure import draw_timeline
 
 FOLDER = ROOT / "docs" / "_static" / "figures"
 # Told apart with any colour vision.
@@ -45,7 +45,7 @@ def timelines(result: Result) -> Figure:
         # As many batches as sequential training needs the time of six for.
         length = length or records[half + 5].finish["update"] - start
         last = max(record.index for record in records[half:] if record.finish["train"] - start <= length)
-        draw(records, axes, first=records[half].index, last=last)
+        draw_timeline(records, axes, first=records[half].index, last=last)
         axes.set_title(mode, loc="left", fontweight="bold")
     longest = max(axes.get_xlim()[1] for axes in rows)
     for axes in rows:
@@ -125,18 +125,22 @@ def staleness(disk: Result) -> Figure:
 
 
 def ap_of_plans(result: Result) -> Figure:
-    """AP of many trainers against steps."""
-    figure, axes = _axes()
+    """AP of many trainers against steps and against time."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
     stream = result["rows"][0]["stream"]
-    for row in result["rows"]:
-        if row["stream"] == stream:
-            points = list(zip(*row["curves"], strict=True))
-            x = [fmean(point["step"] for point in each) for each in points]
-            y = [fmean(point["ap"] for point in each) for each in points]
-            axes.plot(x, y, marker="o", markersize=3, label=row["plan"])
-    axes.set_xlabel("optimizer steps")
-    axes.set_ylabel(f"validation AP, {stream.capitalize()}")
-    axes.legend(frameon=False, fontsize=8)
+    panels = {"step": "optimizer steps", "seconds": "seconds of training"}
+    for place, (key, label) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), 1 + place)
+        for row in result["rows"]:
+            if row["stream"] == stream:
+                points = list(zip(*row["curves"], strict=True))
+                x = [fmean(point[key] for point in each) for each in points]
+                y = [fmean(point["ap"] for point in each) for each in points]
+                axes.plot(x, y, marker="o", markersize=3, label=row["plan"])
+        axes.set_xlim(0, None)
+        axes.set_xlabel(label)
+        axes.set_ylabel(f"validation AP, {stream.capitalize()}")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, ncols=4, loc="outside lower center")
     return figure
 
 

@@ -32,6 +32,10 @@ from pyg_mspipe.training.run_folder import BEST, EVALUATION, LAST, has_run
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=False)]
 
+# One negative for each event, scored at random, gives an AP of a half.
+_NEAR_CHANCE = 0.55
+_A_FEW_EPOCHS = 3
+
 Emulate = Annotated[bool, typer.Option("--emulate", help="One process stands for all trainers of --parallel.")]
 
 Moved = Annotated[Path | None, typer.Option(help="Where the stream's file is now, if it was moved.")]
@@ -76,9 +80,10 @@ def train(
             before = _before_restart(launch, out)
             folder = launch.first(lambda: _folder(stream, out, overwrite or before is not None))
             data = launch.load(lambda: options.open_source(source))
-            note = options.time_note(source, int(data.t[0]), int(data.t[-1]))
-            if note is not None:
-                launch.echo(note)
+            unused = None if data.msg.size(1) else options.column_note(source)
+            for note in (options.time_note(source, int(data.t[0]), int(data.t[-1])), unused):
+                if note is not None:
+                    launch.echo(note)
             cache = _similar_cache(source)
             trainer = launch.trainer(data, folder, console=Console(), source=source, similar_cache=cache)
             if before is None:
@@ -113,6 +118,12 @@ def resume(
         before = checkpoint["config"]["parallel"]
         chosen = TrainConfig(**checkpoint["config"] | {"parallel": parallel or before})
         source = checkpoint["source"]
+        if _is_finished(checkpoint["progress"], chosen.epochs):
+            # However it was started, there is nothing left to start.
+            options.open_source(source)
+            if os.environ.get("RANK", "0") == "0":
+                typer.echo(_finished(run))
+            return
         with launched(chosen, emulate, f"resume {run}") as launch:
             data = launch.load(lambda: options.open_source(source))
             cache = _similar_cache(source)
@@ -180,11 +191,19 @@ def _before_restart(launch: Launch, out: Path | None) -> dict[str, Any] | None:
     return checkpoint if checkpoint["config"] == asdict(launch.config) else None
 
 
+def _is_finished(progress: dict[str, Any], epochs: int) -> bool:
+    return bool(progress["stopped"] or progress["epoch"] >= epochs)
+
+
+def _finished(folder: Path) -> str:
+    return f"{folder} is finished; give --epochs to go on with it, or see: mspipe evaluate {folder}"
+
+
 def _go_on(launch: Launch, trainer: Trainer, folder: Path, checkpoint: dict[str, Any]) -> None:
     trainer.load(checkpoint)
     progress = trainer.progress
-    if progress.stopped or progress.epoch >= trainer.config.epochs:
-        launch.echo(f"{folder} is finished; give --epochs to go on with it, or see: mspipe evaluate {folder}")
+    if _is_finished(asdict(progress), trainer.config.epochs):
+        launch.echo(_finished(folder))
         return
     launch.echo(f"resuming {folder} at epoch {progress.epoch + 1}, batch {progress.batch}")
     _fit(launch, trainer, folder)
@@ -192,6 +211,7 @@ def _go_on(launch: Launch, trainer: Trainer, folder: Path, checkpoint: dict[str,
 
 def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = False) -> None:
     keep_freed_memory()
+    fresh = trainer.progress.step == 0
     epochs, at_once = trainer.config.epochs, trainer.epochs_at_once
     whole = math.ceil(epochs / at_once) * at_once
     if whole != epochs:
@@ -205,6 +225,15 @@ def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = Fals
             raise Interrupted("interrupted before the first batch; start again with the same command") from None
         start = "mspipe" if launch.world is None else "torchrun ... -m pyg_mspipe"
         raise Interrupted(f"interrupted; go on with: {start} resume {folder}") from None
+    timeline = trainer.config.timeline
+    if timeline and fresh:
+        others = "" if launch.world is None or launch.world.plan.world == 1 else ", of the other ranks beside it"
+        launch.echo(f"timeline in {timeline}{others}; read it with: mspipe timeline {timeline}")
+    if progress.best_ap < _NEAR_CHANCE and progress.epoch >= _A_FEW_EPOCHS:
+        launch.echo(
+            "validation AP is near 0.5, which is chance: see that mspipe data info shows the events, nodes and times "
+            "that you expect, train more epochs, or try another --lr or --time-init log"
+        )
     why = "stopped early, " if progress.stopped else ""
     launch.echo(
         f"{why}best validation AP {progress.best_ap:.4f} in epoch {progress.best_epoch + 1} "

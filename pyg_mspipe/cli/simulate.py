@@ -19,7 +19,7 @@ from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
 from pyg_mspipe.pipeline.simulator import Simulation, draw_durations
 from pyg_mspipe.pipeline.simulator import simulate as run_clock
 from pyg_mspipe.pipeline.timeline import write_trace
-from pyg_mspipe.pipeline.timeline_summary import summarize
+from pyg_mspipe.pipeline.timeline_summary import summarize_timeline
 from pyg_mspipe.training import ConfigError
 
 _STYLES = ("black on bright_cyan", "black on bright_yellow", "black on bright_green", "black on bright_magenta")
@@ -65,7 +65,7 @@ def simulate(
         title = f"simulated, {mode}, {batches} batches, prefetch {prefetch}"
         if timeline is not None:
             write_trace(timeline, result.records, title=title)
-        summary = summarize(result.records)
+        summary = summarize_timeline(result.records)
         console = Console()
         lines = Group(_figures(result, mean, staleness), Text(f"limited by  {summary.limit}: {summary.advice}"))
         console.print(Text(title, style="bold"), lines, highlight=False, soft_wrap=True)

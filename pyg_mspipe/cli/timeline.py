@@ -12,8 +12,8 @@ from rich.console import Console
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.pipeline import BatchRecord
 from pyg_mspipe.pipeline.timeline import read_title, read_trace
-from pyg_mspipe.pipeline.timeline_figure import draw
-from pyg_mspipe.pipeline.timeline_summary import summarize
+from pyg_mspipe.pipeline.timeline_figure import draw_timeline
+from pyg_mspipe.pipeline.timeline_summary import summarize_timeline
 from pyg_mspipe.training import ConfigError
 
 
@@ -38,11 +38,13 @@ def timeline(
             raise ConfigError(f"--png {png}: give a name that ends in .png")
         if trace.is_dir():
             raise ConfigError(f"{trace} is a folder; give the trace that --timeline wrote")
+        if trace.name == "metrics.jsonl":
+            raise ConfigError(f"{trace} is the log of a run; give the trace that --timeline wrote")
         try:
             records = read_trace(trace)
-            summary = summarize(records)
+            summary = summarize_timeline(records)
             if png is not None:
-                draw(records, png, first=first, last=last)
+                draw_timeline(records, png, first=first, last=last)
         except (ImportError, ValueError) as error:
             raise ConfigError(str(error)) from error
         console = Console()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -214,11 +215,19 @@ class PipelineLoader:
             estimates=self._estimates if training else None,
             on_record=self._keep,
         )
+        committed = False
         with closing(iter(engine)) as flights:
             for flight in flights:
                 assert flight.batch is not None
                 yield flight.batch
+                committed |= flight.commit is not None
         self._overlap[training] = engine.overlap
+        if training and len(self) and not committed:
+            warnings.warn(
+                "update_state was not called for any batch of the pass, so the memory has seen none of its events; "
+                "call it once for each batch of the loader",
+                stacklevel=2,
+            )
 
     def _keep(self, record: BatchRecord) -> None:
         self.records.append(record)

@@ -184,7 +184,10 @@ def write_trace(path: Path, records: Iterable[BatchRecord], *, title: str = "") 
 
 
 def read_trace(path: Path) -> list[BatchRecord]:
-    """Returns the batches of a trace that this module wrote, in order, times to an eighth of a microsecond.
+    """Returns the batches of a trace that a timeline was written to, in order, times to an eighth of a microsecond.
+
+    Args:
+        path: Of the file.
 
     Raises:
         ValueError: If it is not such a trace.

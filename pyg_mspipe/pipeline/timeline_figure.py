@@ -24,7 +24,7 @@ _STRIP = 1.0
 _STRIP_BASE = len(STAGES) + _STRIP
 
 
-def draw(
+def draw_timeline(
     records: Iterable[BatchRecord],
     path_or_axes: Path | Axes,
     *,

@@ -67,7 +67,7 @@ class TimelineSummary:
     def __rich__(self) -> RenderableType:
         """Returns what a person at a terminal sees."""
         table = Table(box=None, pad_edge=False)
-        for column in ("stage", "duration", "busy", "waited for"):
+        for column in ("stage", "a batch takes", "busy", "a batch waits for it"):
             table.add_column(column, justify="left" if column == "stage" else "right")
         for stage, each in self.stages.items():
             waiting = "" if stage == STAGES[0] else _ms(each.waiting)
@@ -83,7 +83,7 @@ class TimelineSummary:
         return Group(table, *(Text(line) for line in lines))
 
 
-def summarize(records: Iterable[BatchRecord]) -> TimelineSummary:
+def summarize_timeline(records: Iterable[BatchRecord]) -> TimelineSummary:
     """Returns what a pass amounts to: staleness over all of it, rates without the eighths where it fills and drains.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pyg_mspipe.distributed import ParallelPlan
@@ -83,7 +84,9 @@ class TrainConfig:
         "Prepare batches beside training: auto does where there is a GPU, an idle core, or a disk to wait for.",
         "Pipeline",
     )
-    timeline: str = _setting("", "Write the first epoch's timeline to this file, a Chrome trace.", "Pipeline")
+    timeline: str = _setting(
+        "", "Write the first epoch's timeline to this file, a Chrome trace; other ranks theirs beside it.", "Pipeline"
+    )
 
     parallel: str = _setting(
         "1x1x1",
@@ -95,6 +98,10 @@ class TrainConfig:
 
     val_ratio: float = _setting(0.15, "Share of events for validation.", "Split", 0)
     test_ratio: float = _setting(0.15, "Share of events for the test.", "Split", 0)
+    val_time: int | None = _setting(
+        None, "Time of the first validation event, in the stream's unit; with test-time instead of shares.", "Split"
+    )
+    test_time: int | None = _setting(None, "Time of the first test event.", "Split")
 
     checkpoint_every: int = _setting(500, "Batches between checkpoints within an epoch; 0: at its end.", "Output", 0)
     tensorboard: bool = _setting(True, "Write TensorBoard files where tensorboard is installed.", "Output")
@@ -103,6 +110,10 @@ class TrainConfig:
         hints = get_type_hints(type(self))
         for setting in fields(self):
             value, kind = getattr(self, setting.name), hints[setting.name]
+            if get_origin(kind) is UnionType:
+                if value is None:
+                    continue
+                kind = get_args(kind)[0]
             if get_origin(kind) is Literal:
                 if value not in get_args(kind):
                     raise ConfigError(f"{setting.name} is {value!r}; choose one of {', '.join(get_args(kind))}")
@@ -119,10 +130,10 @@ class TrainConfig:
                 object.__setattr__(self, setting.name, float(value))
             elif type(value) is not kind:
                 raise ConfigError(f"{setting.name} is {value!r}; give {_A_KIND[kind]}")
-            if kind is int and value >= 2**63:
-                raise ConfigError(f"{setting.name} is {value}; give a number below 2**63")
             if kind in (int, float) and not setting.metadata["low"] <= value < math.inf:
                 raise ConfigError(f"{setting.name} is {value}; give a number from {setting.metadata['low']}")
+            if kind is int and not -(2**63) <= value < 2**63:
+                raise ConfigError(f"{setting.name} is {value}; give a number below 2**63")
         if self.embedding_dim % self.heads:
             raise ConfigError(
                 f"embedding_dim {self.embedding_dim} is not a multiple of heads {self.heads}; change either"
@@ -143,6 +154,10 @@ class TrainConfig:
         for name in ("dropout", "static_dropout"):
             if getattr(self, name) >= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a number from 0 to below 1")
+
+    def split(self) -> dict[str, Any]:
+        """Returns the arguments of :func:`split_stream`."""
+        return {name: getattr(self, name) for name in ("val_ratio", "test_ratio", "val_time", "test_time")}
 
     def attention(self) -> dict[str, Any]:
         """Returns the arguments that :class:`TGN` and :class:`StaticTGN` have in common."""

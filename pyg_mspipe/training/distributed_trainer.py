@@ -64,8 +64,9 @@ class DistributedTrainer(ParallelTrainer):
         super().__init__(*args, **options)
         settings = {name: value for name, value in vars(self.config).items() if name != "device"}
         world.agree({"stream": self.fingerprint, "torch": torch.__version__} | settings)
-        if world.rank:
-            self._timeline = ""
+        if world.rank and self._timeline:
+            path = Path(self._timeline)
+            self._timeline = str(path.with_name(f"{path.stem}.rank{world.rank}{path.suffix}"))
         self._folder_of_all, self.folder = self.folder, None if world.rank else self.folder
         self._group: MemoryGroup | None = None
         if self.plan.group_size > 1:
@@ -147,6 +148,9 @@ class DistributedTrainer(ParallelTrainer):
         if memory is not None:
             dist.broadcast(memory.table, src=0)
             self._static = self.world.first(self._static)
+
+    def _title(self) -> str:
+        return f"{super()._title()}, rank {self.world.rank} of plan {self.plan}"
 
     def _memory_device(self) -> str | None:
         return "cpu" if ParallelPlan.parse(self.config.parallel).group_size > 1 else None

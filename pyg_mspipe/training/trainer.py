@@ -104,7 +104,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
 
         data = check_stream(data)
-        self.split = split_stream(data, val_ratio=config.val_ratio, test_ratio=config.test_ratio)
+        self.split = split_stream(data, **config.split())
         self.unseen = unseen_nodes_mask(data, self.split)
         self.fingerprint = fingerprint(data)
         self.data = data.to(self.device)
@@ -394,8 +394,12 @@ class Trainer:
         if not path or self.progress.step:
             yield None
             return
-        with TraceWriter(Path(path), f"staleness {self.config.staleness}") as trace:
+        with TraceWriter(Path(path), self._title()) as trace:
             yield trace
+
+    def _title(self) -> str:
+        """Returns what a timeline is called."""
+        return f"staleness {self.config.staleness}"
 
     def _engine(
         self,

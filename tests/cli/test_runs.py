@@ -110,6 +110,20 @@ def test_sweeps_are_whole_and_epochs_are_counted_alike(mspipe, npz):
     assert "in epoch 2 (" in result.stdout
     assert "run, epoch 2; " in mspipe("evaluate", "run").stdout
     assert json.loads(Path("run", "evaluation.json").read_text())["epoch"] == 2
+    assert mspipe("resume", "run").stdout.startswith("run is finished; give --epochs")
+
+
+def test_a_run_that_stays_at_chance_gets_a_hint(mspipe, npz, monkeypatch):
+    monkeypatch.setattr("pyg_mspipe.cli.runs._NEAR_CHANCE", 2.0)
+    hint = "validation AP is near 0.5, which is chance: see that mspipe data info shows"
+    assert hint not in mspipe("train", npz(), *SMALL, "--out", "one").stdout
+    assert hint in mspipe("train", npz(), *SMALL, "--epochs", "3", "--out", "three").stdout
+
+
+def test_what_a_run_leaves_to_look_at_is_said(mspipe, train, npz):
+    said = train(npz(), "--out", "run", "--timeline", "out.json").stdout
+    assert "timeline in out.json; read it with: mspipe timeline out.json" in said
+    assert "timeline" not in mspipe("resume", "run", "--epochs", "2").stdout
 
 
 def test_a_run_that_stopped_early_goes_on_with_more_epochs(mspipe, train, npz):

@@ -40,11 +40,17 @@ SETTINGS = {
     "timeout": 30.0,
     "val_ratio": 0.2,
     "test_ratio": 0.25,
+    "val_time": 1_500_000,
+    "test_time": 2_000_000,
     "checkpoint_every": 2,
     "tensorboard": False,
 }
 # A run of one process has a plan of one trainer, and an emulated one no pipeline to draw.
-RUNS = {"alone": SETTINGS | {"parallel": "1x1x1"}, "emulated": SETTINGS | {"timeline": ""}}
+# A stream is split by shares or at times.
+RUNS = {
+    "alone": SETTINGS | {"parallel": "1x1x1", "val_time": None, "test_time": None},
+    "emulated": SETTINGS | {"timeline": "", "val_ratio": 0.15, "test_ratio": 0.15},
+}
 CSV = "user,item,ts,price,state,count\n" + "".join(
     f"u{n % 7},i{n % 5},{(99 - n) / 10},{n},{n % 2},{n * n}\n" for n in range(100)
 )
@@ -68,13 +74,16 @@ def toml(values, name="run.toml"):
             return f"[{', '.join(map(written, value))}]"
         return str(value).lower() if isinstance(value, bool) else repr(value)
 
-    Path(name).write_text("".join(f"{key} = {written(value)}\n" for key, value in values.items()))
+    given = {key: value for key, value in values.items() if value is not None}
+    Path(name).write_text("".join(f"{key} = {written(value)}\n" for key, value in given.items()))
     return name
 
 
 def flags(values):
     for name, value in values.items():
         flag = name.replace("_", "-")
+        if value is None:
+            continue
         if isinstance(value, bool):
             yield f"--{flag}" if value else f"--no-{flag}"
         else:

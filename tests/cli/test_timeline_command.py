@@ -29,6 +29,11 @@ def refused(result, message):
     assert message in result.stderr
 
 
+def test_the_log_of_a_run_is_no_timeline(mspipe):
+    Path("metrics.jsonl").write_text("{}\n{}\n")
+    refused(mspipe("timeline", "metrics.jsonl"), "metrics.jsonl is the log of a run; give the trace that --timeline")
+
+
 def test_a_timeline_is_summarized(mspipe, trace, files):
     result = mspipe("timeline", trace())
     assert result.exit_code == 0, result.stderr

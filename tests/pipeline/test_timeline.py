@@ -16,8 +16,8 @@ from rich.console import Console
 
 from pyg_mspipe.pipeline.record import STAGES, BatchRecord
 from pyg_mspipe.pipeline.timeline import TraceWriter, read_title, read_trace, write_trace
-from pyg_mspipe.pipeline.timeline_figure import draw
-from pyg_mspipe.pipeline.timeline_summary import summarize
+from pyg_mspipe.pipeline.timeline_figure import draw_timeline
+from pyg_mspipe.pipeline.timeline_summary import summarize_timeline
 
 
 def events_of(path, phase, category=None):
@@ -342,7 +342,7 @@ def test_events_of_others_are_passed_over(trace):
     ],
 )
 def test_the_summary_names_what_limits_and_the_rates(tau, options, limit, period):
-    summary = summarize(pipelined(tau, 80, **options))
+    summary = summarize_timeline(pipelined(tau, 80, **options))
     slowest = max(tau[0], tau[1] + tau[2], tau[3], tau[4])
     assert summary.limit == limit
     assert summary.batches == 80
@@ -365,24 +365,24 @@ def sequential(tau, batches=20):
 
 
 def test_stages_that_run_one_after_another_lack_overlap():
-    summary = summarize(sequential((4, 4, 1, 5, 1)))
+    summary = summarize_timeline(sequential((4, 4, 1, 5, 1)))
     assert (summary.limit, summary.overlap) == ("overlap", pytest.approx(0))
     assert "--staleness exact or minimal" in summary.advice
 
 
 def test_training_that_takes_nearly_all_time_limits_though_nothing_overlaps():
-    assert summarize(sequential((0.1, 0.1, 0.1, 9, 0.1))).limit == "training"
+    assert summarize_timeline(sequential((0.1, 0.1, 0.1, 9, 0.1))).limit == "training"
 
 
 def test_where_one_stage_is_all_there_is_no_overlap_to_reach():
-    assert summarize(sequential((0, 0, 0, 5, 0))).overlap is None
+    assert summarize_timeline(sequential((0, 0, 0, 5, 0))).overlap is None
 
 
 def test_forwarded_rows_make_no_dependency():
     records = pipelined((1, 1, 3, 4, 4), 80, bound=0, rows=1.0)
     for record in records:
         record.fetched, record.staleness = max(0, record.index - 1), 0
-    assert summarize(records).limit != "dependency"
+    assert summarize_timeline(records).limit != "dependency"
 
 
 def test_a_batch_waits_from_the_stage_before_and_its_commit_from_the_new_rows():
@@ -390,7 +390,7 @@ def test_a_batch_waits_from_the_stage_before_and_its_commit_from_the_new_rows():
     for record in records:
         record.begin["gather"] += 0.0005
         record.rows_at = record.begin["train"] + 0.001
-    waiting = {stage: each.waiting for stage, each in summarize(records).stages.items()}
+    waiting = {stage: each.waiting for stage, each in summarize_timeline(records).stages.items()}
     expected = dict.fromkeys(STAGES, 0.0) | {"gather": 0.0005, "update": 0.003}
     assert waiting == pytest.approx(expected)
 
@@ -400,13 +400,13 @@ def test_filling_and_draining_count_for_no_rate():
     for record in slow_start[:4]:
         for times in (record.begin, record.finish):
             times.update({stage: t / 50 for stage, t in times.items()})
-    assert summarize(slow_start).rate == pytest.approx(1000 / 9)
+    assert summarize_timeline(slow_start).rate == pytest.approx(1000 / 9)
 
 
 def test_staleness_is_counted_over_all_trained_batches():
     records = pipelined((1, 1, 1, 5, 6), 30)
     del records[-1].finish["update"]
-    summary = summarize(records)
+    summary = summarize_timeline(records)
     assert summary.batches == 29
     assert summary.staleness == {0: 1, 1: 29}
 
@@ -417,12 +417,12 @@ def test_fewer_than_two_whole_batches_have_no_summary():
     with pytest.raises(
         ValueError, match="1 batches finished all stages; at least 2 are needed, so record a longer run"
     ):
-        summarize(records)
+        summarize_timeline(records)
 
 
 def test_a_summary_prints_its_figures():
     printed = io.StringIO()
-    Console(width=200, file=printed).print(summarize(pipelined((1, 1, 1, 5, 6), 81)))
+    Console(width=200, file=printed).print(summarize_timeline(pipelined((1, 1, 1, 5, 6), 81)))
     text = printed.getvalue()
     assert "81 batches, 166.7 a second; at most 166.7; 100% of the possible overlap reached" in text
     assert "staleness  0: 1.2%, 1: 98.8%" in text
@@ -440,7 +440,7 @@ def arrows_drawn(figure):
 
 
 def test_the_figure_is_a_png_of_sensible_size(tmp_path):
-    draw(pipelined(jitter=0.3), tmp_path / "out.png")
+    draw_timeline(pipelined(jitter=0.3), tmp_path / "out.png")
     content = (tmp_path / "out.png").read_bytes()
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", content[16:24])
@@ -452,7 +452,7 @@ def test_the_figure_is_a_png_of_sensible_size(tmp_path):
 
 def test_a_dozen_batches_from_the_middle_are_drawn_unless_told_otherwise(tmp_path):
     records = pipelined((3, 2, 2, 5, 4), 100)
-    figure = draw(records, tmp_path / "out.png")
+    figure = draw_timeline(records, tmp_path / "out.png")
     trained = set(range(44, 56))
     assert trained <= {int(label) for label in labels(figure)} <= trained | set(range(40, 62))
 
@@ -462,7 +462,7 @@ def test_a_dozen_batches_from_the_middle_are_drawn_unless_told_otherwise(tmp_pat
 )
 def test_first_and_last_choose_what_is_drawn(tmp_path, first, last, expected):
     records = pipelined((3, 2, 2, 5, 4), 100)
-    axes = draw(records, tmp_path / "out.png", first=first, last=last).axes[0]
+    axes = draw_timeline(records, tmp_path / "out.png", first=first, last=last).axes[0]
     start, end = records[expected[0]], records[expected[1]]
     begin = min(start.begin.values()) if expected[0] == 0 else start.begin["fetch"]
     length = (end.finish["update"] - begin) * 1000
@@ -478,14 +478,14 @@ def test_arrows_in_the_figure_lead_from_each_commit_to_the_first_fetch_that_saw_
     ends = {(commit, record.index) for commit, record in first_seen_by.items()}
     ends |= {(record.fetched - 1, record.index) for record in records if record.fetched > 0}
     expected = sorted((records[c].finish["update"] * 1000, records[i].begin["fetch"] * 1000) for c, i in ends)
-    drawn = arrows_drawn(draw(records, tmp_path / "out.png", first=0, last=29))
+    drawn = arrows_drawn(draw_timeline(records, tmp_path / "out.png", first=0, last=29))
     assert [x for pair in drawn for x in pair] == pytest.approx([x for pair in expected for x in pair])
 
 
 @pytest.mark.parametrize(("first", "last"), [(5, 3), (100, 110), (100, None)])
 def test_batches_that_are_not_there_are_refused(tmp_path, first, last):
     with pytest.raises(ValueError, match=r"no batches from \d+ to \d+; there are 0 to 39, choose among them"):
-        draw(pipelined(), tmp_path / "out.png", first=first, last=last)
+        draw_timeline(pipelined(), tmp_path / "out.png", first=first, last=last)
     assert not (tmp_path / "out.png").exists()
 
 
@@ -494,14 +494,14 @@ def test_unfinished_batches_are_drawn_as_far_as_they_came(tmp_path):
     for record, missing in zip(records[1:], range(1, 6), strict=True):
         for stage in STAGES[-missing:]:
             del record.finish[stage]
-    draw(records, tmp_path / "out.png")
-    draw(records, tmp_path / "late.png", first=3)
+    draw_timeline(records, tmp_path / "out.png")
+    draw_timeline(records, tmp_path / "late.png", first=3)
     with pytest.raises(ValueError, match="no batch finished a stage"):
-        draw([BatchRecord(0)], tmp_path / "none.png")
+        draw_timeline([BatchRecord(0)], tmp_path / "none.png")
 
 
 def test_bars_too_narrow_for_a_white_edge_have_one_of_their_colour(tmp_path):
-    bars = draw(pipelined((0.01, 1, 1, 9, 1)), tmp_path / "out.png").axes[0].patches
+    bars = draw_timeline(pipelined((0.01, 1, 1, 9, 1)), tmp_path / "out.png").axes[0].patches
     narrow = [bar for bar in bars if bar.get_height() == pytest.approx(0.72) and bar.get_width() < 0.1]
     assert narrow
     assert all(bar.get_edgecolor() == bar.get_facecolor() and bar.get_linewidth() > 0.5 for bar in narrow)
@@ -510,7 +510,7 @@ def test_bars_too_narrow_for_a_white_edge_have_one_of_their_colour(tmp_path):
 def test_a_figure_is_drawn_into_axes_of_ones_own():
     figure = Figure()
     upper, lower = figure.subplots(2)
-    assert draw(pipelined(), lower) is figure
+    assert draw_timeline(pipelined(), lower) is figure
     assert lower.patches
     assert not upper.patches
 
@@ -518,4 +518,4 @@ def test_a_figure_is_drawn_into_axes_of_ones_own():
 def test_without_matplotlib_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'pyg-mspipe\[plot\]'"):
-        draw(pipelined(), tmp_path / "out.png")
+        draw_timeline(pipelined(), tmp_path / "out.png")

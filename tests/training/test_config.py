@@ -17,7 +17,7 @@ CHOICES = {
     "mitigation": "none, similarity, gated, gradient, predictive",
     "lr_scaling": "linear, sqrt, none",
 }
-OTHERS = ["device", "tensorboard", "staleness", "timeline", "parallel"]
+OTHERS = ["device", "tensorboard", "staleness", "timeline", "parallel", "val_time", "test_time"]
 LOW = {setting.name: setting.metadata["low"] for setting in fields(TrainConfig)}
 
 
@@ -51,6 +51,18 @@ def test_numbers_are_not_anything_else(name, value):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.1, -1])
 def test_numbers_are_finite_and_not_negative(name, value):
     refused(f"^{name} is .*; give a number from {LOW[name]}$", **{name: value})
+
+
+def test_times_of_a_split_are_whole_or_not_given():
+    for value in (1.0, "1", True, [1]):
+        refused("^val_time is .*; give a whole number$", val_time=value)
+    refused(r"^test_time is -?\d+; give a number below 2\*\*63$", test_time=2**63)
+    assert TrainConfig(val_time=-5, test_time=None).split() == {
+        "val_ratio": 0.15,
+        "test_ratio": 0.15,
+        "val_time": -5,
+        "test_time": None,
+    }
 
 
 def test_a_timeout_is_a_second_at_least():

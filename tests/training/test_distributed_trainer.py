@@ -17,6 +17,7 @@ from small_runs import (
 
 from pyg_mspipe.distributed import ParallelPlan, SweepSchedule
 from pyg_mspipe.distributed.turns import AccessRecord
+from pyg_mspipe.pipeline.timeline import read_title, read_trace
 from pyg_mspipe.training import EmulatedTrainer, Trainer, load_checkpoint
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
@@ -114,7 +115,9 @@ def test_processes_train_as_one_that_emulates_them_under_delays_and_from_any_che
     expected = {plan: runs.emulated("whole", plan, **often) for plan in PLANS[world]}
     plain = {plan: runs.add("never", plan, overlap="never", photographs=True, **often) for plan in PLANS[world]}
     # Without checkpoints within a sweep, so that all of it is trained in one go.
-    delayed = {plan: runs.add("always", plan, overlap="always", delays=7, checkpoint_every=0) for plan in PLANS[world]}
+    trace = {plan: tmp_path / f"{plan}.json" for plan in PLANS[world]}
+    drawn = {"overlap": "always", "delays": 7, "checkpoint_every": 0}
+    delayed = {plan: runs.add("always", plan, timeline=str(trace[plan]), **drawn) for plan in PLANS[world]}
     resumed = {}
     for plan in RESUMED[world]:
         own, emulated = runs.folder / plan / "never" / "at-1", in_the_middle(expected[plan])
@@ -144,6 +147,10 @@ def test_processes_train_as_one_that_emulates_them_under_delays_and_from_any_che
             assert len(sweeps) == (whole if sizes.group_size > 1 else 0)
             for records in (records for groups in sweeps for records in groups):
                 assert_in_order(SweepSchedule(sizes, batches), records)
+        for rank in range(world):
+            path = trace[plan].with_name(f"{plan}.rank{rank}.json") if rank else trace[plan]
+            assert read_title(path) == f"staleness exact, rank {rank} of plan {plan}"
+            assert len(read_trace(path)) > 1
     assert_equal_runs(with_static, expected_static, "static node memory")
     assert losses(with_static) != losses(expected[last])
     if world == 1:
