@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import fmean
 from typing import Any
 
 from benchmarks.harness.benchmark import Result
@@ -243,6 +244,7 @@ def parallel_accuracy(result: Result) -> str:
                 ", ".join([f"`{plan}`", *(notes[each] for each in more)]),
                 f"{row['steps']:,}",
                 percent(row["steps"] / base["steps"]),
+                f"{fmean(curve[-1]['seconds'] for curve in row['curves']):,.0f} s",
                 f"{spread(row['best_ap'], row['stdev_ap'])} ({points:+.2f})",
             ]
         )
@@ -252,8 +254,9 @@ def parallel_accuracy(result: Result) -> str:
         f"Best validation AP when each event has been trained {settings['epochs']} times or, where a sweep does more, "
         f"the next multiple of that; mean and standard deviation over {seeds(settings['seeds'])}, batch "
         f"{result['batch_size']} for each trainer, learning rate {result['lr']} unless `--lr-scaling` says otherwise; "
-        f"in brackets the difference to one trainer in points; {machine(result)}.",
-        table(["stream", "plan", "steps", "of one trainer's", "AP"], rows),
+        f"in brackets the difference to one trainer in points; seconds of training alone, one thread for each process; "
+        f"{machine(result)}.",
+        table(["stream", "plan", "steps", "of one trainer's", "training", "AP"], rows),
     )
 
 
