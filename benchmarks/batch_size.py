@@ -49,7 +49,7 @@ def measure(settings: Settings, run: Run) -> Result:
 BENCHMARK = Benchmark(
     "batch_size",
     "AP as batches grow, with static node memory and without",
-    12,
+    14,
     measure,
     Settings(),
     quick=Settings(stream="synthetic", sizes=(200,), seeds=1, epochs=1),

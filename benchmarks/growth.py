@@ -157,7 +157,7 @@ def _turns(sizes: list[tuple[int, int, int]], settings: Settings) -> list[Result
 BENCHMARK = Benchmark(
     "growth",
     "cost of an event and of a node as streams grow",
-    2,
+    1,
     measure,
     Settings(),
     quick=Settings((5_000, 20_000), (200, 400), 5_000, batch_sizes=(200,), rounds=1, turn=2, threads=1),

@@ -79,7 +79,7 @@ def _waiting() -> dict[str, float]:
 BENCHMARK = Benchmark(
     "parallel_rate",
     "events/s of many trainers against one, and what waiting costs",
-    12,
+    19,
     measure,
     Settings(),
     quick=Settings(stream="synthetic", plans=(SINGLE,), rounds=1),

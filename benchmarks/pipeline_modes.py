@@ -284,7 +284,7 @@ def _print(console: Console, title: str, result: dict[str, object]) -> None:
 RAM = Benchmark(
     "pipeline_modes_ram",
     "events/s of each mode, features in RAM",
-    15,
+    4,
     partial(measure, "ram"),
     Settings(rounds=40),
     quick=Settings(rounds=1, counts=(1,)),
@@ -292,7 +292,7 @@ RAM = Benchmark(
 DISK = Benchmark(
     "pipeline_modes_disk",
     "events/s of each mode, features read from a disk",
-    15,
+    4,
     partial(measure, "disk"),
     Settings(rounds=5),
     quick=Settings(rounds=1, counts=(1,)),

@@ -51,7 +51,7 @@ def measure(settings: Settings, run: Run) -> Result:
 BENCHMARK = Benchmark(
     "synthetic_stream",
     "AP on the synthetic stream of a TGN and of popularity",
-    3,
+    1,
     measure,
     Settings(),
     quick=Settings(seeds=1, epochs=1, events=3_000),

@@ -87,7 +87,7 @@ def measure(settings: Settings, run: Run) -> Result:
 BENCHMARK = Benchmark(
     "tgn_training",
     "events/s of TGN training against PyG's example loop, and TGM's",
-    8,
+    13,
     measure,
     Settings(),
     quick=replace(Settings(), batch_sizes=(200,), rounds=1, threads=1),

@@ -42,7 +42,7 @@ def measure(settings: Settings, run: Run) -> Result:
 BENCHMARK = Benchmark(
     "timelines",
     "what the stages do at each moment, in each mode",
-    2,
+    1,
     measure,
     Settings(),
     quick=Settings(batches=6, kept=4),

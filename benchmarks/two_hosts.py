@@ -224,7 +224,7 @@ def _table(streams: list[dict[str, object]]) -> Table:
 BENCHMARK = Benchmark(
     "two_hosts",
     "bytes that cross the network when two hosts train",
-    4,
+    2,
     measure,
     Settings(),
     quick=Settings(stream="synthetic", sweeps=(1, 2), nodes=(1,)),
