@@ -33,12 +33,12 @@ TIMEOUT = 900
 
 @dataclass(frozen=True)
 class Settings:
-    """Of this benchmark: sweeps of the shorter and of the longer run, and how often the stream's nodes are taken."""
+    """Of this benchmark: sweeps of the shorter and of the longer run, and by what the number of nodes is multiplied."""
 
     stream: str = "collegemsg"
     batch_size: int = 200
     sweeps: tuple[int, int] = (1, 3)
-    nodes: tuple[int, ...] = (1, 10)
+    times_nodes: tuple[int, ...] = (1, 10)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def measure(settings: Settings, run: Run) -> Result:
     source = find_stream(settings.stream)
     streams = []
     with tempfile.TemporaryDirectory() as folder, _hosts() as hosts:
-        for times in settings.nodes:
+        for times in settings.times_nodes:
             path = Path(folder) / f"nodes-{times}.npz"
             num_nodes = _write_stream(source, times, path)
             streams.append(_measure(hosts, path, num_nodes, settings))
@@ -227,6 +227,6 @@ BENCHMARK = Benchmark(
     2,
     measure,
     Settings(),
-    quick=Settings(stream="synthetic", sweeps=(1, 2), nodes=(1,)),
+    quick=Settings(stream="synthetic", sweeps=(1, 2), times_nodes=(1,)),
     why_not=why_not,
 )

@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.harness.benchmark import ROOT, Result
 from benchmarks.harness.stages import STAGES
-from pyg_mspipe.pipeline import BatchRecord
-from pyg_mspipe.pipeline.timeline_figure import draw_timeline
+from pyg_mspipe.pipeline import BatchRecord, draw_timeline
 
 FOLDER = ROOT / "docs" / "_static" / "figures"
 # Told apart with any colour vision.

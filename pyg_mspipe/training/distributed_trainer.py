@@ -149,8 +149,8 @@ class DistributedTrainer(ParallelTrainer):
             dist.broadcast(memory.table, src=0)
             self._static = self.world.first(self._static)
 
-    def _title(self) -> str:
-        return f"{super()._title()}, rank {self.world.rank} of plan {self.plan}"
+    def _timeline_title(self) -> str:
+        return f"{super()._timeline_title()}, rank {self.world.rank} of plan {self.plan}"
 
     def _memory_device(self) -> str | None:
         return "cpu" if ParallelPlan.parse(self.config.parallel).group_size > 1 else None

@@ -394,10 +394,10 @@ class Trainer:
         if not path or self.progress.step:
             yield None
             return
-        with TraceWriter(Path(path), self._title()) as trace:
+        with TraceWriter(Path(path), self._timeline_title()) as trace:
             yield trace
 
-    def _title(self) -> str:
+    def _timeline_title(self) -> str:
         """Returns what a timeline is called."""
         return f"staleness {self.config.staleness}"
 
