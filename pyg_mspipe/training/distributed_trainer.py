@@ -202,6 +202,7 @@ class DistributedTrainer(ParallelTrainer):
         def train(step: int) -> Tensor:
             nonlocal coming
             self._visits = get(step) if step == first else coming
+            self._gradients.expect()
             self.optimizer.zero_grad()
             loss = self._loss(self._scorer, memory, self._visits, self.seat, step)
             # The next batch needs no weights, and is made ready while the gradients are on their way.

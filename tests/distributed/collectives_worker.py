@@ -1,13 +1,15 @@
 """One of four processes that add up tensors and share memory; each writes what it has found into a folder."""
 
+import copy
 import faulthandler
 import sys
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
-from pyg_mspipe.distributed.gradients import OrderedSum, add_in_order
+from pyg_mspipe.distributed.gradients import GradientSums, OrderedSum, add_in_order
 from pyg_mspipe.distributed.shared_memory import SharedMemoryError, share
 
 SIZES = [1, 2, 3, 4, 5, 7, 64, 1001]
@@ -45,6 +47,40 @@ def all_reduces():
     if not torch.equal(own[rank], expected):
         wrong.append("all")
     return {"wrong": wrong, "order matters": seen}
+
+
+def gradients():
+    """Two pairs of processes that add up the gradients of a module whose parameters fill several buckets."""
+    rank = dist.get_rank()
+    group = [dist.new_group([2 * n, 2 * n + 1]) for n in range(2)][rank // 2]
+    torch.manual_seed(rank // 2)
+    module = torch.nn.Sequential(*(torch.nn.Linear(600, 600) for _ in range(3)))
+    alone = copy.deepcopy(module)
+    together = DistributedDataParallel(module, process_group=group, gradient_as_bucket_view=True)
+    sums, buckets = GradientSums(group), []
+
+    def hook(state, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        buckets[-1].append(bucket.buffer().numel())
+        return sums.hook(state, bucket)
+
+    together.register_comm_hook(None, hook)
+    wrong = []
+    for step in range(5):
+        inputs = torch.randn(2, 7, 600)
+        buckets.append([])
+        sums.expect()
+        module.zero_grad()
+        together(inputs[rank % 2]).square().sum().backward()
+        sums.wait()
+        expected = []
+        for part in inputs:
+            alone.zero_grad()
+            alone(part).square().sum().backward()
+            expected.append([parameter.grad for parameter in alone.parameters()])
+        found = [parameter.grad for parameter in module.parameters()]
+        if not all(torch.equal(mine, first + second) for mine, first, second in zip(found, *expected, strict=True)):
+            wrong.append(step)
+    return {"wrong": wrong, "buckets": buckets}
 
 
 def content(seed):
@@ -94,7 +130,7 @@ if __name__ == "__main__":
     faulthandler.dump_traceback_later(100, exit=True)
     dist.init_process_group("gloo")
     found, tensors = shared()
-    result = {"sums": all_reduces(), "shared": found, "refused": refused(), "names": names()}
+    result = {"sums": all_reduces(), "gradients": gradients(), "shared": found, "refused": refused(), "names": names()}
     torch.save(result, Path(sys.argv[1]) / f"{dist.get_rank()}.pt")
     dist.barrier()
     dist.destroy_process_group()

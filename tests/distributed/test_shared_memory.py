@@ -13,6 +13,11 @@ def test_four_processes_add_up_in_the_order_of_their_ranks_and_share_memory_by_t
         found = torch.load(tmp_path / f"{rank}.pt")
         assert found["sums"]["wrong"] == []
         assert rank > 1 or found["sums"]["order matters"], "the sums say nothing about the order"
+        assert found["gradients"]["wrong"] == []
+        first, *others = found["gradients"]["buckets"]
+        assert others[0] != first, "the wrapper did not put gradients into other buckets after its first step"
+        assert len(others[0]) > 1
+        assert others == others[:1] * 4
         assert all(found["shared"].values()), found["shared"]
         assert "MiB of shared memory cannot be had in" in found["refused"]
         assert found["refused"].endswith("; give more (in a container: --shm-size), or take a smaller k or memory_dim")

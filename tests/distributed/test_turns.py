@@ -119,7 +119,7 @@ def test_reads_of_a_batch_need_not_wait_for_one_another():
 @pytest.mark.parametrize("kind", ["read", "commit"])
 def test_a_turn_that_does_not_come_is_an_error_after_the_timeout(kind):
     server = serve()
-    turns = Turns(HOST, server.port, 2, 0, 3.0)  # long enough to connect on a busy machine
+    turns = Turns(HOST, server.port, 2, 0, 8.0)  # long enough to connect on a busy machine
     turns.start("0", 0)
     with pytest.raises(dist.DistStoreError, match="timeout"):
         turns.begin_read(1) if kind == "read" else turns.begin_commit(0)
