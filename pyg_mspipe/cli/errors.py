@@ -57,12 +57,23 @@ def in_flags(text: str) -> str:
     """Returns a message with the arguments of ``load_stream`` that it names spelled as flags."""
     text = re.sub(r"pass columns=\{([^}]*)\}", _columns_in_flags, text)
     text = re.sub(r"\b(sort|relabel|bipartite)=True\b", r"--\1", text)
+    text = re.sub(r"(?<=: leave out )[\w, ]+(?=, which only)", _options_in_flags, text)
+    text = re.sub(r"\b(val|test)_(ratio|time)\b|\bcheckpoint_every\b", lambda name: _flag(name[0]), text)
     return re.sub(r"\btime_scale=(\d+)", r"--time-scale \1", text).replace(" to load_stream", "")
 
 
 def _columns_in_flags(mapping: re.Match[str]) -> str:
     flags = {"src": "--src", "dst": "--dst", "t": "--time", "msg": "--msg", "y": "--label"}
     return "give " + " ".join(f"{flags[field]} COLUMN" for field in re.findall(r"'(\w+)':", mapping[1]))
+
+
+def _options_in_flags(options: re.Match[str]) -> str:
+    columns = "--src, --dst, --time, --msg and --label"
+    return ", ".join(columns if each == "columns" else _flag(each) for each in options[0].split(", "))
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _fail(error: Exception, text: str, code: int = BAD_INPUT) -> NoReturn:

@@ -122,7 +122,7 @@ def resume(
             # However it was started, there is nothing left to start.
             options.open_source(source)
             if os.environ.get("RANK", "0") == "0":
-                typer.echo(_finished(run))
+                typer.echo(_finished(run, checkpoint["progress"]))
             return
         with launched(chosen, emulate, f"resume {run}") as launch:
             data = launch.load(lambda: options.open_source(source))
@@ -175,6 +175,10 @@ def _move(checkpoint: dict[str, Any], stream: Path | None) -> None:
     """Names the place that a run's stream was moved to; whether it is the same stream is seen on loading."""
     if stream is not None:
         checkpoint["source"]["name_or_path"] = str(stream.resolve())
+        return
+    path = Path(checkpoint["source"].get("name_or_path", ""))
+    if path.is_absolute() and not path.exists():
+        raise ConfigError(f"{path}, the run's stream, does not exist; if it was moved, say where to with --stream")
 
 
 def _before_restart(launch: Launch, out: Path | None) -> dict[str, Any] | None:
@@ -195,15 +199,16 @@ def _is_finished(progress: dict[str, Any], epochs: int) -> bool:
     return bool(progress["stopped"] or progress["epoch"] >= epochs)
 
 
-def _finished(folder: Path) -> str:
-    return f"{folder} is finished; give --epochs to go on with it, or see: mspipe evaluate {folder}"
+def _finished(folder: Path, progress: dict[str, Any]) -> str:
+    epochs = progress["epoch"]
+    return f"{folder} is finished; to train more than {epochs} epochs give --epochs, or see: mspipe evaluate {folder}"
 
 
 def _go_on(launch: Launch, trainer: Trainer, folder: Path, checkpoint: dict[str, Any]) -> None:
     trainer.load(checkpoint)
     progress = trainer.progress
     if _is_finished(asdict(progress), trainer.config.epochs):
-        launch.echo(_finished(folder))
+        launch.echo(_finished(folder, asdict(progress)))
         return
     launch.echo(f"resuming {folder} at epoch {progress.epoch + 1}, batch {progress.batch}")
     _fit(launch, trainer, folder)

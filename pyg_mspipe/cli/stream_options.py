@@ -13,6 +13,7 @@ from pyg_mspipe.cli.flags import with_flags
 from pyg_mspipe.data import load_stream
 from pyg_mspipe.data.files import unused_columns
 from pyg_mspipe.data.summary import guess_time_unit
+from pyg_mspipe.data.tables import text_columns
 from pyg_mspipe.training import CheckpointError
 
 _PANEL = "Reading the stream"
@@ -109,7 +110,12 @@ def column_note(source: dict[str, Any]) -> str | None:
     if not unused:
         return None
     shown = ", ".join(map(repr, unused[:_COLUMNS_SHOWN])) + (", ..." if len(unused) > _COLUMNS_SHOWN else "")
-    return f"columns not used: {shown}; --msg NAME, once for each, reads columns as features"
+    note = f"columns not used: {shown}"
+    texts = set(text_columns(path))
+    if texts.issuperset(unused):
+        return f"{note}; they hold texts, and features must be numbers"
+    which = "those that hold numbers" if texts.intersection(unused) else "columns"
+    return f"{note}; --msg NAME, once for each, reads {which} as features"
 
 
 def flags_of(reading: dict[str, Any]) -> list[str]:

@@ -36,6 +36,8 @@ def timeline(
             raise ConfigError(f"--png {png}: give a name that ends in .png")
         if trace.is_dir():
             raise ConfigError(f"{trace} is a folder; give the trace that --timeline wrote")
+        if not trace.exists():
+            raise ConfigError(f"{trace} does not exist; give the trace that --timeline wrote")
         if trace.name == "metrics.jsonl":
             raise ConfigError(f"{trace} is the log of a run; give the trace that --timeline wrote")
         try:

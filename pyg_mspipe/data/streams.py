@@ -71,9 +71,9 @@ def load_stream(
     file_options = {"columns": columns is not None, "time_scale": time_scale is not None, "relabel": relabel}
     if is_name:
         file_options["bipartite"] = bipartite is not None and name != "synthetic"
-        _refuse(name, [option for option, given in file_options.items() if given], "are for files")
+        _refuse(name, [option for option, given in file_options.items() if given], "files take")
     if name != "synthetic" or not is_name:
-        _refuse(name, list(synthetic_options), "are for the stream 'synthetic'")
+        _refuse(name, list(synthetic_options), "the stream 'synthetic' takes")
 
     if not is_name:
         path, chosen = _as_path(name_or_path), (columns or {}).get("msg", ())
@@ -125,6 +125,6 @@ def _as_path(name_or_path: str | Path) -> Path:
     )
 
 
-def _refuse(name: str, options: Sequence[str], why: str) -> None:
+def _refuse(name: str, options: Sequence[str], taker: str) -> None:
     if options:
-        raise StreamError(f"{name}: the options {', '.join(options)} {why}; leave them out")
+        raise StreamError(f"{name}: leave out {', '.join(options)}, which only {taker}")

@@ -5,7 +5,7 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,8 @@ from pyg_mspipe.data.errors import StreamError
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz")
 
 Array: TypeAlias = npt.NDArray[Any]
+
+_SAVE_AS_UTF_8 = "save the file as UTF-8"
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,25 @@ def column_names(path: Path) -> list[str]:
                 return list(arrays.files)
         if path.suffix == ".parquet":
             return list(parquet.read_schema(path).names)
-        with csv.open_csv(path) as reader:
+        with csv.open_csv(path, **_CSV) as reader:
             return list(reader.schema.names)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, pa.ArrowException):
+        return []
+
+
+def text_columns(path: Path) -> list[str]:
+    """Returns the columns that hold texts, as far as a file's beginning shows; none where it cannot be read."""
+    if path.suffix == ".npz":
+        return []
+    try:
+        if path.suffix == ".parquet":
+            schema = parquet.read_schema(path)
+        else:
+            with csv.open_csv(path, **_CSV) as reader:
+                schema = reader.schema
+        texts = (pa.string(), pa.large_string())
+        return [field.name for field in schema if field.type in texts]
+    except (OSError, ValueError, pa.ArrowException):
         return []
 
 
@@ -97,18 +115,23 @@ def _open_npz(path: Path) -> Table:
 
 
 def _open_arrow(path: Path) -> Table:
+    is_parquet = path.suffix == ".parquet"
     try:
-        # A text that is empty or says NA is as much a gap as a number that does.
-        texts = csv.ConvertOptions(strings_can_be_null=True)
-        is_parquet = path.suffix == ".parquet"
-        table = parquet.read_table(path) if is_parquet else csv.read_csv(path, convert_options=texts)
+        table = parquet.read_table(path) if is_parquet else csv.read_csv(path, **_CSV)
+        names = list(table.column_names)
+    except UnicodeDecodeError as error:
+        raise StreamError(f"{path}: the first line is not in UTF-8; {_SAVE_AS_UTF_8}") from error
     except (OSError, pa.ArrowException) as error:
-        mend = "check the file; the first line of a CSV file names its columns"
-        raise StreamError(f"{path} cannot be read ({_first_line(error)}); {mend}") from error
+        mend = "write the file again" if is_parquet else "check the file; its first line names the columns"
+        problem = None if is_parquet else _odd_line(path)
+        raise StreamError(f"{path} cannot be read ({_first_line(error)}); {problem or mend}") from error
 
     def column(name: str) -> Array:
         values = table[name].combine_chunks()
         kind = values.type
+        if pa.types.is_binary(kind) and not is_parquet:
+            event = next(number for number, text in enumerate(values.to_pylist()) if not _is_utf_8(text))
+            raise StreamError(f"{path}: {place(event)}: column '{name}' is not in UTF-8; {_SAVE_AS_UTF_8}")
         if pa.types.is_dictionary(kind):
             values = values.dictionary_decode()
         elif pa.types.is_null(kind):
@@ -126,7 +149,7 @@ def _open_arrow(path: Path) -> Table:
         line = None if is_parquet else _line_of(path, event)
         return f"event {event}" if line is None else f"event {event} (line {line})"
 
-    return Table(list(table.column_names), column, place)
+    return Table(names, column, place)
 
 
 def first_unlike(values: Array, kinds: Sequence[pa.DataType]) -> int:
@@ -158,13 +181,49 @@ def _readable(texts: pa.Array, kind: pa.DataType) -> int:
 
 
 def _line_of(path: Path, event: int) -> int | None:
-    """The line of a CSV file that an event ends in, counted from 1; empty lines and the header are no events."""
+    """The line of a CSV file that an event ends in, counted from 1; blank lines and the header are no events."""
+    return next(islice((line for line, _ in _csv_rows(path)), event + 1, None), None)
+
+
+def _odd_line(path: Path) -> str | None:
+    """What is wrong with the first line of a CSV file that has more or fewer columns than its header, if one has."""
+    rows = _csv_rows(path)
+    expected = len(next(rows, (0, []))[1])
+    for line, row in rows:
+        if len(row) != expected:
+            return f"line {line} has {len(row)} columns, the first line {expected}: make them the same"
+    return None
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file that are not blank, as far as they can be read, each with the line that it ends in."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         rows = text_csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline=""))
         try:
-            return next(islice((rows.line_num for row in rows if row), event + 1, None), None)
-        except text_csv.Error:  # such as a field that is too long for this reader
-            return None
+            for row in rows:
+                if row and (len(row) > 1 or row[0].strip()):
+                    yield rows.line_num, row
+        except (text_csv.Error, OSError, EOFError, zlib.error):  # such as a field that is too long for this reader
+            return
+
+
+def _is_utf_8(text: bytes | None) -> bool:
+    try:
+        (text or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _skip_blank(row: csv.InvalidRow) -> str:
+    return "error" if row.text.strip() else "skip"
+
+
+_CSV: dict[str, Any] = {
+    # A text that is empty or says NA is as much a gap as a number that does.
+    "convert_options": csv.ConvertOptions(strings_can_be_null=True),
+    "parse_options": csv.ParseOptions(invalid_row_handler=_skip_blank),
+}
 
 
 def _stack_lists(path: Path, name: str, lists: pa.Array) -> Array:

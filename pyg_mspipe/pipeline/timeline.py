@@ -183,7 +183,7 @@ def write_trace(path: Path, records: Iterable[BatchRecord], *, title: str = "") 
             writer.add(record)
 
 
-def read_trace(path: Path) -> list[BatchRecord]:
+def read_trace(path: Path | str) -> list[BatchRecord]:
     """Returns the batches of a trace that a timeline was written to, in order, times to an eighth of a microsecond.
 
     Args:
@@ -195,7 +195,7 @@ def read_trace(path: Path) -> list[BatchRecord]:
     """
     records: dict[int, BatchRecord] = {}
     stages = {row: stage for stage, row in _ROWS.items()}
-    events = _content(path)["traceEvents"]
+    events = _content(Path(path))["traceEvents"]
     assert isinstance(events, list)
     for number, event in enumerate(events):
         if not isinstance(event, dict) or event.get("cat") not in (_STAGE, _ROWS_EXIST):
@@ -224,14 +224,14 @@ def read_trace(path: Path) -> list[BatchRecord]:
     return [records[index] for index in sorted(records)]
 
 
-def read_title(path: Path) -> str:
+def read_title(path: Path | str) -> str:
     """Returns the title of a trace that this module wrote; it says so if just the first batches were written.
 
     Raises:
         ValueError: If it is not such a trace.
         OSError: If it cannot be read.
     """
-    about = _content(path)["otherData"]
+    about = _content(Path(path))["otherData"]
     assert isinstance(about, dict)
     return str(about.get("title", ""))
 

@@ -26,7 +26,7 @@ _STRIP_BASE = len(STAGES) + _STRIP
 
 def draw_timeline(
     records: Iterable[BatchRecord],
-    path_or_axes: Path | Axes,
+    path_or_axes: Path | str | Axes,
     *,
     first: int | None = None,
     last: int | None = None,
@@ -55,7 +55,7 @@ def draw_timeline(
 
     records = sorted((record for record in records if record.finish), key=lambda record: record.index)
     chosen = _choose(records, first, last)
-    if not isinstance(path_or_axes, Path):
+    if not isinstance(path_or_axes, Path | str):
         _draw(path_or_axes, records, chosen)
         figure = path_or_axes.figure
         assert isinstance(figure, Figure)
@@ -63,9 +63,9 @@ def draw_timeline(
 
     figure = Figure(figsize=(9.0, 3.6), dpi=200, layout="constrained")
     _draw(figure.add_subplot(), records, chosen)
-    image = BytesIO()
-    figure.savefig(image, format=path_or_axes.suffix.removeprefix(".") or "png")
-    with whole_file(path_or_axes) as file:
+    image, path = BytesIO(), Path(path_or_axes)
+    figure.savefig(image, format=path.suffix.removeprefix(".") or "png")
+    with whole_file(path) as file:
         file.write(image.getvalue())
     return figure
 

@@ -68,10 +68,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such checkpoint; a run has last.pt after checkpoint_every batches or its first epoch, and "
-            f"best.pt after its first validation"
-        )
+        raise CheckpointError(f"{path}: no such checkpoint; {_why_missing(path)}")
     with path.open("rb") as file:
         try:
             content = _read(file)
@@ -103,3 +100,13 @@ def fingerprint(data: TemporalData) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(memoryview(value.numpy()).cast("B") if value.numel() else b"")
     return digest.hexdigest()
+
+
+def _why_missing(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return f"{folder} is a file, not the folder of a run" if folder.exists() else f"{folder} does not exist"
+    others = sorted(each.parent.name for each in folder.glob(f"*/{path.name}"))
+    if others:
+        return f"the folders {', '.join(others[:10])}{', ...' if len(others) > 10 else ''} in {folder} have one"
+    return "a run has last.pt after checkpoint_every batches or its first epoch, and best.pt after its first validation"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -126,7 +127,9 @@ class TrainConfig:
                     raise ConfigError(str(error)) from error
                 object.__setattr__(self, setting.name, str(value))
                 continue
-            if kind is float and type(value) is int:
+            if setting.name == "timeline" and isinstance(value, Path):
+                object.__setattr__(self, "timeline", str(value))
+            elif kind is float and type(value) is int:
                 object.__setattr__(self, setting.name, float(value))
             elif type(value) is not kind:
                 raise ConfigError(f"{setting.name} is {value!r}; give {_A_KIND[kind]}")

@@ -70,9 +70,10 @@ class TrainingProgress:
     def epoch_done(self, epoch: int, loss: float, metrics: LinkMetrics, rate: float, best: bool) -> None:
         """Prints the line of an epoch: mean loss, validation metrics and training events per second."""
         self._ap = f"val AP {metrics.ap:.4f}"
+        speed = f"{rate:,.0f} events/s" if rate else "trained before"  # by a run that was interrupted then
         self._console.print(
             f"epoch {epoch + 1}/{self._epochs}  loss {loss:.4f}  {self._ap}  AUC {metrics.auc:.4f}  "
-            f"MRR@{metrics.num_negatives} {metrics.mrr:.4f}  {rate:,.0f} events/s{'  best' if best else ''}",
+            f"MRR@{metrics.num_negatives} {metrics.mrr:.4f}  {speed}{'  best' if best else ''}",
             highlight=False,
             soft_wrap=True,
         )

@@ -171,7 +171,9 @@ class Trainer:
             CheckpointError: If it is of another stream, or the folder lacks its static node vectors.
         """
         if checkpoint["stream"] != self.fingerprint:
-            raise CheckpointError("the checkpoint is of another stream than the one given; resume with the same stream")
+            raise CheckpointError(
+                "the checkpoint is of another stream than the one given; give the stream that it was trained on"
+            )
         self._load_static(checkpoint["static"])
         # The state buffers are not among the weights; they come with the memory's state.
         self.model.load_state_dict(self.model.state_dict() | checkpoint["model"])

@@ -34,7 +34,10 @@ FILES = {
     "events.parquet": (b"PAR1 is how a parquet file begins", "cannot be read"),
     "events.csv.gz": (b"\x1f\x8b is how a gzip file begins", "cannot be read"),
     "empty.csv": (b"", "cannot be read"),
-    "events.csv": (b"src,dst,t\n0,1,2\n3,4\n", "cannot be read"),
+    "events.csv": (b"src,dst,t\n0,1,2\n  \n3,4\n", "line 4 has 2 columns, the first line 3: make them the same"),
+    "latin.csv": ("user,price\n1,é\n".encode("latin-1"), "has no column 'src', 'dst', 't'"),
+    "names.csv": ("src,dst,t,prix_é\n0,1,2,3\n".encode("latin-1"), "the first line is not in UTF-8; save the file"),
+    "ids.csv": ("src,dst,t\n0,1,2\né,4,5\n".encode("latin-1"), "event 1 (line 3): column 'src' is not in UTF-8"),
     "header.csv": (b"src,dst,t\n", "the stream is empty"),
     "columns.csv": (b"user,item,ts\n0,1,2\n", "has no column 'src', 'dst', 't'; it has 'user', 'item', 'ts'"),
 }
@@ -93,17 +96,18 @@ def test_options_that_do_not_fit_a_file_are_refused_in_one_line(mspipe, files, n
 
 
 def test_options_of_files_are_refused_for_names(mspipe, files):
-    refused(mspipe, files, "synthetic", "synthetic: the options columns, relabel are for files", "--relabel", "--src=a")
+    message = "synthetic: leave out --src, --dst, --time, --msg and --label, --relabel, which only files take"
+    refused(mspipe, files, "synthetic", message, "--relabel", "--src=a")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--val-ratio", "0.00001"], "the validation split has no events: 400 events between times"),
-        (["--val-ratio", "0"], "val_ratio is 0.0; give a fraction between 0 and 1"),
+        (["--val-ratio", "0"], "--val-ratio is 0.0; give a fraction between 0 and 1"),
         (["--val-ratio", "0.5", "--test-ratio", "0.5"], "leave nothing to train on; their sum must be below 1"),
-        (["--val-time", "5"], "val_time is given without test_time; give both times"),
-        (["--val-time", "5", "--test-time", "4"], "val_time 5 lies after test_time 4; swap them"),
+        (["--val-time", "5"], "--val-time is given without --test-time; give both times"),
+        (["--val-time", "5", "--test-time", "4"], "--val-time 5 lies after --test-time 4; swap them"),
         (["--val-time", "-9", "--test-time", "4"], "the training split has no events"),
     ],
 )
@@ -172,6 +176,14 @@ def test_columns_that_are_not_used_are_named(mspipe, train):
     assert "not used" not in mspipe("data", "info", "clicks.csv", "--msg", "price", "--label", "shop").stdout
     assert note in train("clicks.csv", "--out", "run").stdout
     assert "not used" not in train("clicks.csv", "--msg", "price", "--out", "other").stdout
+
+
+def test_texts_are_not_recommended_as_features(mspipe):
+    Path("clicks.csv").write_text("src,dst,t,price,land\n" + "".join(f"{n % 7},{n % 5},{n},1,DE\n" for n in range(100)))
+    found = mspipe("data", "info", "clicks.csv").stdout
+    assert "not used: 'price', 'land'; --msg NAME, once for each, reads those that hold numbers as features" in found
+    found = mspipe("data", "info", "clicks.csv", "--msg", "price").stdout
+    assert "not used: 'land'; they hold texts, and features must be numbers" in found
 
 
 @pytest.mark.parametrize("node", [10**12, 2**62])

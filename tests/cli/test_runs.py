@@ -95,7 +95,9 @@ def test_a_finished_run_says_so_and_more_epochs_go_on_with_it(mspipe, train, npz
     before = Path("run/last.pt").read_bytes()
     result = mspipe("resume", "run")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.startswith("run is finished; give --epochs to go on with it")
+    assert result.stdout.startswith(
+        "run is finished; to train more than 1 epochs give --epochs, or see: mspipe evaluate run"
+    )
     assert Path("run/last.pt").read_bytes() == before
     result = mspipe("resume", "run", "--epochs", "3")
     assert result.exit_code == 0
@@ -110,7 +112,7 @@ def test_sweeps_are_whole_and_epochs_are_counted_alike(mspipe, npz):
     assert "in epoch 2 (" in result.stdout
     assert "run, epoch 2; " in mspipe("evaluate", "run").stdout
     assert json.loads(Path("run", "evaluation.json").read_text())["epoch"] == 2
-    assert mspipe("resume", "run").stdout.startswith("run is finished; give --epochs")
+    assert mspipe("resume", "run").stdout.startswith("run is finished; to train more than 2 epochs")
 
 
 def test_a_run_that_stays_at_chance_gets_a_hint(mspipe, npz, monkeypatch):
@@ -203,9 +205,17 @@ def test_a_bad_stream_or_setting_overwrites_nothing(mspipe, train, npz, arrays):
 @pytest.mark.parametrize("command", ["resume", "evaluate"])
 def test_a_folder_without_a_run_is_refused(mspipe, command, files):
     Path("empty").mkdir()
-    for folder in ("empty", "nowhere"):
-        failed(mspipe(command, folder), "no such checkpoint; a run has last.pt after")
-    assert files() == ["empty"]
+    Path("file").write_text("")
+    failed(mspipe(command, "empty"), "no such checkpoint; a run has last.pt after --checkpoint-every batches")
+    failed(mspipe(command, "nowhere"), "no such checkpoint; nowhere does not exist")
+    failed(mspipe(command, "file"), "no such checkpoint; file is a file, not the folder of a run")
+    assert files() == ["empty", "file"]
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate"])
+def test_where_a_run_is_expected_those_below_are_named(mspipe, train, npz, command):
+    train(npz(), "--out", "runs/mine")
+    failed(mspipe(command, "runs"), "no such checkpoint; the folders mine in runs have one")
 
 
 @pytest.mark.parametrize("command", ["resume", "evaluate"])
@@ -238,7 +248,7 @@ def test_a_run_whose_stream_is_gone_or_another_is_refused(mspipe, train, npz, ar
     npz(msg=arrays["msg"] + 1)
     failed(mspipe(command, "run", *(["--epochs", "2"] if command == "resume" else [])), "is of another stream")
     Path(name).unlink()
-    failed(mspipe(command, "run"), "events.npz does not exist")
+    failed(mspipe(command, "run"), "events.npz, the run's stream, does not exist")
 
 
 @pytest.mark.parametrize("command", ["resume", "evaluate"])
@@ -292,7 +302,9 @@ def test_a_run_goes_on_with_another_device(mspipe, train, npz):
 def test_a_run_finds_a_stream_that_was_moved(mspipe, train, npz, command):
     train(npz(), "--out", "run")
     Path("events.npz").rename("elsewhere.npz")
-    failed(mspipe(*command), "events.npz does not exist")
+    failed(
+        mspipe(*command), "events.npz, the run's stream, does not exist; if it was moved, say where to with --stream"
+    )
     assert mspipe(*command, "--stream", "elsewhere.npz").exit_code == 0
 
 

@@ -135,6 +135,24 @@ def test_relabel_agrees_with_a_dictionary(edges):
     assert np.stack(_number_by_appearance(src, dst, separate=False), axis=1).tolist() == expected
 
 
+def test_blank_lines_are_no_events_and_are_counted_as_lines(tmp_path):
+    path = tmp_path / "e.csv"
+    path.write_text("src,dst,t,msg\n  \n0,1,1,5\n\n\t\n1,2,2,\n")
+    assert load_stream(path, check=False).src.tolist() == [0, 1]
+    with pytest.raises(StreamError, match=r"event 1 \(line 6\): msg is nan"):
+        load_stream(path)
+
+
+@pytest.mark.parametrize("relabel", [False, True])
+def test_a_csv_in_another_encoding_is_named_with_its_line(tmp_path, relabel):
+    path = tmp_path / "e.csv"
+    path.write_bytes("src,dst,t\na,b,1\né,b,2\n".encode("latin-1"))
+    with pytest.raises(StreamError, match=r"event 1 \(line 3\): column 'src' is not in UTF-8; save the file as UTF-8"):
+        load_stream(path, relabel=relabel)
+    path.write_text(path.read_text("latin-1"), encoding="utf-8")
+    assert load_stream(path, relabel=True).src.tolist() == [0, 2]
+
+
 @pytest.mark.parametrize("name", ["e.csv", "e.parquet"])
 def test_a_missing_id_is_named(tmp_path, name):
     table = {"src": [0, None, 1], "dst": [2, 3, 4], "t": [1, 2, 3]}

@@ -109,10 +109,18 @@ def test_unknown_names_and_paths_are_refused_with_what_is_known(name, message, t
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("wikipedia", {"relabel": True, "bipartite": True}, "wikipedia: the options relabel, bipartite are for files"),
-        ("synthetic", {"columns": {}, "time_scale": 2}, "synthetic: the options columns, time_scale are for files"),
-        ("reddit", {"num_events": 5}, "reddit: the options num_events are for the stream 'synthetic'"),
-        ("events.csv", {"seed": 5}, "events.csv: the options seed are for the stream 'synthetic'"),
+        (
+            "wikipedia",
+            {"relabel": True, "bipartite": True},
+            "wikipedia: leave out relabel, bipartite, which only files take",
+        ),
+        (
+            "synthetic",
+            {"columns": {}, "time_scale": 2},
+            "synthetic: leave out columns, time_scale, which only files take",
+        ),
+        ("reddit", {"num_events": 5}, "reddit: leave out num_events, which only the stream 'synthetic' takes"),
+        ("events.csv", {"seed": 5}, "events.csv: leave out seed, which only the stream 'synthetic' takes"),
     ],
 )
 def test_options_of_another_source_are_refused(name, options, message):

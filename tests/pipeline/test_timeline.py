@@ -171,7 +171,7 @@ def test_stages_that_a_batch_never_finished_are_left_out(tmp_path):
             del record.finish[stage]
     records.append(BatchRecord(6, begin={"sample": 0.05}))
     write_trace(tmp_path / "out.json", records)
-    read = read_trace(tmp_path / "out.json")
+    read = read_trace(str(tmp_path / "out.json"))
     assert [list(record.finish) for record in read] == [list(record.finish) for record in records[:6]]
     assert all(record.begin.keys() == record.finish.keys() for record in read)
 
