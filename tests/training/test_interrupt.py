@@ -1,7 +1,9 @@
+import io
 import os
 import signal
 
 import pytest
+from rich.console import Console
 from small_runs import contents, losses, read_log, resume, same, small_config, small_stream
 
 from pyg_mspipe.training import Interrupted, Trainer, load_checkpoint
@@ -89,6 +91,18 @@ def test_an_interrupted_trainer_without_a_folder_goes_on_too(data, whole):
     vars(trainer).update(at_step=-1)
     best = [line["ap"] for line in read_log(whole) if line["kind"] == "epoch" and line["best"]][-1]
     assert trainer.fit().best_ap == best
+
+
+def test_an_epoch_that_was_trained_before_has_no_rate(data, tmp_path):
+    trainer = interrupted_run(data, tmp_path, in_validation=True)
+    assert trainer.progress.batch
+    shown = io.StringIO()
+    checkpoint = load_checkpoint(tmp_path / "last.pt")
+    Trainer.resume(data, checkpoint, tmp_path, console=Console(file=shown)).fit()
+    first, second = shown.getvalue().splitlines()
+    assert "trained before" in first
+    assert "events/s" not in first
+    assert "events/s" in second
 
 
 def test_a_second_ctrl_c_does_not_wait(data, tmp_path):
