@@ -20,6 +20,7 @@ help: ## Show this list
 
 demo: $(VENV)/.run ## Train a TGN on a synthetic stream, checkpoints and metrics in runs/demo
 	$(BIN)/mspipe train synthetic $(DEMO_ARGS)
+	@echo "next: $(BIN)/mspipe evaluate runs/demo, or $(BIN)/mspipe train --help"
 
 test: lint types $(VENV)/.scatter ## Lint, check types and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
