@@ -1,22 +1,25 @@
 """Fast training of memory-based temporal graph networks for PyTorch Geometric."""
 
+from pyg_mspipe._loading import loading
 from pyg_mspipe._version import __version__
-from pyg_mspipe.data import (
-    NegativeSampler,
-    StreamError,
-    StreamSplit,
-    check_stream,
-    load_stream,
-    split_stream,
-    synthetic,
-    unseen_nodes_mask,
-)
-from pyg_mspipe.distributed import ParallelPlan
-from pyg_mspipe.graph import NeighborSample, NeighborSampler, TemporalCSR
-from pyg_mspipe.memory import LastAggregator, TGNMemory, TimeEncoder
-from pyg_mspipe.models import TGN, LinkPredictor, TemporalAttention
-from pyg_mspipe.pipeline import Batch, Batches, PipelineLoader
-from pyg_mspipe.training import TrainConfig, Trainer
+
+with loading():
+    from pyg_mspipe.data import (
+        NegativeSampler,
+        StreamError,
+        StreamSplit,
+        check_stream,
+        load_stream,
+        split_stream,
+        synthetic,
+        unseen_nodes_mask,
+    )
+    from pyg_mspipe.distributed import ParallelPlan
+    from pyg_mspipe.graph import NeighborSample, NeighborSampler, TemporalCSR
+    from pyg_mspipe.memory import LastAggregator, TGNMemory, TimeEncoder
+    from pyg_mspipe.models import TGN, LinkPredictor, TemporalAttention
+    from pyg_mspipe.pipeline import Batch, Batches, PipelineLoader
+    from pyg_mspipe.training import TrainConfig, Trainer
 
 __all__ = [
     "TGN",

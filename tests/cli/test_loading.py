@@ -1,0 +1,42 @@
+"""Ctrl-C while modules are imported, at a moment that no timing moves: as one of them is looked for."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOOK = """
+import os
+import signal
+import sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+"""
+
+MSPIPE = str(Path(sys.executable).with_name("mspipe"))
+
+
+def interrupted(folder, module, *command):
+    folder.joinpath("sitecustomize.py").write_text(HOOK.format(name=module))
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("module", ["torch", "pyg_mspipe.cli.app"])
+@pytest.mark.parametrize("command", [[sys.executable, "-m", "pyg_mspipe"], [MSPIPE]])
+def test_a_command_ends_in_one_line(tmp_path, module, command):
+    done = interrupted(tmp_path, module, *command, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_a_program_that_imports_the_package_gets_the_interrupt(tmp_path):
+    script = "try:\n    import pyg_mspipe\nexcept KeyboardInterrupt:\n    print('mine')"
+    done = interrupted(tmp_path, "torch", sys.executable, "-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
