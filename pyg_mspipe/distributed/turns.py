@@ -123,7 +123,6 @@ class Turns:
         """Says that this part of a batch is committed."""
         self._note("commit", position)
         store = self._committing
-        store.set(self._key("commit", position, self.part), _DONE)
         if self.part == self.parts - 1:
             # Nobody waits for these any more: whoever did has read, or this commit would not be.
             stale = [self._key("commit", position - 1, self.parts - 1)]
@@ -131,6 +130,7 @@ class Turns:
             stale += [self._key("commit", position, part) for part in range(self.parts - 1)]
             for key in stale:
                 store.delete_key(key)
+        store.set(self._key("commit", position, self.part), _DONE)
 
     def cancel(self) -> None:
         """Ends all waiting in this process."""
