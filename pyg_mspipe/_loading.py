@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
@@ -35,6 +36,4 @@ def _end(signum: int, frame: FrameType | None) -> None:
 
 def _is_command() -> bool:
     """Returns whether this process is ``mspipe`` or ``python -m pyg_mspipe``."""
-    # The name is "-m" while Python imports the package of the module that it is to run.
-    program = Path(sys.argv[0] if sys.argv else "")
-    return program.stem == "mspipe" or str(program) in ("-m", str(Path(__file__).with_name("__main__.py")))
+    return Path(sys.argv[0]).stem == "mspipe" or ("-m", "pyg_mspipe") in pairwise(sys.orig_argv)

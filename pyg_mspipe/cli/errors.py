@@ -54,11 +54,13 @@ def one_line_errors() -> Iterator[None]:
 
 
 def in_flags(text: str) -> str:
-    """Returns a message with the arguments of ``load_stream`` that it names spelled as flags."""
+    """Returns a message with the arguments and settings that it names spelled as flags, not those within a path."""
     text = re.sub(r"pass columns=\{([^}]*)\}", _columns_in_flags, text)
     text = re.sub(r"\b(sort|relabel|bipartite)=True\b", r"--\1", text)
     text = re.sub(r"(?<=: leave out )[\w, ]+(?=, which only)", _options_in_flags, text)
-    text = re.sub(r"\b(val|test)_(ratio|time)\b|\bcheckpoint_every\b", lambda name: _flag(name[0]), text)
+    text = re.sub(
+        r"(?<![\w/.'-])((val|test)_(ratio|time)|checkpoint_every)(?![\w/.'-])", lambda name: _flag(name[0]), text
+    )
     return re.sub(r"\btime_scale=(\d+)", r"--time-scale \1", text).replace(" to load_stream", "")
 
 

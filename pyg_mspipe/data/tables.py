@@ -61,10 +61,7 @@ def column_names(path: Path) -> list[str]:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return list(arrays.files)
-        if path.suffix == ".parquet":
-            return list(parquet.read_schema(path).names)
-        with csv.open_csv(path, **_CSV) as reader:
-            return list(reader.schema.names)
+        return list(_schema(path).names)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, pa.ArrowException):
         return []
 
@@ -74,15 +71,17 @@ def text_columns(path: Path) -> list[str]:
     if path.suffix == ".npz":
         return []
     try:
-        if path.suffix == ".parquet":
-            schema = parquet.read_schema(path)
-        else:
-            with csv.open_csv(path, **_CSV) as reader:
-                schema = reader.schema
-        texts = (pa.string(), pa.large_string())
-        return [field.name for field in schema if field.type in texts]
+        return [field.name for field in _schema(path) if field.type in (pa.string(), pa.large_string())]
     except (OSError, ValueError, pa.ArrowException):
         return []
+
+
+def _schema(path: Path) -> pa.Schema:
+    """The columns of a Parquet or CSV file with their types, those of a CSV file by its beginning."""
+    if path.suffix == ".parquet":
+        return parquet.read_schema(path)
+    with csv.open_csv(path, **_CSV) as reader:
+        return reader.schema
 
 
 def _open_npz(path: Path) -> Table:

@@ -195,7 +195,7 @@ def read_trace(path: Path | str) -> list[BatchRecord]:
     """
     records: dict[int, BatchRecord] = {}
     stages = {row: stage for stage, row in _ROWS.items()}
-    events = _content(Path(path))["traceEvents"]
+    events = _content(path)["traceEvents"]
     assert isinstance(events, list)
     for number, event in enumerate(events):
         if not isinstance(event, dict) or event.get("cat") not in (_STAGE, _ROWS_EXIST):
@@ -231,7 +231,7 @@ def read_title(path: Path | str) -> str:
         ValueError: If it is not such a trace.
         OSError: If it cannot be read.
     """
-    about = _content(Path(path))["otherData"]
+    about = _content(path)["otherData"]
     assert isinstance(about, dict)
     return str(about.get("title", ""))
 
@@ -239,8 +239,8 @@ def read_title(path: Path | str) -> str:
 _MEND = "give a trace as --timeline wrote it"
 
 
-def _content(path: Path) -> _Event:
-    with path.open("rb") as file:
+def _content(path: Path | str) -> _Event:
+    with Path(path).open("rb") as file:
         try:
             content = json.load(file)
         except (ValueError, RecursionError) as error:

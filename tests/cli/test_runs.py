@@ -308,6 +308,16 @@ def test_a_run_finds_a_stream_that_was_moved(mspipe, train, npz, command):
     assert mspipe(*command, "--stream", "elsewhere.npz").exit_code == 0
 
 
+def test_names_of_files_and_columns_are_not_taken_for_flags(mspipe):
+    Path("val_ratio.csv").write_text("val_ratio,checkpoint_every,ts\n0,1,5\n")
+    result = mspipe("train", "val_ratio.csv")
+    assert result.exit_code == 2
+    assert (
+        "val_ratio.csv has no column 'src', 'dst', 't'; it has 'val_ratio', 'checkpoint_every', 'ts'" in result.stderr
+    )
+    assert "--val" not in result.stderr
+
+
 def test_messages_speak_of_flags(mspipe):
     Path("s.csv").write_text("user,item,ts\n0,1,5\n")
     result = mspipe("train", "s.csv")

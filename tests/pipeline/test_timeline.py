@@ -452,7 +452,7 @@ def test_the_figure_is_a_png_of_sensible_size(tmp_path):
 
 def test_a_dozen_batches_from_the_middle_are_drawn_unless_told_otherwise(tmp_path):
     records = pipelined((3, 2, 2, 5, 4), 100)
-    figure = draw_timeline(records, tmp_path / "out.png")
+    figure = draw_timeline(records, str(tmp_path / "out.png"))
     trained = set(range(44, 56))
     assert trained <= {int(label) for label in labels(figure)} <= trained | set(range(40, 62))
 

@@ -1,5 +1,6 @@
 import math
 from dataclasses import asdict, fields
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,11 @@ def test_numbers_are_not_anything_else(name, value):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.1, -1])
 def test_numbers_are_finite_and_not_negative(name, value):
     refused(f"^{name} is .*; give a number from {LOW[name]}$", **{name: value})
+
+
+def test_a_timeline_may_be_a_path():
+    assert TrainConfig(timeline=Path("out.json")) == TrainConfig(timeline="out.json")
+    refused("^timeline is 5; give a text$", timeline=5)
 
 
 def test_times_of_a_split_are_whole_or_not_given():
