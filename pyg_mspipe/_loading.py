@@ -1,4 +1,4 @@
-"""Ctrl-C in the seconds that it takes to load PyTorch."""
+"""What a command sets up before PyTorch is loaded: how it gets its memory, and what Ctrl-C does meanwhile."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
+HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
+"""The environment in which PyTorch asks Linux for huge pages for large tensors: addresses are looked up less often."""
+
 
 @contextmanager
 def loading() -> Iterator[None]:
     """Ends a command that is interrupted while its modules are imported, in one line and with exit code 130.
 
     By a signal handler, as not every module lets a ``KeyboardInterrupt`` through. Where another program imports the
-    package, or has a handler of its own, nothing is changed.
+    package, or has a handler of its own, nothing is changed. A command's tensors get :data:`HUGE_PAGES`, unless its
+    environment says otherwise.
     """
-    if not _is_command() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    is_command = _is_command()
+    if is_command:
+        for name, value in HUGE_PAGES.items():
+            os.environ.setdefault(name, value)
+    if not is_command or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
     signal.signal(signal.SIGINT, _end)

@@ -210,19 +210,25 @@ def parallel_equality(result: Result) -> str:
 def parallel_rate(result: Result) -> str:
     """Events/s of many trainers."""
     rows = []
-    notes = {"overlap": ", with its stages on another core", "twice": ", two that know nothing of each other", "": ""}
+    notes = {
+        "overlap": ", with its stages on another core",
+        "twice": ", two that know nothing of each other",
+        "twice, the slower": ", twice the slower of those two",
+        "": "",
+    }
     for row in result["rows"]:
         plan, _, note = row["plan"].partition(", ")
-        processes = 2 if note == "twice" else ParallelPlan.parse(plan).world
+        processes = 2 if note.startswith("twice") else ParallelPlan.parse(plan).world
         rows.append(
             [f"`{plan}`{notes[note]}", str(processes), f"{row['median']:,.0f}", f"{row['ratio_within_rounds']:.2f}"]
         )
-    waiting = result["waiting"]
+    waiting, rounds, steps = result["waiting"], result["settings"]["rounds"], result["batches_a_turn"]
     return _block(
         result,
         f"{result['stream'].capitalize()} without features, batch {result['batch_size']} for each trainer, one thread "
-        f"for each process (`--overlap never`); events trained per second, medians of {result['settings']['rounds']} "
-        f"sweeps in turns, and of the ratio to one process in the same turn; one seed; {machine(result)}.",
+        f"for each process (`--overlap never`); medians over {rounds} rounds, in each of which a plan trains {steps} "
+        f"steps in turn, of events per second and of the ratio to one process in the same round; one seed; "
+        f"{machine(result)}.",
         table(["plan", "processes", "events/s", "ratio"], rows),
         f"A trainer that waits takes {percent(waiting['collective'], 1)} of a core, for its turn at a memory "
         f"{percent(waiting['turn'], 1)}.",

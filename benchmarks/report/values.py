@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import quantiles
 from typing import Any
 
 from benchmarks.harness.benchmark import Result
@@ -59,11 +60,11 @@ def plan_ratio(result: Result, plan: str, *more: str) -> str:
 
 
 def plan_ratio_range(result: Result, plan: str, *more: str) -> str:
-    """The smallest and the largest of these in a round."""
+    """Between which of these the middle half of the rounds lies."""
     plans = ", ".join([plan, *more]), "1x1x1"
     own, single = (_one(result["rows"], plan=each)["events_per_second"] for each in plans)
-    ratios = [one / other for one, other in zip(own, single, strict=True)]
-    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+    low, _, high = quantiles(one / other for one, other in zip(own, single, strict=True))
+    return f"{low:.2f} to {high:.2f}"
 
 
 VALUES: dict[str, tuple[Callable[..., str], str]] = {
