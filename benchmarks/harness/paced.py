@@ -1,4 +1,4 @@
-"""A training in a process of its own, or in several, that trains a block of batches whenever it is told to.
+"""A training in a process of its own, or in several, that trains some batches whenever it is told to.
 
 Started by :mod:`benchmarks.harness.turns`, with what follows it as arguments in JSON.
 """
@@ -34,7 +34,7 @@ else:
 
 
 class _Paced(_Base):
-    """A trainer that stops after each block of batches until ``turn`` returns, and neither validates nor saves."""
+    """A trainer that calls ``turn`` after each block of batches, and neither validates nor saves."""
 
     turn: Callable[[int], bool]
     """Takes how many events the block had, and returns whether training is to end."""
@@ -65,14 +65,17 @@ class _PacedDistributedTrainer(_Paced, DistributedTrainer):
 
 
 class _Turns:
-    """Says when a block is over, and waits until it is this training's turn again.
+    """Says when a turn is over, and waits until it is this training's turn again.
 
     Args:
         controller: Lines to and from it, in the first process; the others follow that.
+        blocks: Of a turn, so many times ``LOSS_BLOCK`` batches.
     """
 
-    def __init__(self, controller: TextIO | None) -> None:
+    def __init__(self, controller: TextIO | None, blocks: int) -> None:
         self._controller = controller
+        self._blocks = blocks
+        self._done: list[int] = []
         self._began: float | None = None
         self._over = False
 
@@ -80,10 +83,12 @@ class _Turns:
         """Returns whether training is to end.
 
         Args:
-            events: That were trained since the last call.
+            events: That were trained in a block.
         """
-        if self._over:
-            return True
+        self._done.append(events)
+        if self._over or len(self._done) < self._blocks:
+            return self._over
+        events, self._done = sum(self._done), []
         over = torch.zeros(1)
         if self._controller is not None:
             seconds = time.perf_counter() - self._began if self._began is not None else 0.0
@@ -97,7 +102,9 @@ class _Turns:
         return self._over
 
 
-def main(address: str, stream: str, plan: str, batch_size: int, overlap: Literal["always", "never"]) -> None:
+def main(
+    address: str, stream: str, plan: str, batch_size: int, blocks: int, overlap: Literal["always", "never"]
+) -> None:
     """Trains until the controller hangs up."""
     controller = None
     if os.environ.get("RANK", "0") == "0":
@@ -124,7 +131,7 @@ def main(address: str, stream: str, plan: str, batch_size: int, overlap: Literal
             trainer = _PacedTrainer(data, config, run)
         else:
             trainer = _PacedDistributedTrainer(data, config, run, world=world)
-        trainer.turn = _Turns(controller)
+        trainer.turn = _Turns(controller, blocks)
         with suppress(Interrupted):
             trainer.fit()
     if world is not None:

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own that take turns, a block of batches each."""
+"""Trainings in processes of their own that take turns, some batches each."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ class Paced:
         stream: A file or a name.
         plan: ``i x j x k``.
         batch_size: Of each trainer.
+        blocks: Of 20 batches, that it trains in a turn.
         overlap: As for ``mspipe train``.
     """
 
     stream: str
     plan: str
     batch_size: int
+    blocks: int = 1
     overlap: str = "never"
 
 
@@ -55,18 +57,18 @@ class _Contestant:
         self._pid = 0
 
     def wait(self) -> None:
-        """Waits until it has trained its first block, which warms up and does not count, as others start meanwhile."""
+        """Waits until its first turn is over, which warms up and does not count, as others start meanwhile."""
         self._lines = self._accepted()
         self._pid = int(self._line())
-        self._block()
+        self._turn()
 
     def train(self) -> float:
-        """Returns the events per second of one block."""
+        """Returns the events per second of a turn."""
         assert self._lines is not None
-        os.kill(self._pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
         self._lines.write("go\n")
         self._lines.flush()
-        events, seconds = self._block()
+        events, seconds = self._turn()
         return events / seconds
 
     def end(self) -> None:
@@ -76,14 +78,18 @@ class _Contestant:
         else:
             self._lines.close()
             with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGCONT)
+                self._signal(signal.SIGCONT)
         self._process.wait()
 
-    def _block(self) -> tuple[float, float]:
+    def _turn(self) -> tuple[float, float]:
         events, seconds = map(float, self._line().split())
-        # Threads of its pipeline are not to work on in the turns of others.
-        os.kill(self._pid, signal.SIGSTOP)
+        # Threads of its pipeline, and torchrun, are not to work on in the turns of others.
+        self._signal(signal.SIGSTOP)
         return events, seconds
+
+    def _signal(self, which: signal.Signals) -> None:
+        for pid in {self._process.pid, self._pid}:
+            os.kill(pid, which)
 
     def _line(self) -> str:
         assert self._lines is not None
@@ -108,8 +114,8 @@ class _Contestant:
 def take_turns(rows: Mapping[str, Sequence[Paced]], rounds: int) -> Iterator[dict[str, list[float]]]:
     """Yields for each round how many events each training of each row has trained in a second of its turn.
 
-    A turn takes about half a second, so that what else the machine does meets all rows alike; each round begins with
-    another row, so that none profits from its place.
+    A turn is short, so that what else the machine does meets all rows alike; each round begins with another row, so
+    that none profits from its place.
 
     Args:
         rows: The trainings of each row, which train at the same time.
