@@ -90,7 +90,7 @@ def _waiting() -> dict[str, float]:
 BENCHMARK = Benchmark(
     "parallel_rate",
     "events/s of many trainers against one, and what waiting costs",
-    8,
+    9,
     measure,
     Settings(),
     quick=Settings(stream="synthetic", plans=(SINGLE,), blocks=1, rounds=2),

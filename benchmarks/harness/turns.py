@@ -77,8 +77,7 @@ class _Contestant:
             self._process.terminate()
         else:
             self._lines.close()
-            with suppress(ProcessLookupError):
-                self._signal(signal.SIGCONT)
+            self._signal(signal.SIGCONT)
         self._process.wait()
 
     def _turn(self) -> tuple[float, float]:
@@ -89,7 +88,8 @@ class _Contestant:
 
     def _signal(self, which: signal.Signals) -> None:
         for pid in {self._process.pid, self._pid}:
-            os.kill(pid, which)
+            with suppress(ProcessLookupError):  # it has failed, which the next line from it will tell
+                os.kill(pid, which)
 
     def _line(self) -> str:
         assert self._lines is not None
