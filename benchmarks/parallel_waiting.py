@@ -1,4 +1,4 @@
-"""How much of a core a trainer takes while it waits for another: started by ``benchmarks.parallel`` with torchrun."""
+"""How much of a core a trainer takes while it waits for another: what ``parallel_rate`` starts with torchrun."""
 
 from __future__ import annotations
 

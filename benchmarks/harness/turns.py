@@ -22,7 +22,7 @@ from pyg_mspipe._loading import HUGE_PAGES
 
 
 @dataclass(frozen=True)
-class Paced:
+class PacedTraining:
     """A training: a plan on a stream, with one thread for each process.
 
     Attributes:
@@ -111,7 +111,7 @@ class _Contestant:
         raise RuntimeError(f"{self._process.args!r} has ended:\n{self._output.read()}")
 
 
-def take_turns(rows: Mapping[str, Sequence[Paced]], rounds: int) -> Iterator[dict[str, list[float]]]:
+def take_turns(rows: Mapping[str, Sequence[PacedTraining]], rounds: int) -> Iterator[dict[str, list[float]]]:
     """Yields for each round how many events each training of each row has trained in a second of its turn.
 
     A turn is short, so that what else the machine does meets all rows alike; each round begins with another row, so
@@ -140,7 +140,7 @@ def take_turns(rows: Mapping[str, Sequence[Paced]], rounds: int) -> Iterator[dic
 
 
 @contextmanager
-def _started(training: Paced) -> Iterator[_Contestant]:
+def _started(training: PacedTraining) -> Iterator[_Contestant]:
     world = ParallelPlan.parse(training.plan).world
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(world), "-m"]
     with ExitStack() as stack:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.harness.turns import Paced, take_turns
+from benchmarks.harness.turns import PacedTraining, take_turns
 
 
 @pytest.fixture
@@ -14,13 +14,13 @@ def stream(tmp_path):
 
 def test_trainings_go_on_turn_after_turn_past_the_end_of_their_epochs(stream):
     # An epoch of 1,400 events has 28 batches, so that every other turn is a shorter one.
-    rows = {"one": [Paced(stream, "1x1x1", 50)], "two": [Paced(stream, "1x1x2", 50)]}
+    rows = {"one": [PacedTraining(stream, "1x1x1", 50)], "two": [PacedTraining(stream, "1x1x2", 50)]}
     rates = list(take_turns(rows, 5))
     assert [list(each) for each in rates] == 5 * [["one", "two"]]
     assert all(rate > 0 for each in rates for (rate,) in each.values())
 
 
 def test_a_training_that_fails_says_why_and_ends_the_others(stream):
-    rows = {"good": [Paced(stream, "1x1x1", 50)], "bad": [Paced("missing.npz", "1x1x1", 50)]}
+    rows = {"good": [PacedTraining(stream, "1x1x1", 50)], "bad": [PacedTraining("missing.npz", "1x1x1", 50)]}
     with pytest.raises(RuntimeError, match=r"missing\.npz"):
         list(take_turns(rows, 1))
