@@ -1,4 +1,7 @@
-"""Ctrl-C while modules are imported, at a moment that no timing moves: as one of them is looked for."""
+"""What happens before PyTorch is there.
+
+Ctrl-C comes at a moment that no timing moves: as a certain module is looked for.
+"""
 
 import os
 import subprocess
@@ -40,3 +43,19 @@ def test_a_program_that_imports_the_package_gets_the_interrupt(tmp_path):
     script = "try:\n    import pyg_mspipe\nexcept KeyboardInterrupt:\n    print('mine')"
     done = interrupted(tmp_path, "torch", sys.executable, "-c", script)
     assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
+
+
+SHOW = "import os, pyg_mspipe; print(os.environ.get('THP_MEM_ALLOC_ENABLE'))"
+AS_COMMAND = f"import sys; sys.argv[0] = 'mspipe'; {SHOW}"
+
+
+@pytest.mark.parametrize(
+    ("code", "environment", "shown"),
+    [(AS_COMMAND, {}, "1"), (AS_COMMAND, {"THP_MEM_ALLOC_ENABLE": "0"}, "0"), (SHOW, {}, "None")],
+    ids=["command", "set before", "library"],
+)
+def test_a_command_asks_for_huge_pages_and_a_library_leaves_the_environment_alone(code, environment, shown):
+    plain = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=plain | environment)
+    assert done.stdout.strip() == shown
