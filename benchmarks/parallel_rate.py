@@ -38,7 +38,7 @@ def measure(settings: Settings, run: Run) -> Result:
 
     Each process has one thread, and prepares its batches in it; the pipeline of a single one, on another core, is
     another row, and so are two single ones beside each other that share nothing but the machine. Twice the rate of
-    the slower of these in each round is what trainers that wait for each other could reach at most.
+    the slower of these in each round is about what trainers that wait for each other could reach with nothing to send.
     """
     stream = str(find_stream(settings.stream) or "synthetic")
     training = partial(PacedTraining, stream, batch_size=settings.batch_size, blocks=settings.blocks)

@@ -29,7 +29,7 @@ class PacedTraining:
         stream: A file or a name.
         plan: ``i x j x k``.
         batch_size: Of each trainer.
-        blocks: Of 20 batches, that it trains in a turn.
+        blocks: How many blocks of ``LOSS_BLOCK`` steps it trains in a turn.
         overlap: As for ``mspipe train``.
     """
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,15 +14,28 @@ def stream(tmp_path):
     return str(tmp_path / "stream.npz")
 
 
+def named_processes(text):
+    """Returns the running processes that have a text among their arguments; none where there is no /proc."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found += [path] * (text.encode() in path.read_bytes())
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
 def test_trainings_go_on_turn_after_turn_past_the_end_of_their_epochs(stream):
     # An epoch of 1,400 events has 28 batches, so that every other turn is a shorter one.
     rows = {"one": [PacedTraining(stream, "1x1x1", 50)], "two": [PacedTraining(stream, "1x1x2", 50)]}
     rates = list(take_turns(rows, 5))
     assert [list(each) for each in rates] == 5 * [["one", "two"]]
     assert all(rate > 0 for each in rates for (rate,) in each.values())
+    assert not named_processes(stream)
 
 
 def test_a_training_that_fails_says_why_and_ends_the_others(stream):
     rows = {"good": [PacedTraining(stream, "1x1x1", 50)], "bad": [PacedTraining("missing.npz", "1x1x1", 50)]}
     with pytest.raises(RuntimeError, match=r"missing\.npz"):
         list(take_turns(rows, 1))
+    assert not named_processes(stream)
