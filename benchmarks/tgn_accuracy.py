@@ -55,7 +55,8 @@ def mspipe_train(task: Task, file: Path, epochs: int) -> list[float]:
     """Returns the validation AP after each epoch, as ``mspipe train`` logs it."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pyg_mspipe", "train", str(file), "--out", folder, "--threads", "1"]
-        command += ["--epochs", str(epochs), "--seed", str(task.seed), "--no-tensorboard", *task.flags]
+        command += ["--epochs", str(epochs), "--seed", str(task.seed), "--no-tensorboard", "--eval-negatives", "1"]
+        command += task.flags
         subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
     return [line["ap"] for line in map(json.loads, lines) if line["kind"] == "epoch"]

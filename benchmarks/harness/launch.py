@@ -21,7 +21,7 @@ STATIC = ("--static-dim", "100")
 
 @dataclass(frozen=True)
 class Training:
-    """One ``mspipe train``, by torchrun where its plan has several processes.
+    """One ``mspipe train``, by torchrun where its plan has several processes, evaluated with one negative an event.
 
     Attributes:
         stream: A file or a name.
@@ -49,7 +49,8 @@ class Training:
             alone = plan.world == 1 or "--emulate" in self.flags
             command = [sys.executable, "-m", *([] if alone else start), "pyg_mspipe", "train", self.stream]
             command += ["--out", folder, "--parallel", self.plan, "--threads", "1", "--epochs", str(self.epochs)]
-            command += ["--seed", str(self.seed), "--patience", "0", "--no-tensorboard", *self.flags]
+            command += ["--seed", str(self.seed), "--patience", "0", "--no-tensorboard", "--eval-negatives", "1"]
+            command += self.flags
             environment = os.environ | {"OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
             if done.returncode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from datetime import datetime, timezone
 from importlib import metadata
@@ -36,12 +37,12 @@ def describe_machine() -> dict[str, object]:
 
 
 def _cpu_model() -> str:
-    """The processor's name; Python itself knows it on few systems."""
+    """The processor's name, without signs of trade; Python itself knows it on few systems."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
             if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+                return " ".join(re.sub(r"\((R|TM)\)|\bProcessor$", " ", line.partition(":")[2].strip()).split())
     return platform.processor() or platform.machine()
 
 
