@@ -29,6 +29,7 @@ class Settings:
     stream: str = "wikipedia"
     plans: tuple[str, ...] = ("1x1x2", "1x2x1", "2x1x1", "1x2x2")
     batch_size: int = 200
+    layers: int = 1
     blocks: int = 3
     rounds: int = 40
 
@@ -41,7 +42,9 @@ def measure(settings: Settings, run: Run) -> Result:
     the slower of these in each round is about what trainers that wait for each other could reach with nothing to send.
     """
     stream = str(find_stream(settings.stream) or "synthetic")
-    training = partial(PacedTraining, stream, batch_size=settings.batch_size, blocks=settings.blocks)
+    training = partial(
+        PacedTraining, stream, batch_size=settings.batch_size, layers=settings.layers, blocks=settings.blocks
+    )
     rows = {plan: [training(plan)] for plan in (SINGLE, *settings.plans)}
     rows[f"{SINGLE}, overlap"] = [training(SINGLE, overlap="always")]
     rows[TWICE] = 2 * [training(SINGLE)]
@@ -66,6 +69,7 @@ def measure(settings: Settings, run: Run) -> Result:
     return {
         "stream": settings.stream,
         "batch_size": settings.batch_size,
+        "layers": settings.layers,
         "batches_a_turn": settings.blocks * LOSS_BLOCK,
         "waiting": waiting,
         "rows": results,
@@ -104,4 +108,13 @@ BENCHMARK = Benchmark(
     measure,
     Settings(),
     quick=Settings(stream="synthetic", plans=("1x1x2",), blocks=1, rounds=2),
+)
+
+TWO_LAYERS = Benchmark(
+    "parallel_rate_two_layers",
+    "the same with two layers and batches of 600",
+    5,
+    measure,
+    Settings(plans=("1x1x2", "1x2x1", "2x1x1"), batch_size=600, layers=2, blocks=1, rounds=19),  # two sweeps of one
+    quick=Settings(stream="synthetic", plans=("1x1x2",), layers=2, blocks=1, rounds=2),
 )

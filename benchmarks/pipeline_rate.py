@@ -148,8 +148,8 @@ def measure(settings: Settings, run: Run) -> Result:
                 }
             )
             used = " ".join(f"{key}:{staleness[key]}" for key in sorted(staleness))
-            table.add_row(name, str(mode), f"{share:.3f}", f"{expected:.3f}", used, str(held))
-            name = ""
+            shown = name if mode == MODES[0] else ""
+            table.add_row(shown, str(mode), f"{share:.3f}", f"{expected:.3f}", used, str(held))
     run.console.print(table)
     return {"rows": rows}
 

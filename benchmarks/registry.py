@@ -37,6 +37,7 @@ BENCHMARKS: dict[str, Benchmark[Any]] = {
         pipeline_modes.RAM,
         pipeline_modes.DISK,
         parallel_rate.BENCHMARK,
+        parallel_rate.TWO_LAYERS,
         two_hosts.BENCHMARK,
         parallel_equality.BENCHMARK,
         synthetic_stream.BENCHMARK,

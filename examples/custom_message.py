@@ -68,7 +68,7 @@ optimizer = torch.optim.Adam(modules.parameters(), lr=1e-3)
 
 options = {"batch_size": 200, "neg_sampling_ratio": 1.0, "num_neighbors": [10]}
 train_loader = PipelineLoader(train_data, memory, **options)
-val_loader = PipelineLoader(data, memory, events=val_events, **options)
+val_loader = PipelineLoader(data, memory, events=val_events, seed=1, **options)
 
 
 def predict(batch):
@@ -101,6 +101,7 @@ def run(loader, training):
 for epoch in range(1, args.epochs + 1):
     memory.reset_state()
     train_ap = run(train_loader, training=True)
+    val_loader.epoch = 0  # the same negatives in each epoch
     with torch.no_grad():
         val_ap = run(val_loader, training=False)
     print(f"epoch {epoch}  train AP {train_ap:.4f}  val AP {val_ap:.4f}")

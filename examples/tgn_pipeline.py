@@ -46,7 +46,7 @@ assoc = torch.empty(data.num_nodes, dtype=torch.long, device=device)
 
 options = {"batch_size": 200, "neg_sampling_ratio": 1.0, "num_neighbors": [10]}  # <-
 train_loader = PipelineLoader(train_data, memory, staleness=args.staleness, **options)  # <-
-val_loader = PipelineLoader(data, memory, events=val_events, **options)  # <-
+val_loader = PipelineLoader(data, memory, events=val_events, seed=1, **options)  # <-
 
 
 def predict(batch):

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +50,14 @@ def test_a_csv_file_may_be_given(tmp_path):
 def test_a_custom_message_and_aggregator_learn():
     ap = float(run("examples/custom_message.py", "--epochs", "1").split()[-1])
     assert ap > 0.8
+
+
+def test_a_trained_model_scores_links_and_gives_vectors(tmp_path):
+    said = run("examples/score_links.py", "--epochs", "1", "--source", "3", "--vectors", tmp_path / "vectors.npy")
+    scores = [float(score) for score in re.findall(r"source 3 -> destination \d+: (0\.\d{3})", said)]
+    assert len(scores) == 5
+    assert scores == sorted(scores, reverse=True)
+    assert np.load(tmp_path / "vectors.npy").shape[1] == 100
 
 
 def test_two_trainers_under_torchrun_report_once_and_do_as_one_process_that_stands_for_them():

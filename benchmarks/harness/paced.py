@@ -103,7 +103,13 @@ class _Turns:
 
 
 def main(
-    address: str, stream: str, plan: str, batch_size: int, blocks: int, overlap: Literal["always", "never"]
+    address: str,
+    stream: str,
+    plan: str,
+    batch_size: int,
+    blocks: int,
+    layers: int,
+    overlap: Literal["always", "never"],
 ) -> None:
     """Trains until the controller hangs up."""
     controller = None
@@ -115,6 +121,7 @@ def main(
     config = TrainConfig(
         parallel=plan,
         batch_size=batch_size,
+        layers=layers,
         overlap=overlap,
         threads=1,
         epochs=ENDLESS,

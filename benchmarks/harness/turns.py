@@ -30,13 +30,15 @@ class PacedTraining:
         plan: ``i x j x k``.
         batch_size: Of each trainer.
         blocks: How many blocks of ``LOSS_BLOCK`` steps it trains in a turn.
-        overlap: As for ``mspipe train``.
+        layers: As for ``mspipe train``.
+        overlap: Likewise.
     """
 
     stream: str
     plan: str
     batch_size: int
     blocks: int = 1
+    layers: int = 1
     overlap: str = "never"
 
 

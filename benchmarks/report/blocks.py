@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.harness.benchmark import Result
 from benchmarks.report import beyond
-from benchmarks.report.markdown import command, machine, percent, seeds, spread, table
+from benchmarks.report.markdown import command, machine, percent, seeds, spread, stream_title, table
 from pyg_mspipe import ParallelPlan
 
 Row = dict[str, Any]
@@ -20,7 +20,7 @@ def training(result: Result) -> str:
     names = {
         "PyG loop": "PyG's example loop",
         "TGM loop": f"TGM {result['peers'].get('tgm-lib')}",
-        "drop-in": "the same with our memory and sampler",
+        "drop-in": "PyG's loop, our memory and sampler",
         "TGN fp32": "built-in TGN",
         "TGN bf16": "built-in TGN, `--precision bf16`",
     }
@@ -89,12 +89,44 @@ def modes(ram: Result, disk: Result) -> str:
         )
     headings = ["mode", "out of core, 1 thread, events/s", "ratio", "to best", "in RAM, 2 threads, events/s", "ratio"]
     lines = "\n".join(command(each) for each in (disk, ram))
+    in_line = not any(in_ram[mode, 2]["beside_training"] for mode in wanted)
+    note = "; there all of them ran in line, and their ratios differ by noise" if in_line else ""
     caption = (
-        f"*Out of core*: {_workload(disk)}. *In RAM*: {_workload(ram)}. The ratio is to sequential training with the "
-        f"same threads, *to best* to sequential training with whichever of 1 and 2 threads is faster; one seed; "
-        f"{machine(disk)}."
+        f"*Out of core*: {_workload(disk)}; {machine(disk)}. *In RAM*: {_workload(ram)}{note}; {machine(ram)}. The "
+        f"ratio is to sequential training with the same threads, *to best* to sequential training with whichever of 1 "
+        f"and 2 threads is faster; one seed."
     )
     return f"{lines}\n\n{caption}\n\n{table(headings, rows)}"
+
+
+def engine(result: Result) -> str:
+    """How close the engine comes to what its stages allow."""
+    shown = ("sequential", "0", "exact", "minimal")
+    by_durations: dict[tuple[float, ...], list[Row]] = {}
+    for row in result["rows"]:
+        by_durations.setdefault(tuple(row["durations_ms"].values()), []).append(row)
+    rows = []
+    for durations, of_modes in by_durations.items():
+        by_mode = {row["mode"]: row for row in of_modes}
+        counts = {int(key): count for key, count in by_mode["minimal"]["staleness"].items()}
+        used = sum(key * count for key, count in counts.items()) / sum(counts.values())
+        rows.append(
+            [
+                of_modes[0]["setting"],
+                ", ".join(f"{each:g}" for each in durations[:-1]),
+                str(of_modes[0]["k_star"]),
+                *(f"{by_mode[mode]['share_of_bound']:.2f}" for mode in shown),
+                f"{used:.2f}",
+            ]
+        )
+    modes = [f"`{mode}`" for mode in shown]
+    return _block(
+        result,
+        f"Batches per second as a share of $1 / \\Lambda$, the most that the stages allow, over "
+        f"{result['settings']['batches']} batches of stages that only wait, but for the first quarter; stages in "
+        f"milliseconds: sample, gather, fetch, train, update; {machine(result)}.",
+        table(["limit", "stages, ms", "$k^*$", *modes, "commits that `minimal` missed, mean"], rows),
+    )
 
 
 def exactness(result: Result) -> str:
@@ -166,7 +198,7 @@ def staleness_accuracy(result: Result) -> str:
         f"mean and standard deviation over {seeds(settings['seeds'])}; in brackets the mean difference to sequential "
         f"training with the same seed, in points; one thread; {machine(result)}. Fixed bounds miss as many commits as "
         f"they may, in every batch; `exact` and `minimal` ran beside training.",
-        table(["`--staleness`", "`--mitigation`", *(name.capitalize() for name in streams)], rows),
+        table(["`--staleness`", "`--mitigation`", *(stream_title(name) for name in streams)], rows),
     )
 
 
@@ -204,7 +236,7 @@ def parallel_equality(result: Result) -> str:
     largest = max(row["largest_difference"] for row in result["rows"])
     apart = "the losses of its emulation exactly" if largest == 0 else f"its emulation's losses to {largest:.0e}"
     plans = ", ".join(f"`{row['plan']}`" for row in result["rows"])
-    return _block(result, f"A sweep of {result['stream'].capitalize()} gave {apart} by {plans}; {machine(result)}.")
+    return _block(result, f"A sweep of {stream_title(result['stream'])} gave {apart} by {plans}; {machine(result)}.")
 
 
 def parallel_rate(result: Result) -> str:
@@ -223,12 +255,13 @@ def parallel_rate(result: Result) -> str:
             [f"`{plan}`{notes[note]}", str(processes), f"{row['median']:,.0f}", f"{row['ratio_within_rounds']:.2f}"]
         )
     waiting, rounds, steps = result["waiting"], result["settings"]["rounds"], result["batches_a_turn"]
+    layers = f"{result['layers']} layers, " if result.get("layers", 1) > 1 else ""
     return _block(
         result,
-        f"{result['stream'].capitalize()} without features, batch {result['batch_size']} for each trainer, one thread "
-        f"for each process (`--overlap never`); medians over {rounds} rounds, in each of which a plan trains {steps} "
-        f"steps in turn, of events per second and of the ratio to one process in the same round; one seed; "
-        f"{machine(result)}.",
+        f"{stream_title(result['stream'])} without features, {layers}batch {result['batch_size']} for each trainer, "
+        f"one thread for each process (`--overlap never`); medians over {rounds} rounds, in each of which a plan "
+        f"trains {steps} steps in turn, of events per second and of the ratio to one process in the same round; one "
+        f"seed; {machine(result)}.",
         table(["plan", "processes", "events/s", "ratio"], rows),
         f"A trainer that waits takes {percent(waiting['collective'], 1)} of a core, for its turn at a memory "
         f"{percent(waiting['turn'], 1)}.",
@@ -246,7 +279,7 @@ def parallel_accuracy(result: Result) -> str:
         points = 100 * (row["best_ap"] - base["best_ap"])
         rows.append(
             [
-                row["stream"].capitalize(),
+                stream_title(row["stream"]),
                 ", ".join([f"`{plan}`", *(notes[each] for each in more)]),
                 f"{row['steps']:,}",
                 percent(row["steps"] / base["steps"]),
@@ -283,7 +316,7 @@ def two_hosts(result: Result) -> str:
     work = result["workload"]
     return _block(
         result,
-        f"{work['hosts'].capitalize()}, plan `{work['plan']}`, {work['stream'].capitalize()}: bytes sent in a step "
+        f"{work['hosts'].capitalize()}, plan `{work['plan']}`, {stream_title(work['stream'])}: bytes sent in a step "
         f"against what adding up the gradients takes (2 (W - 1) / W of their size); one seed; {machine(result)}.",
         table([*headings, "losses against the emulator"], rows),
     )
@@ -301,7 +334,7 @@ def batch_size(result: Result) -> str:
     settings = result["settings"]
     return _block(
         result,
-        f"{result['stream'].capitalize()} without features, one trainer, best validation AP of {settings['epochs']} "
+        f"{stream_title(result['stream'])} without features, one trainer, best validation AP of {settings['epochs']} "
         f"epochs, mean and standard deviation over {seeds(settings['seeds'])}, learning rate {result['lr']}; "
         f"{machine(result)}.",
         table(["batch size", "dynamic memory alone", "with static memory, `--static-dim 100`"], rows),
@@ -349,6 +382,7 @@ BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "training": (training, ("tgn_training",)),
     "accuracy": (accuracy, ("tgn_accuracy",)),
     "modes": (modes, ("pipeline_modes_ram", "pipeline_modes_disk")),
+    "engine": (engine, ("pipeline_rate",)),
     "exactness": (exactness, ("pipeline_exactness",)),
     "equality": (equality, ("tgn_equality",)),
     "sampling": (sampling, ("sampling",)),
@@ -359,6 +393,7 @@ BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "modes_disk": (all_modes, ("pipeline_modes_disk",)),
     "parallel_equality": (parallel_equality, ("parallel_equality",)),
     "parallel_rate": (parallel_rate, ("parallel_rate",)),
+    "parallel_rate_two_layers": (parallel_rate, ("parallel_rate_two_layers",)),
     "parallel_accuracy": (parallel_accuracy, ("parallel_accuracy",)),
     "two_hosts": (two_hosts, ("two_hosts",)),
     "batch_size": (batch_size, ("batch_size",)),

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.harness.benchmark import ROOT, Result
 from benchmarks.harness.stages import STAGES
+from benchmarks.report.markdown import stream_title
 from pyg_mspipe.pipeline import BatchRecord, draw_timeline
 
 FOLDER = ROOT / "docs" / "_static" / "figures"
@@ -138,7 +139,7 @@ def ap_of_plans(result: Result) -> Figure:
                 axes.plot(x, y, marker="o", markersize=3, label=row["plan"])
         axes.set_xlim(0, None)
         axes.set_xlabel(label)
-        axes.set_ylabel(f"validation AP, {stream.capitalize()}")
+        axes.set_ylabel(f"validation AP, {stream_title(stream)}")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, ncols=4, loc="outside lower center")
     return figure
 

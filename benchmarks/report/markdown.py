@@ -29,6 +29,11 @@ def machine(result: Result) -> str:
     return f"{about.get('gpu') or about['cpu']}, {about['cores']} cores, torch {torch}, {about['taken'][:10]}"
 
 
+def stream_title(name: str) -> str:
+    """Returns what a stream is called in a text."""
+    return {"collegemsg": "CollegeMsg"}.get(name, name.capitalize())
+
+
 def percent(share: float, digits: int = 0) -> str:
     """Returns a share as percent."""
     return f"{100 * share:.{digits}f} %"

@@ -36,6 +36,22 @@ def batches_missing(result: Result, stream: str, staleness: str) -> str:
     return percent(1 - counts.get("0", 0) / sum(counts.values()), 1)
 
 
+def exact_epochs(result: Result) -> str:
+    """After how many of all epochs the AP of ``exact`` was that of sequential training."""
+    pairs = [
+        pair
+        for row in result["rows"]
+        if row["staleness"] == "exact"
+        for own, other in zip(
+            row["ap_by_seed_and_epoch"],
+            _accuracy(result, row["stream"], "sequential", "none")["ap_by_seed_and_epoch"],
+            strict=True,
+        )
+        for pair in zip(own, other, strict=True)
+    ]
+    return f"{sum(own == other for own, other in pairs)} of {len(pairs)}"
+
+
 def exact_runs(result: Result) -> str:
     """How many of the runs of ``exact`` were equal to sequential training."""
     runs = sum(row["runs"] for row in result["rows"])
@@ -72,11 +88,13 @@ VALUES: dict[str, tuple[Callable[..., str], str]] = {
     "staleness_deviation": (staleness_deviation, "pipeline_accuracy"),
     "repaired_points": (repaired_points, "pipeline_accuracy"),
     "batches_missing": (batches_missing, "pipeline_accuracy"),
+    "exact_epochs": (exact_epochs, "pipeline_accuracy"),
     "exact_runs": (exact_runs, "pipeline_exactness"),
     "plan_points": (plan_points, "parallel_accuracy"),
     "plan_steps": (plan_steps, "parallel_accuracy"),
     "plan_ratio": (plan_ratio, "parallel_rate"),
     "plan_ratio_range": (plan_ratio_range, "parallel_rate"),
+    "plan_ratio_two_layers": (plan_ratio, "parallel_rate_two_layers"),
 }
 """What writes each figure, and from which benchmark."""
 

@@ -114,11 +114,13 @@ class PipelineLoader:
         memory: Of :mod:`pyg_mspipe`. Call ``forward`` and ``update_state`` once for each batch.
         batch_size: Events in a batch.
         num_neighbors: Neighbours of a node, for each hop.
-        neg_sampling_ratio: Negatives for each event; 0 draws none.
+        neg_sampling_ratio: Negatives for each event, from the range of the destinations up to the end of ``events``; 0
+            draws none.
         staleness: See above.
         events: The event ids to go through, by default all.
         strategy: ``"recent"`` or ``"uniform"`` neighbours.
-        seed: Of negatives and uniform neighbours; each pass draws others.
+        seed: Of negatives and uniform neighbours; each pass draws others. Give a loader for validation another one than
+            that for training, or both draw alike.
         prefetch: How many batches may be prepared before the one in training is done.
         overlap: Whether stages run in threads beside training: ``"always"``, ``"never"``, or with ``"auto"`` where
             there is a GPU, a core that training leaves idle, or a stage that waits, for a disk for instance.
@@ -126,7 +128,7 @@ class PipelineLoader:
 
     Attributes:
         epoch: The number of the next pass; it decides the negatives.
-        records: Of the last passes' batches: when each stage worked, and how stale memory was.
+        records: Of the last 10,000 batches: when each stage worked, and how stale memory was.
 
     Raises:
         StreamError: If the stream cannot be used.
@@ -163,7 +165,9 @@ class PipelineLoader:
         if largest >= memory.num_nodes:
             raise ValueError(f"the stream has a node {largest}, the memory {memory.num_nodes} nodes; make it larger")
         csr = TemporalCSR.from_stream(data, memory.num_nodes)
-        negatives = NegativeSampler.from_destinations(data.dst, seed=seed) if neg_sampling_ratio else None
+        # Destinations up to the last event's: of later ones nothing is known yet.
+        known = data.dst[: events.stop or None]
+        negatives = NegativeSampler.from_destinations(known, seed=seed) if neg_sampling_ratio else None
         sampler = NeighborSampler(csr, num_neighbors, strategy, seed)
         self._batches = TemporalBatches(data, events, batch_size, sampler, negatives, neg_sampling_ratio, memory.device)
         self.memory = memory

@@ -61,7 +61,7 @@ class Trainer:
     Args:
         data: The stream, validated here.
         config: All settings.
-        folder: Of the run; made where it is missing. Without one nothing is written.
+        folder: Of the run; made where it is missing. Without one nothing but a timeline is written.
         console: Where progress is shown; by default nowhere.
         source: How the stream was loaded, plain values kept in the checkpoints for whoever resumes.
         similar_cache: Where similar nodes are kept for the next run, where the mitigation needs them.

@@ -1,4 +1,4 @@
-"""Staleness mitigation: five variants behind one interface."""
+"""Staleness mitigation: four variants behind one interface."""
 
 from pyg_mspipe.memory.mitigation.base import Mitigation, Repair
 from pyg_mspipe.memory.mitigation.gradient import GradientMitigation
