@@ -45,7 +45,7 @@ def embed(nodes):
 
 
 items = data.dst.unique()
-score = model.link_pred(embed(torch.tensor([args.source], device=items.device)), embed(items)).view(-1).sigmoid()
+score = model.link_pred(embed(torch.tensor([args.source], device=items.device)), embed(items)).view(-1).detach().sigmoid()
 for place in score.argsort(descending=True)[:5].tolist():
     print(f"source {args.source} -> destination {int(items[place])}: {float(score[place]):.3f}")
 
