@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run, find_stream
 from benchmarks.harness.launch import STATIC, Training, mean_and_deviation
@@ -43,7 +44,7 @@ def measure(settings: Settings, run: Run) -> Result:
             mean, deviation = mean_and_deviation(aps)
             rows.append({"batch_size": size, "static": static, "ap": aps, "mean_ap": mean, "stdev_ap": deviation})
             run.console.print(f"batch {size}{', static' if static else ''}: AP {mean:.4f}")
-    return {"stream": settings.stream, "lr": 1e-3, "rows": rows}
+    return {"stream": Path(stream).stem, "lr": 1e-3, "rows": rows}
 
 
 BENCHMARK = Benchmark(

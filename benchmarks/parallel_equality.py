@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run, find_stream
 from benchmarks.harness.launch import Training
@@ -29,7 +30,7 @@ def measure(settings: Settings, run: Run) -> Result:
         apart = max(abs(a - b) for a, b in zip(losses, emulated, strict=True))
         rows.append({"plan": plan, "steps": len(losses), "largest_difference": apart})
         run.console.print(f"{plan}: {len(losses)} steps, at most {apart:.1e} apart")
-    return {"stream": settings.stream, "batch_size": 200, "rows": rows}
+    return {"stream": Path(stream).stem, "batch_size": 200, "rows": rows}
 
 
 BENCHMARK = Benchmark(

@@ -124,7 +124,7 @@ def _run(todo: Sequence[Task], files: dict[str, Path], epochs: int, jobs: int, c
             console.print(
                 f"{number}/{len(todo)} {task.stream}, {task.staleness}, {task.mitigation}, seed {task.seed}: {ap:.4f}"
             )
-    return outcomes
+    return {task: outcomes[task] for task in todo}
 
 
 def _rows(outcomes: dict[Task, Outcome]) -> list[dict[str, object]]:

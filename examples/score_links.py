@@ -2,7 +2,8 @@
 
     python examples/score_links.py [STREAM] [--epochs 3] [--source 0] [--vectors vectors.npy]
 
-Of a run that `mspipe train` has made, take its folder: `load_checkpoint("runs/mine/best.pt")`.
+Of a run that `mspipe train` has made: `folder = "runs/mine"`, and for one of several trainers
+`checkpoint["config"]["parallel"] = "1x1x1"` before `Trainer.resume`.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pyg_mspipe import NeighborSampler, TemporalCSR, TrainConfig, Trainer, load_stream
+from pyg_mspipe import TrainConfig, Trainer, load_stream
 from pyg_mspipe.training import load_checkpoint
 
 parser = argparse.ArgumentParser()
@@ -26,29 +27,31 @@ data = load_stream(args.stream)
 with tempfile.TemporaryDirectory() as folder:
     Trainer(data, TrainConfig(epochs=args.epochs, eval_negatives=1), folder).fit()
     checkpoint = load_checkpoint(Path(folder) / "best.pt")
+    trainer = Trainer.resume(data, checkpoint, folder)
 
 # The memory of best.pt is that after the training events; validation and test bring it to the end of the stream.
-trainer = Trainer.resume(data, checkpoint, None)
-metrics = trainer.test(checkpoint)
-print(f"test AP {metrics['test'].ap:.4f}")
-
-model, data, config = trainer.model, trainer.data, trainer.config
-history = TemporalCSR.from_stream(data, model.memory.num_nodes)
-sampler = NeighborSampler(history, [config.num_neighbors] * config.layers, config.strategy)
+print(f"test AP {trainer.test(checkpoint)['test'].ap:.4f}")
+model, data, sampler = trainer.model, trainer.data, trainer.batches("test").sampler
 
 
-@torch.no_grad()
 def embed(nodes):
     """Vectors of nodes after the last event: [len(nodes), embedding_dim]."""
-    sample = sampler.sample(nodes, data.num_events)  # sees all events
-    return model(sample, [data.t[hop.e_id] for hop in sample.hops], [data.msg[hop.e_id] for hop in sample.hops])
+    parts = []
+    for part in nodes.split(10_000):
+        sample = sampler.sample(part, data.num_events)  # sees all events
+        edge_time = [data.t[hop.e_id] for hop in sample.hops]
+        edge_msg = [data.msg[hop.e_id] for hop in sample.hops]
+        parts.append(model(sample, edge_time, edge_msg))
+    return torch.cat(parts)
 
 
 items = data.dst.unique()
-score = model.link_pred(embed(torch.tensor([args.source], device=items.device)), embed(items)).view(-1).detach().sigmoid()
-for place in score.argsort(descending=True)[:5].tolist():
-    print(f"source {args.source} -> destination {int(items[place])}: {float(score[place]):.3f}")
+with torch.no_grad():
+    logits = model.link_pred(embed(items.new_tensor([args.source])), embed(items)).view(-1)
+# An order, no probabilities: the model has learned to tell a link from one at random.
+for logit, place in zip(*logits.topk(min(5, len(items))), strict=True):
+    print(f"source {args.source} -> destination {int(items[place])}: {float(logit):.3f}")
 
 if args.vectors:
-    every = torch.arange(model.memory.num_nodes, device=items.device)
-    np.save(args.vectors, torch.cat([embed(part) for part in every.split(10_000)]).cpu().numpy())
+    with torch.no_grad():
+        np.save(args.vectors, embed(torch.arange(model.memory.num_nodes, device=items.device)).cpu().numpy())

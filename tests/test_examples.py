@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pyg_mspipe import load_stream
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -54,10 +56,11 @@ def test_a_custom_message_and_aggregator_learn():
 
 def test_a_trained_model_scores_links_and_gives_vectors(tmp_path):
     said = run("examples/score_links.py", "--epochs", "1", "--source", "3", "--vectors", tmp_path / "vectors.npy")
-    scores = [float(score) for score in re.findall(r"source 3 -> destination \d+: (0\.\d{3})", said)]
+    scores = [float(score) for score in re.findall(r"source 3 -> destination \d+: (-?\d+\.\d{3})", said)]
     assert len(scores) == 5
     assert scores == sorted(scores, reverse=True)
-    assert np.load(tmp_path / "vectors.npy").shape[1] == 100
+    nodes, width = np.load(tmp_path / "vectors.npy").shape
+    assert (nodes, width) == (load_stream("synthetic").num_nodes, 100)
 
 
 def test_two_trainers_under_torchrun_report_once_and_do_as_one_process_that_stands_for_them():

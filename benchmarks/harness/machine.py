@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+_UNSAID = re.compile(r"\((R|TM)\)|(\b\d+-Core )?\bProcessor$", re.IGNORECASE)
 _PACKAGES = ("torch", "torch_geometric", "torch_scatter", "numpy", "pyg-mspipe")
 
 
@@ -31,19 +32,24 @@ def describe_machine() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
         "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--", ".", ":!benchmarks/results")),
         "taken": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
 
 def _cpu_model() -> str:
-    """The processor's name, without signs of trade; Python itself knows it on few systems."""
+    """The processor's name; Python itself knows it on few systems."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
             if line.startswith("model name"):
-                return " ".join(re.sub(r"\((R|TM)\)|\bProcessor$", " ", line.partition(":")[2].strip()).split())
+                return plain_cpu_name(line.partition(":")[2])
     return platform.processor() or platform.machine()
+
+
+def plain_cpu_name(model: str) -> str:
+    """Returns a processor's name without marks of trade and what goes without saying."""
+    return " ".join(_UNSAID.sub(" ", model.strip()).split())
 
 
 def _version(package: str) -> str | None:

@@ -10,6 +10,7 @@ from benchmarks.harness.benchmark import Result
 from benchmarks.report import beyond
 from benchmarks.report.markdown import command, machine, percent, seeds, spread, stream_title, table
 from pyg_mspipe import ParallelPlan
+from pyg_mspipe.pipeline.record import STAGES
 
 Row = dict[str, Any]
 
@@ -90,7 +91,7 @@ def modes(ram: Result, disk: Result) -> str:
     headings = ["mode", "out of core, 1 thread, events/s", "ratio", "to best", "in RAM, 2 threads, events/s", "ratio"]
     lines = "\n".join(command(each) for each in (disk, ram))
     in_line = not any(in_ram[mode, 2]["beside_training"] for mode in wanted)
-    note = "; there all of them ran in line, and their ratios differ by noise" if in_line else ""
+    note = "; all ran in line there, so their ratios differ by noise alone" if in_line else ""
     caption = (
         f"*Out of core*: {_workload(disk)}; {machine(disk)}. *In RAM*: {_workload(ram)}{note}; {machine(ram)}. The "
         f"ratio is to sequential training with the same threads, *to best* to sequential training with whichever of 1 "
@@ -102,30 +103,31 @@ def modes(ram: Result, disk: Result) -> str:
 def engine(result: Result) -> str:
     """How close the engine comes to what its stages allow."""
     shown = ("sequential", "0", "exact", "minimal")
-    by_durations: dict[tuple[float, ...], list[Row]] = {}
+    by_setting: dict[str, dict[str, Row]] = {}
     for row in result["rows"]:
-        by_durations.setdefault(tuple(row["durations_ms"].values()), []).append(row)
+        by_setting.setdefault(row["setting"], {})[row["mode"]] = row
     rows = []
-    for durations, of_modes in by_durations.items():
-        by_mode = {row["mode"]: row for row in of_modes}
+    for setting, by_mode in by_setting.items():
+        durations = by_mode["exact"]["durations_ms"]
         counts = {int(key): count for key, count in by_mode["minimal"]["staleness"].items()}
         used = sum(key * count for key, count in counts.items()) / sum(counts.values())
         rows.append(
             [
-                of_modes[0]["setting"],
-                ", ".join(f"{each:g}" for each in durations[:-1]),
-                str(of_modes[0]["k_star"]),
+                setting,
+                ", ".join(f"{durations[stage]:g}" for stage in (*STAGES, "rows")),
+                str(by_mode["exact"]["k_star"]),
                 *(f"{by_mode[mode]['share_of_bound']:.2f}" for mode in shown),
                 f"{used:.2f}",
             ]
         )
-    modes = [f"`{mode}`" for mode in shown]
     return _block(
         result,
         f"Batches per second as a share of $1 / \\Lambda$, the most that the stages allow, over "
-        f"{result['settings']['batches']} batches of stages that only wait, but for the first quarter; stages in "
-        f"milliseconds: sample, gather, fetch, train, update; {machine(result)}.",
-        table(["limit", "stages, ms", "$k^*$", *modes, "commits that `minimal` missed, mean"], rows),
+        f"{result['settings']['batches']} batches less the first quarter. Each stage only waits, so many milliseconds: "
+        f"{', '.join(STAGES)}, and of training until the new rows exist; {machine(result)}.",
+        table(
+            ["setting", "stages, ms", "$k^*$", *(f"`{mode}`" for mode in shown), "commits `minimal` missed, mean"], rows
+        ),
     )
 
 
@@ -316,8 +318,8 @@ def two_hosts(result: Result) -> str:
     work = result["workload"]
     return _block(
         result,
-        f"{work['hosts'].capitalize()}, plan `{work['plan']}`, {stream_title(work['stream'])}: bytes sent in a step "
-        f"against what adding up the gradients takes (2 (W - 1) / W of their size); one seed; {machine(result)}.",
+        f"{work['hosts'][0].upper()}{work['hosts'][1:]}, plan `{work['plan']}`, {stream_title(work['stream'])}: bytes "
+        f"sent in a step against what adding up the gradients takes (2 (W - 1) / W of their size); one seed; {machine(result)}.",
         table([*headings, "losses against the emulator"], rows),
     )
 

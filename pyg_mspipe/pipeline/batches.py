@@ -88,7 +88,7 @@ class Batches:
         >>> from pyg_mspipe import Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
         >>> data = synthetic(500)
         >>> sampler = NeighborSampler(TemporalCSR.from_stream(data), [10])
-        >>> negatives = NegativeSampler.from_destinations(data.dst)
+        >>> negatives = NegativeSampler.from_destinations(data.dst[:350])
         >>> batches = Batches(data, range(350), 100, sampler, negatives)
         >>> len(batches), batches.events_of(3)
         (4, range(300, 350))

@@ -166,7 +166,7 @@ class PipelineLoader:
             raise ValueError(f"the stream has a node {largest}, the memory {memory.num_nodes} nodes; make it larger")
         csr = TemporalCSR.from_stream(data, memory.num_nodes)
         # Destinations up to the last event's: of later ones nothing is known yet.
-        known = data.dst[: events.stop or None]
+        known = data.dst[: events.stop] if events else data.dst
         negatives = NegativeSampler.from_destinations(known, seed=seed) if neg_sampling_ratio else None
         sampler = NeighborSampler(csr, num_neighbors, strategy, seed)
         self._batches = TemporalBatches(data, events, batch_size, sampler, negatives, neg_sampling_ratio, memory.device)

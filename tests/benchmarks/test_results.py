@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.harness.benchmark import changed
 from benchmarks.harness.compare import compare, unlike
+from benchmarks.harness.machine import plain_cpu_name
 from benchmarks.harness.results import machine_name, numbers, path_of, read_results, write_result
 from benchmarks.report.pages import filled, pages
 
@@ -39,6 +40,18 @@ def test_each_machine_has_a_folder_and_quick_runs_are_apart(tmp_path):
     machine = result()["machine"]
     assert path_of("b", machine, False, tmp_path) == tmp_path / "amd-epyc-r-2-cores" / "b.json"
     assert path_of("b", machine, True, tmp_path) == tmp_path / "quick" / "b.json"
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("AMD EPYC 7763 64-Core Processor", "AMD EPYC 7763"),
+        (" Intel(R) Xeon(R) Platinum 8480+", "Intel Xeon Platinum 8480+"),
+        ("Intel(R) Core(TM) i7-8550U CPU @ 1.80GHz", "Intel Core i7-8550U CPU @ 1.80GHz"),
+    ],
+)
+def test_processors_are_named_without_marks_of_trade(model, name):
+    assert plain_cpu_name(model) == name
 
 
 def test_results_are_read_as_they_were_written(tmp_path):
@@ -94,6 +107,21 @@ def test_a_figure_in_a_line_is_filled_again():
     page = "about <!-- value: plan_ratio(1x1x2) -->1.2<!-- /value --> times\n"
     filled_page = filled(page, {"parallel_rate": result(rows=rows)})
     assert filled_page == "about <!-- value: plan_ratio(1x1x2) -->1.71<!-- /value --> times\n"
+
+
+def test_epochs_are_counted_in_which_exact_had_the_ap_of_sequential_training():
+    def row(stream, staleness, *seeds):
+        return {
+            "stream": stream,
+            "staleness": staleness,
+            "mitigation": "none",
+            "ap_by_seed_and_epoch": [list(each) for each in seeds],
+        }
+
+    rows = [row("a", "sequential", (0.5, 0.6), (0.5, 0.7)), row("a", "exact", (0.5, 0.6), (0.5, 0.70000001))]
+    rows += [row("b", "sequential", (0.8, 0.9)), row("b", "exact", (0.8, 0.9)), row("b", "minimal", (0.1, 0.2))]
+    page = "<!-- value: exact_epochs --><!-- /value -->"
+    assert filled(page, {"pipeline_accuracy": result(rows=rows)}) == "<!-- value: exact_epochs -->5 of 6<!-- /value -->"
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ class Loop:
     def plain(self, step, events, epoch):
         """A pass without a loader: samples, gathers and reads the memory at each batch."""
         sampler = NeighborSampler(TemporalCSR.from_stream(self.data), OPTIONS["num_neighbors"])
-        negatives = NegativeSampler.from_destinations(self.data.dst, seed=OPTIONS["seed"])
+        negatives = NegativeSampler.from_destinations(self.data.dst[: events.stop], seed=OPTIONS["seed"])
         for index, first in enumerate(range(events.start, events.stop, BATCH)):
             batch = self.data[first : min(first + BATCH, events.stop)]
             batch.neg_dst = negatives(batch.num_events, epoch=epoch, batch=index)
@@ -224,6 +224,16 @@ def test_negatives_depend_on_seed_epoch_and_batch_alone():
     assert all(torch.equal(batch.neg_dst, x) for batch, x in zip(again, drawn, strict=True))
     reseeded = read(PipelineLoader(data, memory_of(data), **OPTIONS | {"seed": 8}))
     assert not any(torch.equal(batch.neg_dst, x) for batch, x in zip(reseeded, drawn, strict=True))
+
+
+def test_destinations_of_later_events_are_no_negatives():
+    data = stream()
+    data.dst[-1] = data.num_nodes
+    earlier = PipelineLoader(data, memory_of(data), **OPTIONS, events=range(600))
+    later = PipelineLoader(data, memory_of(data), **OPTIONS | {"neg_sampling_ratio": 50.0}, events=range(600, 620))
+    known = int(data.dst[:600].max())
+    assert all(int(batch.neg_dst.max()) <= known for _ in range(3) for batch in read(earlier))
+    assert max(int(batch.neg_dst.max()) for batch in read(later)) > known
 
 
 def test_each_pass_draws_other_negatives_and_an_epoch_can_be_had_again():
