@@ -319,7 +319,8 @@ def two_hosts(result: Result) -> str:
     return _block(
         result,
         f"{work['hosts'][0].upper()}{work['hosts'][1:]}, plan `{work['plan']}`, {stream_title(work['stream'])}: bytes "
-        f"sent in a step against what adding up the gradients takes (2 (W - 1) / W of their size); one seed; {machine(result)}.",
+        f"sent in a step against what adding up the gradients takes (2 (W - 1) / W of their size); one seed; "
+        f"{machine(result)}.",
         table([*headings, "losses against the emulator"], rows),
     )
 
