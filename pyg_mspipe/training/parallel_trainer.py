@@ -22,7 +22,8 @@ from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, sav
 from pyg_mspipe.training.evaluation import scores
 from pyg_mspipe.training.loss import link_loss
 from pyg_mspipe.training.random_state import random_state, set_random_state
-from pyg_mspipe.training.trainer import STATE_BUFFERS, Trainer
+from pyg_mspipe.training.run_state import STATE_BUFFERS
+from pyg_mspipe.training.trainer import Trainer
 
 _LR_POWER = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
 
