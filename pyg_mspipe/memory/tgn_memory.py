@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
-import torch_geometric.typing
 from torch import Tensor
-from torch.nn import GRUCell, Module
-from torch_geometric.nn.models.tgn import IdentityMessage
-from torch_geometric.nn.models.tgn import LastAggregator as PyGLastAggregator
+from torch.nn import Module
 
-from pyg_mspipe.graph.segment import segment_max
-from pyg_mspipe.memory.aggregators import LastAggregator
-from pyg_mspipe.memory.gru_update import gru_update
-from pyg_mspipe.memory.messages import LatestMessages, MessageStore, PendingMessages, TieRule
+from pyg_mspipe.memory.access import Pipeline
+from pyg_mspipe.memory.memory_updater import MemoryUpdater
+from pyg_mspipe.memory.messages import MessageStore, TieRule
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.rows import Commit, MemoryRows
-from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
+from pyg_mspipe.memory.time_encoder import TimeInit
 
 _Self = TypeVar("_Self", bound=Module)
 
 # Nodes whose memory is flushed at once; bounds the messages that exist at a time.
 _FLUSH_CHUNK = 1 << 14
-
-
-class Pipeline(Protocol):
-    """What stands between a memory in training and its state while batches are prefetched."""
-
-    def fetched(self) -> MemoryRows | None:
-        """Returns the rows that were fetched for the batch in training."""
-        ...
-
-    def commit(self, commit: Commit) -> None:
-        """Takes the memory update of the batch in training, to be applied after those before it."""
-        ...
-
-    def drain(self) -> None:
-        """Waits until all commits are applied."""
-        ...
-
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Drains, and gives the state to the caller alone; what was fetched before is read anew."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +35,7 @@ class _Updated:
     made_from: tuple[int, ...]
 
 
-class TGNMemory(Module):
+class TGNMemory(MemoryUpdater):
     """The memory of the Temporal Graph Network (Rossi et al. 2020, arXiv 2006.10637), a drop-in for PyG's.
 
     Same constructor, modules, methods, ``state_dict`` keys and numbers as :class:`torch_geometric.nn.TGNMemory`. What
@@ -118,19 +93,10 @@ class TGNMemory(Module):
         time_init: TimeInit = "random",
         mitigation: Mitigation | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(memory_dim, time_dim, message_module, aggregator_module, time_init, mitigation)
         self.num_nodes = num_nodes
         self.raw_msg_dim = raw_msg_dim
-        self.memory_dim = memory_dim
-        self.time_dim = time_dim
         self.memory_device = None if memory_device is None else torch.device(memory_device)
-
-        self.msg_s_module = message_module
-        self.msg_d_module = copy.deepcopy(message_module)
-        self.aggr_module = aggregator_module
-        self.time_enc = TimeEncoder(time_dim, time_init)
-        self.gru = GRUCell(message_module.out_channels, memory_dim)  # type: ignore[arg-type]
-        self.mitigation = mitigation
 
         state = {"device": self.memory_device}
         self.register_buffer("memory", torch.zeros(num_nodes, memory_dim, **state))  # type: ignore[arg-type]
@@ -146,19 +112,9 @@ class TGNMemory(Module):
         self.row_version = torch.full((num_nodes,), -1, dtype=torch.long, device=self.memory.device)
         self.reset_parameters()
 
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights, on which memory is computed."""
-        weight: Tensor = self.time_enc.lin.weight
-        return weight.device
-
     def reset_parameters(self) -> None:
         """Resets all learnable parameters, and the state."""
-        for module in (self.msg_s_module, self.msg_d_module, self.aggr_module, self.mitigation):
-            if module is not None and hasattr(module, "reset_parameters"):
-                module.reset_parameters()  # type: ignore[operator]
-        self.time_enc.reset_parameters()
-        self.gru.reset_parameters()
+        super().reset_parameters()
         self.reset_state()
 
     @property
@@ -341,16 +297,6 @@ class TGNMemory(Module):
             rows = replace(rows, repair=self.mitigation.fetch(self.memory, self.last_update, n_id, t))
         return rows if self.memory.device == self.device else rows.to(self.device)
 
-    def compute(self, rows: MemoryRows) -> tuple[Tensor, Tensor]:
-        """Returns memory, [U, memory_dim], and last update, Int64[U], of ``rows`` with pending messages applied."""
-        if isinstance(rows.messages, LatestMessages):
-            memory, last_update = self._compute_latest(rows, rows.messages)
-        else:
-            memory, last_update = self._compute_all(rows, rows.messages)
-        if self.mitigation is not None and rows.missed is not None:
-            memory = self.mitigation.scale_gradient(memory, rows.missed)
-        return memory, last_update
-
     def drain(self) -> None:
         """Waits until all commits that were handed to a pipeline are applied, where there is one."""
         if self._pipeline is not None:
@@ -430,38 +376,6 @@ class TGNMemory(Module):
         self._store.clear()
         self._updated = None
 
-    def _compute_latest(self, rows: MemoryRows, latest: LatestMessages) -> tuple[Tensor, Tensor]:
-        last_update = latest.t.masked_fill(~latest.valid, 0)
-        elapsed = torch.where(latest.valid, latest.t - rows.last_update, 0)
-        t_enc = self.time_enc(elapsed.to(latest.raw_msg.dtype))
-        plain = type(self.msg_s_module) is IdentityMessage and type(self.gru) is GRUCell
-        if plain and not rows.memory.requires_grad:
-            empty = (~latest.valid).nonzero().view(-1)
-            return gru_update(self.gru, rows.memory, (rows.other, latest.raw_msg), t_enc, empty), last_update
-
-        message = t_enc.new_zeros(rows.n_id.numel(), self.gru.input_size)
-        for module, role in ((self.msg_s_module, latest.is_source), (self.msg_d_module, ~latest.is_source)):
-            row = (latest.valid & role).nonzero().view(-1)
-            sent = module(rows.memory[row], rows.other[row], latest.raw_msg[row], t_enc[row])
-            message = message.index_copy(0, row, sent.to(message.dtype))
-        return self.gru(message, rows.memory), last_update
-
-    def _compute_all(self, rows: MemoryRows, pending: PendingMessages) -> tuple[Tensor, Tensor]:
-        t_enc = self.time_enc((pending.t - rows.last_update[pending.row]).to(pending.raw_msg.dtype))
-        own = rows.memory[pending.row]
-        messages = [
-            module(own[part], rows.other[part], pending.raw_msg[part], t_enc[part])
-            for module, part in (
-                (self.msg_s_module, slice(None, pending.num_source)),
-                (self.msg_d_module, slice(pending.num_source, None)),
-            )
-        ]
-        size = rows.n_id.numel()
-        aggregated = self.aggr_module(torch.cat(messages), pending.row, pending.t, size)
-        row, order = pending.row.sort(stable=True)
-        ptr = torch.searchsorted(row, torch.arange(size + 1, device=row.device))
-        return self.gru(aggregated, rows.memory), segment_max(pending.t[order], ptr)
-
     def _commit(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> Commit:
         # As the store keeps them, so that what is forwarded is what would be fetched.
         src, dst, t = (x.long().contiguous() for x in (src, dst, t))
@@ -534,14 +448,6 @@ class TGNMemory(Module):
         self.drain()
         # What forward computed is part of a graph, which can be neither copied nor stored.
         return self.__dict__ | {"_updated": None, "_pipeline": None}
-
-    def _tie_rule(self) -> TieRule | None:
-        """Returns how ties are broken where one message for each node is enough, else nothing."""
-        if type(self.aggr_module) is LastAggregator:
-            return "last"
-        if type(self.aggr_module) is PyGLastAggregator:
-            return "first" if torch_geometric.typing.WITH_TORCH_SCATTER else "last"
-        return None
 
     def _new_store(self) -> MessageStore:
         return MessageStore(

@@ -1,0 +1,116 @@
+"""From what was read of node memory to its new rows: messages, aggregation and the GRU."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch_geometric.typing
+from torch import Tensor
+from torch.nn import GRUCell, Module
+from torch_geometric.nn.models.tgn import IdentityMessage
+from torch_geometric.nn.models.tgn import LastAggregator as PyGLastAggregator
+
+from pyg_mspipe.graph.segment import segment_max
+from pyg_mspipe.memory.aggregators import LastAggregator
+from pyg_mspipe.memory.gru_update import gru_update
+from pyg_mspipe.memory.messages import LatestMessages, PendingMessages, TieRule
+from pyg_mspipe.memory.mitigation import Mitigation
+from pyg_mspipe.memory.rows import MemoryRows
+from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
+
+
+class MemoryUpdater(Module):
+    """The part of a memory that learns and has no state.
+
+    Args:
+        memory_dim: Width of the memory.
+        time_dim: Width of the time encoding.
+        message_module: As for :class:`~pyg_mspipe.TGNMemory`.
+        aggregator_module: Likewise.
+        time_init: Likewise.
+        mitigation: Likewise.
+    """
+
+    def __init__(
+        self,
+        memory_dim: int,
+        time_dim: int,
+        message_module: Module,
+        aggregator_module: Module,
+        time_init: TimeInit,
+        mitigation: Mitigation | None,
+    ) -> None:
+        super().__init__()
+        self.memory_dim = memory_dim
+        self.time_dim = time_dim
+        self.msg_s_module = message_module
+        self.msg_d_module = copy.deepcopy(message_module)
+        self.aggr_module = aggregator_module
+        self.time_enc = TimeEncoder(time_dim, time_init)
+        self.gru = GRUCell(message_module.out_channels, memory_dim)  # type: ignore[arg-type]
+        self.mitigation = mitigation
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights, on which memory is computed."""
+        weight: Tensor = self.time_enc.lin.weight
+        return weight.device
+
+    def reset_parameters(self) -> None:
+        """Resets all learnable parameters."""
+        for module in (self.msg_s_module, self.msg_d_module, self.aggr_module, self.mitigation):
+            if module is not None and hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
+        self.time_enc.reset_parameters()
+        self.gru.reset_parameters()
+
+    def compute(self, rows: MemoryRows) -> tuple[Tensor, Tensor]:
+        """Returns memory, [U, memory_dim], and last update, Int64[U], of ``rows`` with pending messages applied."""
+        if isinstance(rows.messages, LatestMessages):
+            memory, last_update = self._compute_latest(rows, rows.messages)
+        else:
+            memory, last_update = self._compute_all(rows, rows.messages)
+        if self.mitigation is not None and rows.missed is not None:
+            memory = self.mitigation.scale_gradient(memory, rows.missed)
+        return memory, last_update
+
+    def _compute_latest(self, rows: MemoryRows, latest: LatestMessages) -> tuple[Tensor, Tensor]:
+        last_update = latest.t.masked_fill(~latest.valid, 0)
+        elapsed = torch.where(latest.valid, latest.t - rows.last_update, 0)
+        t_enc = self.time_enc(elapsed.to(latest.raw_msg.dtype))
+        plain = type(self.msg_s_module) is IdentityMessage and type(self.gru) is GRUCell
+        if plain and not rows.memory.requires_grad:
+            empty = (~latest.valid).nonzero().view(-1)
+            return gru_update(self.gru, rows.memory, (rows.other, latest.raw_msg), t_enc, empty), last_update
+
+        message = t_enc.new_zeros(rows.n_id.numel(), self.gru.input_size)
+        for module, role in ((self.msg_s_module, latest.is_source), (self.msg_d_module, ~latest.is_source)):
+            row = (latest.valid & role).nonzero().view(-1)
+            sent = module(rows.memory[row], rows.other[row], latest.raw_msg[row], t_enc[row])
+            message = message.index_copy(0, row, sent.to(message.dtype))
+        return self.gru(message, rows.memory), last_update
+
+    def _compute_all(self, rows: MemoryRows, pending: PendingMessages) -> tuple[Tensor, Tensor]:
+        t_enc = self.time_enc((pending.t - rows.last_update[pending.row]).to(pending.raw_msg.dtype))
+        own = rows.memory[pending.row]
+        messages = [
+            module(own[part], rows.other[part], pending.raw_msg[part], t_enc[part])
+            for module, part in (
+                (self.msg_s_module, slice(None, pending.num_source)),
+                (self.msg_d_module, slice(pending.num_source, None)),
+            )
+        ]
+        size = rows.n_id.numel()
+        aggregated = self.aggr_module(torch.cat(messages), pending.row, pending.t, size)
+        row, order = pending.row.sort(stable=True)
+        ptr = torch.searchsorted(row, torch.arange(size + 1, device=row.device))
+        return self.gru(aggregated, rows.memory), segment_max(pending.t[order], ptr)
+
+    def _tie_rule(self) -> TieRule | None:
+        """Returns how ties are broken where one message for each node is enough, else nothing."""
+        if type(self.aggr_module) is LastAggregator:
+            return "last"
+        if type(self.aggr_module) is PyGLastAggregator:
+            return "first" if torch_geometric.typing.WITH_TORCH_SCATTER else "last"
+        return None
