@@ -179,14 +179,20 @@ def batch_sizes(result: Result) -> Figure:
     return figure
 
 
-def processes(result: Result) -> Figure:
-    """Events/s of plans."""
-    figure, axes = _axes()
-    rows = [row for row in result["rows"] if "," not in row["plan"]]
-    bars = axes.bar([row["plan"] for row in rows], [row["median"] for row in rows])
-    axes.bar_label(bars, [f"{row['ratio_within_rounds']:.2f}" for row in rows], fontsize=8)
-    axes.set_xlabel("plan i x j x k")
-    axes.set_ylabel("events/s; ratio to one process")
+def processes(*results: Result) -> Figure:
+    """Events/s of plans over those of one process."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    shared = None
+    for place, result in enumerate(results):
+        axes = shared = figure.add_subplot(1, len(results), 1 + place, sharey=shared)
+        rows = [row for row in result["rows"] if row["plan"] == "1x1x1, twice" or "," not in row["plan"]]
+        names = [row["plan"].replace(", twice", ",\ntwice") for row in rows]
+        bars = axes.bar(names, [row["ratio_within_rounds"] for row in rows])
+        axes.bar_label(bars, [f"{row['ratio_within_rounds']:.2f}" for row in rows], fontsize=8)
+        layers = result.get("layers", 1)
+        axes.set_title(f"{layers} layer{'s' * (layers > 1)}, batch {result['batch_size']}", loc="left")
+        axes.set_xlabel("plan i x j x k")
+    figure.axes[0].set_ylabel("events/s over one process")
     return figure
 
 
@@ -215,7 +221,7 @@ FIGURES: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
     "staleness": (staleness, ("pipeline_modes_disk",)),
     "ap_of_plans": (ap_of_plans, ("parallel_accuracy",)),
     "batch_sizes": (batch_sizes, ("batch_size",)),
-    "processes": (processes, ("parallel_rate",)),
+    "processes": (processes, ("parallel_rate", "parallel_rate_two_layers")),
     "growth": (growth, ("growth",)),
 }
 """What draws each figure, and from which benchmarks."""
