@@ -21,7 +21,7 @@ from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
 
 
 class MemoryUpdater(Module):
-    """The part of a memory that learns and has no state.
+    """The part of a memory that learns: it computes new rows of nodes from what was read, and keeps none.
 
     Args:
         memory_dim: Width of the memory.

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pyg_mspipe.memory.access import Pipeline
 from pyg_mspipe.memory.memory_updater import MemoryUpdater
 from pyg_mspipe.memory.messages import MessageStore, TieRule
 from pyg_mspipe.memory.mitigation import Mitigation
+from pyg_mspipe.memory.pipeline_protocol import Pipeline
 from pyg_mspipe.memory.rows import Commit, MemoryRows
 from pyg_mspipe.memory.time_encoder import TimeInit
 
