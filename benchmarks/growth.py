@@ -61,9 +61,7 @@ class Stream:
         self.num_events, self.num_nodes, self.batch_size = num_events, num_nodes, batch_size
         torch.manual_seed(0)
         self.model = TGN(num_nodes, 0)
-        state, with_messages = (self._state_bytes(pending) for pending in (0, 1000))
-        self.bytes_per_node = state / num_nodes
-        self.bytes_per_pending_event = (with_messages - state) / 1000
+        self.bytes_per_node = self.model.state.nbytes / num_nodes
         self.rows_read: list[int] = []
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
         sampler = NeighborSampler(self.csr, [10])
@@ -74,7 +72,12 @@ class Stream:
         needed = settings.turn * (settings.rounds + 1)
         first = max(0, len(self.batches) - needed - 1)
         engine = PipelineEngine(
-            self.batches, self.model.memory, staleness="sequential", first=first, on_record=self.records.append
+            self.batches,
+            self.model.state,
+            device=torch.device("cpu"),
+            staleness="sequential",
+            first=first,
+            on_record=self.records.append,
         )
         self.steps = self._train(engine)
 
@@ -84,7 +87,7 @@ class Stream:
             batch = flight.batch
             assert batch is not None
             self.rows_read.append(batch.n_id.numel())
-            train_step(self.model, self.optimizer, batch)
+            train_step(self.model, self.optimizer, batch.with_rows(flight.rows), engine.commit)
             yield
 
     def turn(self, batches: int) -> None:
@@ -105,12 +108,8 @@ class Stream:
             "build_us_per_event": 1e6 * self.build_seconds / self.num_events,
             "history_bytes_per_event": self.csr.nbytes / self.num_events,
             "memory_bytes_per_node": self.bytes_per_node,
-            "message_bytes_per_pending_event": self.bytes_per_pending_event,
             "rows_read_per_batch": fmean(self.rows_read),
         }
-
-    def _state_bytes(self, max_pending: int) -> int:
-        return sum(x.nbytes for x in self.model.memory.state_tensors(max_pending).values())
 
 
 def measure(settings: Settings, run: Run) -> Result:

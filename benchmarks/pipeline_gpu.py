@@ -62,9 +62,13 @@ class Pass:
 
     def _train(self, mode: Staleness) -> Iterator[torch.Tensor]:
         self.model.train()
-        engine = PipelineEngine(self.batches, self.model.memory, staleness=mode, on_record=self.records.append)
+        device = torch.device("cuda")
+        engine = PipelineEngine(
+            self.batches, self.model.state, device=device, staleness=mode, on_record=self.records.append
+        )
         for flight in engine:
-            yield train_step(self.model, self.optimizer, flight.batch)
+            assert flight.batch is not None
+            yield train_step(self.model, self.optimizer, flight.batch.with_rows(flight.rows), engine.commit)
 
     def turn(self) -> None:
         """Trains some batches untimed, then as many as a turn has, until the device is done."""

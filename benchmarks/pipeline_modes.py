@@ -165,7 +165,8 @@ class Pass:
         self._random = torch.get_rng_state()
         self.engine = PipelineEngine(
             self.batches,
-            self.model.memory,
+            self.model.state,
+            device=torch.device("cpu"),
             staleness=setting.staleness,
             first=int(work.start * len(self.batches)),
             on_record=self.records.append,
@@ -175,7 +176,9 @@ class Pass:
     def _train(self) -> Iterator[float]:
         self.model.train()
         for flight in self.engine:
-            yield train_step(self.model, self.optimizer, flight.batch).item()
+            assert flight.batch is not None
+            batch = flight.batch.with_rows(flight.rows)
+            yield train_step(self.model, self.optimizer, batch, self.engine.commit).item()
 
     def turn(self, batches: int) -> None:
         """Trains some batches untimed if they may be prepared already, then so many and takes the time."""

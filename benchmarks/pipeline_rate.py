@@ -10,12 +10,9 @@ from typing import ClassVar
 
 import torch
 from rich.table import Table
-from torch import Tensor
-from torch_geometric.nn.models.tgn import IdentityMessage
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
-from pyg_mspipe import LastAggregator, TGNMemory
-from pyg_mspipe.memory import Commit
+from pyg_mspipe.memory import Commit, RowState
 from pyg_mspipe.pipeline import BatchRecord, InFlight, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.record import STAGES
 from pyg_mspipe.pipeline.record import Stage as StageName
@@ -70,6 +67,9 @@ class Batches:
     def gather(self, batch: Nothing) -> Nothing:
         return batch
 
+    def as_of(self, batch: Nothing, index: int, version: int) -> Nothing:
+        return batch
+
 
 class Wait:
     """A stage that waits."""
@@ -96,14 +96,14 @@ def wait(seconds: float) -> None:
 
 def pass_through(durations: Durations, staleness: Staleness, batches: int) -> list[BatchRecord]:
     """Returns the records of a pass through the engine."""
-    memory = TGNMemory(2, 1, 1, 1, IdentityMessage(1, 1, 1), LastAggregator())
-    none: Tensor = torch.zeros(0, dtype=torch.long)
-    commit = Commit(none, torch.zeros(0, 1), none, none, none, none, torch.zeros(0, 1))
+    state = RowState({"memory": torch.zeros(2, 1)})
+    commit = Commit(torch.zeros(0, dtype=torch.long), {}, stop=0)
     stages: list[Stage[Nothing]] = [Wait(name, getattr(durations, name)) for name in STAGES]  # type: ignore[misc]
     records: list[BatchRecord] = []
     engine = PipelineEngine(
         Batches(batches),
-        memory,
+        state,
+        device=torch.device("cpu"),
         staleness=staleness,
         overlap=True,
         stages=stages,

@@ -21,7 +21,6 @@ import torch
 from rich.table import Table
 from torch import Tensor
 from torch_geometric.data import TemporalData
-from torch_geometric.nn.models.tgn import LastAggregator
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
 from benchmarks.harness.training import train_step
@@ -29,7 +28,7 @@ from benchmarks.harness.workload import Workload, load_workload
 from benchmarks.peers import pyg_loop
 from benchmarks.peers.link_loop import DIM, LEARNING_RATE, NUM_NEIGHBORS
 from benchmarks.peers.pyg_loop import TGNLoop
-from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
+from pyg_mspipe import TGN, Batches, LastAggregator, NeighborSampler, TemporalCSR
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,7 @@ class Follower:
 
     def __init__(self, loop: TGNLoop, work: Workload) -> None:
         self.loop = loop
-        # PyG's aggregator, for its rule on ties.
-        self.model = TGN(
-            work.num_nodes, work.msg_dim, dropout=0.0, time_init="random", aggregator_module=LastAggregator()
-        )
+        self.model = TGN(work.num_nodes, work.msg_dim, dropout=0.0, time_init="random")
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
         sampler = NeighborSampler(TemporalCSR.from_stream(work.data, work.num_nodes), [NUM_NEIGHBORS])
         self.batches = Batches(work.data, work.train, work.batch_size, sampler, work.negatives)
@@ -73,6 +69,7 @@ class Follower:
 def follow(work: Workload, batches: int, *, lockstep: bool = False, fixed_time: bool = False) -> list[float]:
     """Returns by how much the losses of model and PyG's loop differ in each batch."""
     loop = pyg_loop.start(work, seed=0, dropout=0.0)
+    loop.memory.aggr_module = LastAggregator()  # type: ignore[attr-defined]  # for its rule on ties
     follower = Follower(loop, work)
     if fixed_time:
         for module in (loop.memory, follower.model.memory):

@@ -31,17 +31,14 @@ with tempfile.TemporaryDirectory() as folder:
 
 # The memory of best.pt is that after the training events; validation and test bring it to the end of the stream.
 print(f"test AP {trainer.test(checkpoint)['test'].ap:.4f}")
-model, data, sampler = trainer.model, trainer.data, trainer.batches("test").sampler
+model, data, batches = trainer.model, trainer.data, trainer.batches("test")
 
 
 def embed(nodes):
     """Vectors of nodes after the last event: [len(nodes), embedding_dim]."""
     parts = []
     for part in nodes.split(10_000):
-        sample = sampler.sample(part, data.num_events)  # sees all events
-        edge_time = [data.t[hop.e_id] for hop in sample.hops]
-        edge_msg = [data.msg[hop.e_id] for hop in sample.hops]
-        parts.append(model(sample, edge_time, edge_msg))
+        parts.append(model(batches.ask(part, data.num_events)))  # sees all events
     return torch.cat(parts)
 
 
@@ -54,4 +51,4 @@ for logit, place in zip(*logits.topk(min(5, len(items))), strict=True):
 
 if args.vectors:
     with torch.no_grad():
-        np.save(args.vectors, embed(torch.arange(model.memory.num_nodes, device=items.device)).cpu().numpy())
+        np.save(args.vectors, embed(torch.arange(model.state.num_nodes, device=items.device)).cpu().numpy())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from benchmarks.harness.measure import Scores
 from benchmarks.harness.stages import Stage, untimed
 from benchmarks.harness.workload import Workload
 from benchmarks.peers.link_loop import DIM, DROPOUT, HEADS, LEARNING_RATE, NUM_NEIGHBORS
-from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
+from pyg_mspipe import TGN, Batch, Batches, NeighborSampler, TemporalCSR
 from pyg_mspipe.training import evaluate, link_loss
 from pyg_mspipe.training.config import Precision
 from pyg_mspipe.training.evaluation import scores
@@ -28,11 +30,11 @@ class BuiltinTGN:
 
     def train(self, epoch: int, stage: Stage = untimed) -> Iterator[float]:
         """Trains one pass over the training events from an empty memory, and yields the loss of each batch."""
-        work, memory = self.workload, self.model.memory
+        work, model = self.workload, self.model
         batches = Batches(work.data, work.train, work.batch_size, self.sampler, work.negatives)
-        self.model.train()
-        memory.reset_state()
-        with _staged(memory, stage):
+        model.train()
+        model.state.clear(work.train.start)
+        with _staged(model, stage):
             for i, events in enumerate(work.batches(work.train)):
                 with stage("sample"):
                     batch = batches.draw(events, epoch, i)
@@ -42,8 +44,8 @@ class BuiltinTGN:
                     self.optimizer.zero_grad()
                 with stage("embedding"), torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
                     loss = link_loss(scores(self.model, batch))
-                with stage("update"), torch.no_grad():
-                    memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+                with stage("update"):
+                    model.state.apply(model.commit(batch))
                 with stage("backward"):
                     loss.backward()
                 with stage("optimizer"):
@@ -53,7 +55,8 @@ class BuiltinTGN:
     def evaluate(self) -> Scores:
         """Scores the validation events, going on from the memory that the last pass left behind."""
         work = self.workload
-        batches = Batches(work.data, work.val, work.batch_size, self.sampler, work.val_negatives)
+        begin = self.model.state.begin
+        batches = Batches(work.data, work.val, work.batch_size, self.sampler, work.val_negatives, memory_begin=begin)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
             metrics = evaluate(self.model, batches)
         return Scores(ap=metrics.ap, auc=metrics.auc)
@@ -80,24 +83,17 @@ def start(workload: Workload, seed: int, *, precision: Precision = "fp32") -> Bu
     return BuiltinTGN(workload, model, precision)
 
 
-class _staged:  # noqa: N801 - used as a function
-    """Counts a module's forward as the stage "memory", within the stage that calls it."""
+@contextmanager
+def _staged(model: TGN, stage: Stage) -> Iterator[None]:
+    """Counts what ``forward`` does with node memory as the stage "memory", within the stage that calls it."""
+    memory_of = model._memory_of
 
-    def __init__(self, module: torch.nn.Module, stage: Stage) -> None:
-        self.module, self.stage = module, stage
+    def staged(batch: Batch) -> tuple[Tensor, Tensor]:
+        with stage("memory"):
+            return memory_of(batch)
 
-    def __enter__(self) -> None:
-        contexts = []
-
-        def begin(module: torch.nn.Module, args: object) -> None:
-            contexts.append(self.stage("memory"))
-            contexts[-1].__enter__()
-
-        def end(module: torch.nn.Module, args: object, out: object) -> None:
-            contexts.pop().__exit__(None, None, None)
-
-        self.hooks = (self.module.register_forward_pre_hook(begin), self.module.register_forward_hook(end))
-
-    def __exit__(self, *error: object) -> None:
-        for hook in self.hooks:
-            hook.remove()
+    model._memory_of = staged  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        model._memory_of = memory_of  # type: ignore[method-assign]

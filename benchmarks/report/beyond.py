@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from benchmarks.harness.benchmark import Result
 from benchmarks.report.markdown import table
 from pyg_mspipe import TGN
-from pyg_mspipe.distributed.memory_size import group_bytes
+from pyg_mspipe.memory import RowState
+from pyg_mspipe.models.tgn import node_tables
 
 FEATURES = 172
 MEMORY = 100
@@ -43,13 +44,9 @@ HOSTS = ((2, 1, "two hosts, one trainer each"), (8, 4, "two hosts, four each"), 
 
 
 def node_bytes() -> int:
-    """Bytes of a node's state without its messages."""
-    return group_bytes(1, 0, MEMORY, 0, 0) - group_bytes(0, 0, MEMORY, 0, 0)
-
-
-def message_bytes(msg_dim: int) -> int:
-    """Bytes of an event that waits as a message, with the room that the log needs."""
-    return group_bytes(0, msg_dim, MEMORY, 1, 0) - group_bytes(0, msg_dim, MEMORY, 0, 0)
+    """Bytes of a node's state."""
+    sizes = [RowState(node_tables(nodes, MEMORY, "meta")).nbytes for nodes in (0, 1)]
+    return sizes[1] - sizes[0]
 
 
 def gradient_bytes(msg_dim: int) -> int:
@@ -69,7 +66,6 @@ def symbols(growth: Result, training: Result, disk: Result) -> str:
         ["$c$", "bytes of the history for each event", f"{_history(growth):.0f}", "`growth.json`"],
         ["$d$", "bytes of `src`, `dst`, `t` for each event, int64", f"{DATA_BYTES}", "their types"],
         ["$n$", "bytes of state for each node", f"$4D + {node_bytes() - 4 * MEMORY}$ = {node_bytes()}", "the code"],
-        ["$m$", "bytes of a message that waits", f"{message_bytes(0)} + {_per_column(message_bytes)} $F$", "the code"],
         ["$G$", "bytes of gradients", f"{gradient_bytes(0):,} + {columns:,} $F$", "the built-in TGN"],
         [
             "$r$",
@@ -90,20 +86,8 @@ def memory(growth: Result) -> str:
         ("sources, destinations, times", "$dE$", lambda s: DATA_BYTES * s.events),
         (f"features, $F = {FEATURES}$", "$4FE$", lambda s: 4 * FEATURES * s.events),
         (f"features, $F = {FEATURES}$, float16 in a file", "$2FE$", lambda s: 2 * FEATURES * s.events),
-        ("state of nodes", "$nN$", lambda s: node * s.nodes),
-        ("messages, $F = 0$, $P = 2N$", "$2mN$", lambda s: 2 * message_bytes(0) * s.nodes),
-        (r"messages, $F = 0$, $P = \alpha E$, the most", r"$m \alpha E$", lambda s: message_bytes(0) * s.trained),
-        (
-            rf"messages, $F = {FEATURES}$, $P = \alpha E$, the most",
-            r"$m \alpha E$",
-            lambda s: message_bytes(FEATURES) * s.trained,
-        ),
+        ("**a memory**", "$nN$", lambda s: node * s.nodes),
         ("**a process, without features**", "$(c + d) E$", lambda s: (history + DATA_BYTES) * s.events),
-        (
-            "**a memory, $F = 0$**",
-            "$nN + mP$",
-            lambda s: node * s.nodes + message_bytes(0) * min(2 * s.nodes, s.trained),
-        ),
     ]
     rows = [[label, formula, *(_gigabytes(cost(each)) for each in STREAMS)] for label, formula, cost in items]
     return table(["", "formula", *(each.name for each in STREAMS)], rows)
@@ -139,10 +123,6 @@ def hours(training: Result, disk: Result) -> str:
         ],
     ]
     return table(["", *(each.name for each in STREAMS)], rows)
-
-
-def _per_column(size: Callable[[int], int]) -> int:
-    return size(1) - size(0)
 
 
 def _history(growth: Result) -> float:

@@ -16,6 +16,8 @@ from pyg_mspipe.data import split_stream
 from pyg_mspipe.distributed import ParallelPlan, PlanError, Seat, SweepSchedule
 from pyg_mspipe.distributed.memory_size import spare_host_memory
 from pyg_mspipe.distributed.planner import PlanChoice, choose_plan, shapes, spread
+from pyg_mspipe.memory import RowState
+from pyg_mspipe.models.tgn import node_tables
 from pyg_mspipe.training import ConfigError, TrainConfig
 
 _STYLES = ("black on bright_cyan", "black on bright_yellow", "black on bright_green", "black on bright_magenta")
@@ -104,7 +106,7 @@ def plan(
                 hosts=hosts,
                 batch_size=batch_size,
                 max_loss=max_loss,
-                memory_dim=memory_dim,
+                group_bytes=RowState(node_tables(data.num_nodes, memory_dim, "meta")).nbytes,
                 host_memory=spare_host_memory() if host_memory is None else int(host_memory * _GIB),
             )
             _show_choice(choice, batch_size, epochs, console)

@@ -13,7 +13,7 @@ from pyg_mspipe.distributed.plan import ParallelPlan, Seat
 from pyg_mspipe.distributed.shared_memory import share
 from pyg_mspipe.distributed.turns import AccessRecord, Turns
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
-from pyg_mspipe.memory import TGNMemory
+from pyg_mspipe.memory import RowState
 from pyg_mspipe.pipeline import InFlight, default_stages
 from pyg_mspipe.pipeline.record import Stage as StageName
 from pyg_mspipe.pipeline.stages import Stage
@@ -29,9 +29,7 @@ class MemoryGroup:
     Args:
         plan: Who there is.
         seat: This process's.
-        memory: Of this process's model, kept on the CPU; its state is from now on the group's.
-        max_pending: How many events can ever wait in it as messages, see :func:`max_pending_events`.
-        batch_size: Events of a whole batch.
+        state: Of this process's model, kept on the CPU; it is from now on the group's.
         timeout: In seconds, for a turn to come.
         log: Gets a record of each access, if given.
 
@@ -43,21 +41,18 @@ class MemoryGroup:
         self,
         plan: ParallelPlan,
         seat: Seat,
-        memory: TGNMemory,
+        state: RowState,
         *,
-        max_pending: int,
-        batch_size: int,
         timeout: float,
         log: list[AccessRecord] | None = None,
     ) -> None:
         self.plan = plan
         self.seat = seat
-        self.memory = memory
+        self.state = state
         self.leader = plan.ranks(seat.group)[0]
         groups = [dist.new_group(list(plan.ranks(group)), backend="gloo") for group in range(plan.memory)]
         self._processes = groups[seat.group]
-        tensors = memory.state_tensors(2 * max_pending + 8 * batch_size)
-        memory.attach_state(share(tensors, self._processes, self.leader))
+        state.attach(share(state.tensors(), self._processes, self.leader))
         self._server: TCPStore | None = None
         port = [0]
         if self.leads:
@@ -78,8 +73,8 @@ class MemoryGroup:
 
     def stages(self, source: VisitBatches) -> list[Stage[Visits]]:
         """Returns the pipeline's stages; those that touch node memory do so when it is their turn."""
-        sample, gather, _, train, _ = default_stages(source, self.memory)
-        return [sample, gather, GroupFetch(self.memory, self.turns), train, GroupUpdate(self, source)]
+        sample, gather, _, train, _ = default_stages(source, self.state)
+        return [sample, gather, GroupFetch(self.state, self.turns), train, GroupUpdate(self, source)]
 
 
 class GroupFetch:
@@ -89,8 +84,8 @@ class GroupFetch:
     requires: ClassVar[frozenset[str]] = frozenset({"batch"})
     adds: ClassVar[frozenset[str]] = frozenset({"rows"})
 
-    def __init__(self, memory: TGNMemory, turns: Turns) -> None:
-        self.memory = memory
+    def __init__(self, state: RowState, turns: Turns) -> None:
+        self.state = state
         self.turns = turns
 
     def __call__(self, flight: InFlight[Visits]) -> None:
@@ -102,22 +97,21 @@ class GroupFetch:
         flight.record.begin["fetch"] += time.perf_counter() - began  # waiting is no work
         with flight.state.held():
             flight.generation = flight.state.generation
-            visits.fetch(self.memory)
+            visits.fetch(self.state)
         self.turns.end_read(visits.position)
-        flight.rows = visits.rows[0] if visits.rows else None
         # Others' commits were waited for, and among them are this process's own.
         flight.record.fetched = flight.index
 
 
 class GroupUpdate:
-    """Stage 5: writes a trainer's rows when it is its turn; the batch's last trainer writes all of its messages."""
+    """Stage 5: writes a trainer's rows when it is its turn."""
 
     name: ClassVar[StageName] = "update"
     requires: ClassVar[frozenset[str]] = frozenset({"commit"})
     adds: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, group: MemoryGroup, source: VisitBatches) -> None:
-        self.memory = group.memory
+        self.state = group.state
         self.turns = group.turns
         self.source = source
 
@@ -130,6 +124,6 @@ class GroupUpdate:
         self.turns.begin_commit(visits.position)
         flight.record.begin["update"] += time.perf_counter() - began
         with flight.state.held():
-            self.source.commit(self.memory, visits, flight.commit)
+            self.source.apply(self.state, visits, flight.commit)
             flight.state.version = flight.index + 1
         self.turns.end_commit(visits.position)

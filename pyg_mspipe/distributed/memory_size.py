@@ -1,4 +1,4 @@
-"""How many bytes a memory group takes, and how many a host has."""
+"""How many bytes a host has for memory groups."""
 
 from __future__ import annotations
 
@@ -6,28 +6,6 @@ import os
 import re
 import shutil
 from pathlib import Path
-
-_INT = 8
-_FLOAT = 4
-
-
-def group_bytes(num_nodes: int, msg_dim: int, memory_dim: int, max_pending: int, batch_size: int) -> int:
-    """Returns the size of the state that a :class:`MemoryGroup` shares.
-
-    That is each node's row, last update and version, and where its messages are in two roles; and the log of events
-    that these are kept in.
-
-    Args:
-        num_nodes: Number of nodes.
-        msg_dim: Width of the events' messages.
-        memory_dim: Width of the memory.
-        max_pending: How many events wait as messages at most.
-        batch_size: Events of a whole batch.
-    """
-    node = memory_dim * _FLOAT + 2 * _INT + 2 * 3 * _INT
-    event = 3 * _INT + msg_dim * _FLOAT + 2 * _INT
-    counters = 3 * _INT
-    return num_nodes * node + (2 * max_pending + 8 * batch_size) * event + counters
 
 
 def spare_host_memory() -> int:

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.distributed.memory_size import group_bytes
 from pyg_mspipe.distributed.plan import ParallelPlan, PlanError
-from pyg_mspipe.memory.messages import max_pending_events
 
 _SMALLEST, _LARGEST = 50, 12_800
 
@@ -103,11 +101,11 @@ def choose_plan(
     events: range,
     *,
     world: int,
+    group_bytes: int,
     host_memory: int,
     hosts: int = 1,
     batch_size: int = 200,
     max_loss: float = 0.2,
-    memory_dim: int = 100,
 ) -> PlanChoice:
     """Returns the plan for a stream by the rule of DistTGL (SC 2023, arXiv 2307.07649).
 
@@ -121,11 +119,11 @@ def choose_plan(
         data: The stream, as :func:`~pyg_mspipe.data.check_stream` gives it.
         events: The event ids to train on.
         world: Number of trainers.
+        group_bytes: Bytes of one memory state, see :attr:`~pyg_mspipe.memory.RowState.nbytes`.
         host_memory: Bytes that the memory groups of a host may take.
         hosts: Number of hosts, each with as many trainers.
         batch_size: Events that one trainer takes at a time; the loss is relative to this size.
         max_loss: The largest loss of a batch, see :class:`BatchLoss`.
-        memory_dim: Width of the node memory.
 
     Raises:
         PlanError: If the trainers cannot be spread over the hosts, a number is out of range, there are fewer batches
@@ -148,8 +146,7 @@ def choose_plan(
             f"another; take a smaller batch size or fewer hosts"
         )
 
-    pending = max_pending_events(src, dst, total)
-    size = group_bytes(data.num_nodes, data.msg.size(1), memory_dim, pending, total)
+    size = group_bytes
     if size > host_memory:
         raise PlanError(
             f"a memory group takes {_in_units(size)} and a host has {_in_units(host_memory)} for them; take "
@@ -161,7 +158,7 @@ def choose_plan(
     reasons = (
         why_batch,
         _why_minibatch(minibatch, here, batch_size),
-        _why_memory(plan, hosts, size, host_memory, num_batches, f"{data.num_nodes:,} nodes, {pending:,} events"),
+        _why_memory(plan, hosts, size, host_memory, num_batches, f"{data.num_nodes:,} nodes"),
         _why_epoch(plan),
     )
     return PlanChoice(plan, measured, largest, size, reasons)
@@ -201,7 +198,7 @@ def _why_minibatch(minibatch: int, here: int, batch_size: int) -> str:
 
 def _why_memory(plan: ParallelPlan, hosts: int, size: int, host_memory: int, num_batches: int, holds: str) -> str:
     here = plan.memory // hosts
-    takes = f"k = {plan.memory}: a memory group takes {_in_units(size)} ({holds} pending at most)"
+    takes = f"k = {plan.memory}: a memory group takes {_in_units(size)} ({holds})"
     if plan.epoch == 1:
         return f"{takes}, and a host has {_in_units(host_memory)} for its {here:,}, the most that its trainers make"
     more = min(g for g in _divisors(here * plan.epoch) if g > here)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pyg_mspipe.distributed.plan import Seat
 from pyg_mspipe.distributed.schedule import SweepSchedule
-from pyg_mspipe.memory import Commit, MemoryRows, TGNMemory
+from pyg_mspipe.memory import Commit, MemoryPlan, MemoryRows, RowState
 from pyg_mspipe.pipeline import Batch, Batches
 
 
@@ -21,27 +21,29 @@ class Visits:
         position: Which batch of the memory group's sweep it is.
         whole: The event ids of the whole batch.
         batches: Of each visit; they differ in their negatives. None where the batch has no events for the trainer.
-        rows: What each visit reads from node memory, all at the same version; empty until they are fetched.
     """
 
     position: int
     whole: range
     batches: tuple[Batch, ...]
-    rows: list[MemoryRows] = field(default_factory=list)
 
     @property
-    def n_id(self) -> Tensor:
-        """Int64[U], unique, sorted: the nodes whose memory the first visit reads."""
-        return self.batches[0].n_id if self.batches else torch.empty(0, dtype=torch.long)
+    def plan(self) -> MemoryPlan | None:
+        """What the first visit does to node memory; none where the batch has no events for the trainer."""
+        return self.batches[0].plan if self.batches else None
 
     @property
     def t(self) -> Tensor:
         """Int64[B], the times of its events."""
         return self.batches[0].t if self.batches else torch.empty(0, dtype=torch.long)
 
-    def fetch(self, memory: TGNMemory) -> None:
-        """Reads the rows for all visits."""
-        self.rows = [memory.fetch(batch.n_id) for batch in self.batches]
+    def fetch(self, state: RowState) -> None:
+        """Reads the rows of all visits, at the same version."""
+        self.batches = tuple(batch.with_rows(state.fetch(batch)) for batch in self.batches)
+
+    def with_rows(self, rows: MemoryRows) -> Visits:
+        """Returns the same with what was read for the first visit."""
+        return replace(self, batches=(self.batches[0].with_rows(rows), *self.batches[1:]) if self.batches else ())
 
 
 class VisitBatches:
@@ -53,16 +55,25 @@ class VisitBatches:
         seat: The trainer's.
         epoch: How often each event has been trained before this sweep.
         positions: To be trained, of those that are the trainer's; by default all.
+        memory_begin: The first event that the group's memory has seen when the sweep begins.
     """
 
     def __init__(
-        self, batches: Batches, schedule: SweepSchedule, seat: Seat, epoch: int, positions: range | None = None
+        self,
+        batches: Batches,
+        schedule: SweepSchedule,
+        seat: Seat,
+        epoch: int,
+        positions: range | None = None,
+        *,
+        memory_begin: int,
     ) -> None:
         self.batches = batches
         self.schedule = schedule
         self.seat = seat
         self.epoch = epoch
         self.positions = schedule.positions(seat) if positions is None else positions
+        self.memory_begin = memory_begin
 
     def __len__(self) -> int:
         """Returns how many batches the trainer has."""
@@ -78,31 +89,41 @@ class VisitBatches:
         whole, batch = self._whole(position), self.schedule.batch_at(self.seat.group, position)
         visits = range(self.schedule.plan.epoch if len(events) else 0)
         epochs = [self.epoch + self.schedule.epoch(0, self.seat.group, visit) for visit in visits]
-        return Visits(position, whole, tuple(self.batches.draw(events, each, batch, whole) for each in epochs))
+        begin = self._begin(position)
+        return Visits(position, whole, tuple(self.batches.draw(events, each, batch, whole, begin) for each in epochs))
 
     def gather(self, visits: Visits) -> Visits:
         """Returns the visits with the features of what was drawn."""
-        return Visits(visits.position, visits.whole, tuple(self.batches.gather(batch) for batch in visits.batches))
+        return replace(visits, batches=tuple(self.batches.gather(batch) for batch in visits.batches))
 
-    def commit(self, memory: TGNMemory, visits: Visits, commit: Commit) -> None:
-        """Applies the commit of this trainer's part; the last part's brings the messages of the whole batch.
+    def as_of(self, visits: Visits, index: int, version: int) -> Visits:
+        """Returns gathered visits as they are planned where only ``version`` of the trainer's batches are committed."""
+        position = self.positions[version]
+        bound, begin = self._whole(position).start, self._begin(visits.position)
+        return replace(visits, batches=tuple(self.batches.planned_at(each, bound, begin) for each in visits.batches))
 
-        Once the stream's last batch is committed, the memory is reset for the first, where the sweep goes on with that.
+    def apply(self, state: RowState, visits: Visits, commit: Commit) -> None:
+        """Applies the commit of this trainer's part.
+
+        Two trainers of a batch have read one version, so what they computed for the same node is the same. Once the
+        stream's last batch is committed, the memory is cleared for the first, where the sweep goes on with that.
 
         Args:
-            memory: The group's.
+            state: The group's.
             visits: What was trained.
             commit: Of the first visit; of no nodes where the part has no events.
         """
-        last = self.seat.part == self.schedule.plan.minibatch - 1
-        # Two trainers of a batch have read one version, so what they computed for the same node is the same. A node's
-        # messages, however, are all of its last batch, whoever had the events.
-        src, dst, t, raw_msg = self.batches.update(visits.whole if last else range(0))
-        memory.apply_commit(replace(commit, src=src, dst=dst, t=t, raw_msg=raw_msg.to(memory.memory.dtype)))
+        state.apply(commit)
         following = visits.position + 1
+        last = self.seat.part == self.schedule.plan.minibatch - 1
         goes_on = following < self.schedule.num_batches
         if last and goes_on and self.schedule.batch_at(self.seat.group, following) == 0:
-            memory.clear_state()
+            state.clear_within(self.batches.events.start)
+
+    def _begin(self, position: int) -> int:
+        """Returns the first event that the group's memory has seen when it comes to a batch."""
+        wrapped = self.schedule.batch_at(self.seat.group, position) < self.schedule.first_batch(self.seat.group)
+        return self.batches.events.start if wrapped else self.memory_begin
 
     def _whole(self, position: int) -> range:
         return self.batches.events_of(self.schedule.batch_at(self.seat.group, position))

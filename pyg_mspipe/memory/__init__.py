@@ -3,6 +3,8 @@
 from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.messages import LatestMessages, MessageStore, PendingMessages
 from pyg_mspipe.memory.mitigation import Mitigation, MitigationName, make_mitigation
+from pyg_mspipe.memory.node_state import NodeState, RowState
+from pyg_mspipe.memory.plan import MemoryPlan
 from pyg_mspipe.memory.rows import Commit, MemoryRows
 from pyg_mspipe.memory.similarity import SimilarNodes, similar_nodes
 from pyg_mspipe.memory.static_memory import StaticMemory
@@ -13,11 +15,14 @@ __all__ = [
     "Commit",
     "LastAggregator",
     "LatestMessages",
+    "MemoryPlan",
     "MemoryRows",
     "MessageStore",
     "Mitigation",
     "MitigationName",
+    "NodeState",
     "PendingMessages",
+    "RowState",
     "SimilarNodes",
     "StaticMemory",
     "TGNMemory",

@@ -16,7 +16,6 @@ from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.gru_update import gru_update
 from pyg_mspipe.memory.messages import LatestMessages, PendingMessages, TieRule
 from pyg_mspipe.memory.mitigation import Mitigation
-from pyg_mspipe.memory.rows import MemoryRows
 from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
 
 
@@ -65,52 +64,71 @@ class MemoryUpdater(Module):
         self.time_enc.reset_parameters()
         self.gru.reset_parameters()
 
-    def compute(self, rows: MemoryRows) -> tuple[Tensor, Tensor]:
-        """Returns memory, [U, memory_dim], and last update, Int64[U], of ``rows`` with pending messages applied."""
-        if isinstance(rows.messages, LatestMessages):
-            memory, last_update = self._compute_latest(rows, rows.messages)
-        else:
-            memory, last_update = self._compute_all(rows, rows.messages)
-        if self.mitigation is not None and rows.missed is not None:
-            memory = self.mitigation.scale_gradient(memory, rows.missed)
-        return memory, last_update
+    def compute(
+        self,
+        memory: Tensor,
+        last_update: Tensor,
+        messages: LatestMessages | PendingMessages,
+        other: Tensor,
+        missed: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Returns new rows, [U, memory_dim], and last updates, Int64[U], of nodes, with their messages applied.
 
-    def _compute_latest(self, rows: MemoryRows, latest: LatestMessages) -> tuple[Tensor, Tensor]:
-        last_update = latest.t.masked_fill(~latest.valid, 0)
-        elapsed = torch.where(latest.valid, latest.t - rows.last_update, 0)
+        Args:
+            memory: [U, memory_dim], the rows.
+            last_update: Int64[U], time of the last event that each row has taken in.
+            messages: What waits for them.
+            other: The rows at the other ends of the messages, [M, memory_dim] or [U, memory_dim].
+            missed: Int64[U], how many commits each row has missed; none where nothing is stale.
+        """
+        if isinstance(messages, LatestMessages):
+            new, updated = self._compute_latest(memory, last_update, messages, other)
+        else:
+            new, updated = self._compute_all(memory, last_update, messages, other)
+        if self.mitigation is not None and missed is not None:
+            new = self.mitigation.scale_gradient(new, missed)
+        return new, updated
+
+    def _compute_latest(
+        self, memory: Tensor, last_update: Tensor, latest: LatestMessages, other: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        updated = latest.t.masked_fill(~latest.valid, 0)
+        elapsed = torch.where(latest.valid, latest.t - last_update, 0)
         t_enc = self.time_enc(elapsed.to(latest.raw_msg.dtype))
         plain = type(self.msg_s_module) is IdentityMessage and type(self.gru) is GRUCell
-        if plain and not rows.memory.requires_grad:
+        if plain and not memory.requires_grad:
             empty = (~latest.valid).nonzero().view(-1)
-            return gru_update(self.gru, rows.memory, (rows.other, latest.raw_msg), t_enc, empty), last_update
+            return gru_update(self.gru, memory, (other, latest.raw_msg), t_enc, empty), updated
 
-        message = t_enc.new_zeros(rows.n_id.numel(), self.gru.input_size)
+        message = t_enc.new_zeros(memory.size(0), self.gru.input_size)
         for module, role in ((self.msg_s_module, latest.is_source), (self.msg_d_module, ~latest.is_source)):
             row = (latest.valid & role).nonzero().view(-1)
-            sent = module(rows.memory[row], rows.other[row], latest.raw_msg[row], t_enc[row])
+            sent = module(memory[row], other[row], latest.raw_msg[row], t_enc[row])
             message = message.index_copy(0, row, sent.to(message.dtype))
-        return self.gru(message, rows.memory), last_update
+        return self.gru(message, memory), updated
 
-    def _compute_all(self, rows: MemoryRows, pending: PendingMessages) -> tuple[Tensor, Tensor]:
-        t_enc = self.time_enc((pending.t - rows.last_update[pending.row]).to(pending.raw_msg.dtype))
-        own = rows.memory[pending.row]
+    def _compute_all(
+        self, memory: Tensor, last_update: Tensor, pending: PendingMessages, other: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        t_enc = self.time_enc((pending.t - last_update[pending.row]).to(pending.raw_msg.dtype))
+        own = memory[pending.row]
         messages = [
-            module(own[part], rows.other[part], pending.raw_msg[part], t_enc[part])
+            module(own[part], other[part], pending.raw_msg[part], t_enc[part])
             for module, part in (
                 (self.msg_s_module, slice(None, pending.num_source)),
                 (self.msg_d_module, slice(pending.num_source, None)),
             )
         ]
-        size = rows.n_id.numel()
+        size = memory.size(0)
         aggregated = self.aggr_module(torch.cat(messages), pending.row, pending.t, size)
         row, order = pending.row.sort(stable=True)
         ptr = torch.searchsorted(row, torch.arange(size + 1, device=row.device))
-        return self.gru(aggregated, rows.memory), segment_max(pending.t[order], ptr)
+        return self.gru(aggregated, memory), segment_max(pending.t[order], ptr)
 
-    def _tie_rule(self) -> TieRule | None:
+    def tie_rule(self) -> TieRule | None:
         """Returns how ties are broken where one message for each node is enough, else nothing."""
         if type(self.aggr_module) is LastAggregator:
-            return "last"
+            return "event"
         if type(self.aggr_module) is PyGLastAggregator:
             return "first" if torch_geometric.typing.WITH_TORCH_SCATTER else "last"
         return None

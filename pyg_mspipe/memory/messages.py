@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +10,12 @@ from torch import Tensor
 
 from pyg_mspipe.graph.segment import segment_argmax
 
-TieRule = Literal["first", "last"]
+TieRule = Literal["first", "last", "event"]
+"""Which of a node's messages of equal time counts as the latest.
+
+The first or the last in the order in which PyG lists them, the source role before the destination role and within a
+role in the order of events; or that of the last event, which a self-loop leaves in the destination role.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,7 @@ class MessageStore:
         raw_msg_dim: Width of the raw messages; may be 0.
         dtype: Of the raw messages.
         device: Where the messages are kept.
-        tie: Which of a node's messages of equal time counts as the latest: the first or the last in the order in which
-            they are listed (source role before destination role, then event order).
+        tie: Which of a node's messages of equal time counts as the latest.
     """
 
     def __init__(
@@ -85,12 +88,16 @@ class MessageStore:
         self._entries = torch.zeros(2, dtype=torch.long, device=device)
         # How many events and entries there are; on the CPU, where reading them waits for nothing.
         self._used = torch.zeros(2, dtype=torch.long)
-        self._fixed = False
 
     @property
     def num_nodes(self) -> int:
         """The number of nodes ``N``."""
         return self._count.size(1)
+
+    @property
+    def raw_msg_shape(self) -> tuple[int, ...]:
+        """The shape of a raw message."""
+        return tuple(self._events["raw_msg"].shape[1:])
 
     @property
     def _num_events(self) -> int:
@@ -110,31 +117,7 @@ class MessageStore:
         )
         out._events = {name: x.to(device) for name, x in self._events.items()}
         out._events["raw_msg"] = out._events["raw_msg"].to(dtype)
-        out._used, out._fixed = self._used, False
-        return out
-
-    def tensors(self, capacity: int) -> dict[str, Tensor]:
-        """Returns the store's content as tensors with room for ``capacity`` events, to be shared between processes.
-
-        Args:
-            capacity: At least twice as many as are ever pending at a time, and a few batches more.
-        """
-        self._compact(0, capacity)
-        state = {"start": self._start, "count": self._count, "latest": self._latest, "entries": self._entries}
-        return state | {f"events.{name}": value for name, value in self._events.items()} | {"used": self._used}
-
-    def attach(self, tensors: dict[str, Tensor]) -> None:
-        """Keeps the store from now on in tensors like those that :meth:`tensors` gave, which never grow."""
-        self._start, self._count, self._latest = tensors["start"], tensors["count"], tensors["latest"]
-        self._entries, self._used = tensors["entries"], tensors["used"]
-        self._events = {name: tensors[f"events.{name}"] for name in self._events}
-        self._fixed = True
-
-    def __deepcopy__(self, memo: dict[int, object]) -> MessageStore:
-        """Returns a copy that can grow, whatever this one is kept in."""
-        out = object.__new__(MessageStore)
-        out.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        out._fixed = False
+        out._used = self._used
         return out
 
     def clear(self) -> None:
@@ -190,7 +173,10 @@ class MessageStore:
         as_src, as_dst = self._latest[0].index_select(0, n_id), self._latest[1].index_select(0, n_id)
         t_src = self._events["t"].index_select(0, as_src.clamp(min=0))
         t_dst = self._events["t"].index_select(0, as_dst.clamp(min=0))
-        later = t_src > t_dst if self.tie == "last" else t_src >= t_dst
+        if self.tie == "event":
+            later = (t_src > t_dst) | ((t_src == t_dst) & (as_src > as_dst))
+        else:
+            later = t_src > t_dst if self.tie == "last" else t_src >= t_dst
         is_source = (as_src >= 0) & (later | (as_dst < 0))
         event = torch.where(is_source, as_src, as_dst)
         valid = event >= 0
@@ -220,19 +206,12 @@ class MessageStore:
         """Takes over what :meth:`state` gave, from any device."""
         device = self._count.device
         size = state["messages.t"].numel()
-        self._count = self._kept(self._count, state["messages.count"].to(device))
+        self._count = state["messages.count"].to(device).clone()
         for name, value in self._events.items():
             loaded = state[f"messages.{name}"].to(device, value.dtype)
-            self._events[name] = self._kept(value, loaded if size else torch.zeros_like(value[:1]))
+            self._events[name] = loaded.clone() if size else torch.zeros_like(value[:1])
         self._used[0] = size
         self._place(state["messages.entries"].to(device))
-
-    def _kept(self, old: Tensor, new: Tensor) -> Tensor:
-        """Returns a tensor that begins with ``new``: a copy or, where the store is shared, ``old`` written over."""
-        if not self._fixed:
-            return new.clone()
-        old[: new.size(0)] = new
-        return old
 
     def _expand(self, role: int, n_id: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the row and the log position of every message of ``n_id`` in one role, in row order."""
@@ -252,10 +231,10 @@ class MessageStore:
     def _place(self, entries: Tensor) -> None:
         """Makes ``entries``, node by node and role by role, the whole entry list."""
         end = self._count.view(-1).cumsum(0).view_as(self._count)
-        self._start = self._kept(self._start, end - self._count)
+        self._start = end - self._count
         self._used[1] = entries.numel()
         room = entries.new_zeros(max(2 * self.capacity - entries.numel(), 0))
-        self._entries = self._kept(self._entries, torch.cat([entries, room]))
+        self._entries = torch.cat([entries, room])
         self._latest.fill_(-1)
         for role in (0, 1):
             owner = self._count[role].nonzero().view(-1)
@@ -263,18 +242,18 @@ class MessageStore:
             if owner.numel():
                 begin = int(ptr[0])
                 own = entries[begin : int(ptr[-1])]
-                latest = segment_argmax(self._events["t"][own], ptr - begin, last=self.tie == "last")
+                latest = segment_argmax(self._events["t"][own], ptr - begin, last=self.tie != "first")
                 self._latest[role, owner] = own[latest]
 
-    def _compact(self, incoming: int, capacity: int = 0) -> None:
+    def _compact(self, incoming: int) -> None:
         """Drops what nobody points at and leaves room for ``incoming`` events and as many again as pay for this."""
         entries, events = self._live()
         size = events.numel()
-        room = capacity or size + max(size, self.num_nodes // 4, 8 * incoming)
+        room = size + max(size, self.num_nodes // 4, 8 * incoming)
         for name, value in self._events.items():
             live = value[events]
-            spare = value.new_zeros(0 if self._fixed else max(room - size, 0), *value.shape[1:])
-            self._events[name] = self._kept(value, torch.cat([live, spare]))
+            spare = value.new_zeros(max(room - size, 0), *value.shape[1:])
+            self._events[name] = torch.cat([live, spare])
         self._used[0] = size
         self._place(entries)
 
@@ -305,35 +284,6 @@ def _by_end(src: Tensor, dst: Tensor, num_nodes: int) -> tuple[Tensor, Tensor, T
 
 def _latest(t: Tensor, event: Tensor, ptr: Tensor, tie: TieRule) -> Tensor:
     """Returns the position in ``event`` of each node's latest."""
-    if tie == "last" and bool((t[1:] >= t[:-1]).all()):
+    if tie != "first" and bool((t[1:] >= t[:-1]).all()):
         return ptr[1:] - 1
-    return segment_argmax(t.index_select(0, event), ptr, last=tie == "last")
-
-
-def max_pending_events(src: Tensor, dst: Tensor, batch_size: int) -> int:
-    """Returns how many events wait as messages at most, in the pass over a stream.
-
-    An event waits from its batch until the last of its two ends has had a later batch in the same role.
-
-    Args:
-        src: Int64[E].
-        dst: Int64[E].
-        batch_size: Events of a batch.
-    """
-    size = src.numel()
-    num_batches = -(-size // batch_size)
-    batch = torch.arange(size) // batch_size
-    gone = torch.zeros(size, dtype=torch.long)
-    for ends in (src.cpu(), dst.cpu()):
-        node, order = ends.sort(stable=True)
-        at = batch[order]
-        begins = torch.ones(size, dtype=torch.bool)
-        begins[1:] = (node[1:] != node[:-1]) | (at[1:] != at[:-1])
-        start = begins.nonzero().view(-1)
-        # Of each run of one node's events in one batch: the batch of its next run, or none.
-        following = torch.full_like(start, num_batches)
-        same = node[start[1:]] == node[start[:-1]]
-        following[:-1] = torch.where(same, at[start[1:]], num_batches)
-        gone[order] = torch.maximum(gone[order], following[begins.cumsum(0) - 1])
-    change = torch.bincount(batch, minlength=num_batches + 1) - torch.bincount(gone, minlength=num_batches + 1)
-    return int(change[:num_batches].cumsum(0).max()) if size else 0
+    return segment_argmax(t.index_select(0, event), ptr, last=tie != "first")

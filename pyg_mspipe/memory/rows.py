@@ -1,65 +1,50 @@
-"""What is read from node memory for a batch, and what is written back."""
+"""What is read from node memory for a batch, and what is written back: rows of named tables, opaque to a pipeline."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pyg_mspipe.memory.messages import LatestMessages, PendingMessages
 from pyg_mspipe.memory.mitigation import Repair
+
+
+class Read(NamedTuple):
+    """Rows that a batch reads.
+
+    Attributes:
+        table: The name of the table.
+        n_id: Int64[M], whose rows; a node may stand there more than once.
+    """
+
+    table: str
+    n_id: Tensor
 
 
 @dataclass(frozen=True)
 class MemoryRows:
-    """All that is read from node memory to update ``U`` nodes.
+    """All that was read from node memory for a batch.
 
     Attributes:
-        n_id: Int64[U], unique.
-        memory: [U, memory_dim], their rows.
-        last_update: Int64[U], in the unit of ``t``.
-        messages: What waits to be applied to them.
-        other: The rows at the other ends of the messages, [M, memory_dim] or [U, memory_dim].
+        reads: What each of ``values`` was read from, by name.
+        values: The rows, [M, ...] each.
         repair: What was read to mitigate staleness; none where nothing was.
-        missed: Int64[U], how many commits touched a row that the fetch did not see; none where no commit was missed.
+        missed: Int64[U], how many commits touched a node of the batch that the fetch did not see; none where no commit
+            was missed.
     """
 
-    n_id: Tensor
-    memory: Tensor
-    last_update: Tensor
-    messages: PendingMessages | LatestMessages
-    other: Tensor
+    reads: Mapping[str, Read]
+    values: Mapping[str, Tensor]
     repair: Repair | None = None
     missed: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
-        """Returns all tensors that it holds."""
-        parts = (self, self.messages, self.repair)
-        # Listed at once: what is cached may be added by another thread meanwhile.
-        values = (x for part in parts if part is not None for x in tuple(vars(part).values()))
-        return [x for x in values if isinstance(x, Tensor)]
-
-    def packed(self) -> dict[str, Tensor]:
-        """Returns rows without repair as a flat dictionary of tensors, for a checkpoint."""
-        fields = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        for name, value in vars(self.messages).items():
-            fields[f"messages.{name}"] = torch.as_tensor(value)
-        return fields
-
-    @classmethod
-    def unpacked(cls, fields: dict[str, Tensor]) -> MemoryRows:
-        """Returns the rows that :meth:`packed` made ``fields`` of."""
-        prefix = "messages."
-        own = {name: value for name, value in fields.items() if not name.startswith(prefix)}
-        sent = {name[len(prefix) :]: value for name, value in fields.items() if name.startswith(prefix)}
-        messages: LatestMessages | PendingMessages
-        if "num_source" in sent:
-            messages = PendingMessages(**sent | {"num_source": int(sent["num_source"])})  # type: ignore[arg-type]
-        else:
-            messages = LatestMessages(**sent)
-        return cls(messages=messages, **own)  # type: ignore[arg-type]
+        """Returns all tensors that it holds but for node ids."""
+        repair = [] if self.repair is None else self.repair.tensors()
+        return [*self.values.values(), *repair, *([] if self.missed is None else [self.missed])]
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> MemoryRows:
         """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
@@ -67,13 +52,9 @@ class MemoryRows:
         def moved(x: Tensor) -> Tensor:
             return x.to(device, non_blocking=non_blocking)
 
-        tensors = {name: moved(x) for name, x in vars(self.messages).items() if isinstance(x, Tensor)}
         return MemoryRows(
-            moved(self.n_id),
-            moved(self.memory),
-            moved(self.last_update),
-            replace(self.messages, **tensors),  # type: ignore[arg-type]
-            moved(self.other),
+            {name: read._replace(n_id=moved(read.n_id)) for name, read in self.reads.items()},
+            {name: moved(x) for name, x in self.values.items()},
             None if self.repair is None else self.repair.to(device, non_blocking=non_blocking),
             None if self.missed is None else moved(self.missed),
         )
@@ -81,43 +62,71 @@ class MemoryRows:
 
 @dataclass(frozen=True)
 class Commit:
-    """The memory update of a batch: new rows of the ``C`` nodes that its ``B`` events touch, and their new messages.
+    """The memory update of a batch: new rows of the ``C`` nodes that its events touch.
 
     Attributes:
         n_id: Int64[C], unique, sorted.
-        memory: [C, memory_dim].
-        last_update: Int64[C], in the unit of ``t``.
-        src: Int64[B].
-        dst: Int64[B].
-        t: Int64[B].
-        raw_msg: [B, raw_msg_dim].
+        rows: The new rows, [C, ...] each, by the name of their table.
+        stop: The id of the event after the batch's last one.
         before: [C, memory_dim], the rows that the new ones were computed from; kept where a mitigation asks for it.
     """
 
     n_id: Tensor
-    memory: Tensor
-    last_update: Tensor
-    src: Tensor
-    dst: Tensor
-    t: Tensor
-    raw_msg: Tensor
+    rows: Mapping[str, Tensor]
+    stop: int
     before: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
         """Returns all tensors that it holds."""
-        return [x for x in tuple(vars(self).values()) if isinstance(x, Tensor)]
+        return [self.n_id, *self.rows.values(), *([] if self.before is None else [self.before])]
 
-    def detach(self) -> Commit:
-        """Returns the same without its gradient."""
-        before = None if self.before is None else self.before.detach()
-        return replace(self, memory=self.memory.detach(), raw_msg=self.raw_msg.detach(), before=before)
 
-    @cached_property
-    def local_src(self) -> Tensor:
-        """Int64[B], the position of each source in ``n_id``."""
-        return torch.searchsorted(self.n_id, self.src)
+def catch_up(rows: MemoryRows, commit: Commit) -> MemoryRows:
+    """Returns rows as a fetch right after a commit would have given them; the rows given are written over.
 
-    @cached_property
-    def local_dst(self) -> Tensor:
-        """Int64[B], the position of each destination in ``n_id``."""
-        return torch.searchsorted(self.n_id, self.dst)
+    As a processor forwards a result to the next instruction before it is written back, a commit that is still on its
+    way to node memory is applied to the rows that missed it.
+
+    Args:
+        rows: Fetched when all commits before this one were applied, or brought up to there since.
+        commit: The next one; on the rows' device.
+    """
+    for name, read in rows.reads.items():
+        written = commit.rows.get(read.table)
+        if written is not None:
+            which, position = find(read.n_id, commit.n_id)
+            rows.values[name].index_copy_(0, which, written.index_select(0, position))
+    return rows
+
+
+def count_missed(n_id: Tensor, commits: list[Tensor]) -> Tensor:
+    """Returns how many of some commits wrote each node: Int64[U].
+
+    Args:
+        n_id: Int64[U], unique, sorted.
+        commits: The nodes of each commit, unique, on the same device.
+    """
+    missed = torch.zeros_like(n_id)
+    for touched in commits:
+        _, position = find(touched, n_id)
+        missed[position] += 1
+    return missed
+
+
+def find(nodes: Tensor, n_id: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns which of ``nodes`` are in ``n_id``, and where: Int64[H] each, positions in the two.
+
+    Args:
+        nodes: Int64[M].
+        n_id: Int64[U], unique, sorted.
+    """
+    if not n_id.numel():
+        return nodes[:0], nodes[:0]
+    position = torch.searchsorted(n_id, nodes).clamp_(max=n_id.numel() - 1)
+    which = (n_id.index_select(0, position) == nodes).nonzero().view(-1)
+    return which, position.index_select(0, which)
+
+
+def with_missed(rows: MemoryRows, missed: Tensor) -> MemoryRows:
+    """Returns rows that say how many commits each node's has missed: Int64[U]."""
+    return replace(rows, missed=missed)

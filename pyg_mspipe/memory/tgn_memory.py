@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mspipe.memory.memory_updater import MemoryUpdater
-from pyg_mspipe.memory.messages import MessageStore, TieRule
+from pyg_mspipe.memory.message_rows import MessageCommit, MessageRows
+from pyg_mspipe.memory.message_state import MessageState
 from pyg_mspipe.memory.mitigation import Mitigation
-from pyg_mspipe.memory.pipeline_protocol import Pipeline
-from pyg_mspipe.memory.rows import Commit, MemoryRows
 from pyg_mspipe.memory.time_encoder import TimeInit
 
 _Self = TypeVar("_Self", bound=Module)
@@ -60,9 +59,6 @@ class TGNMemory(MemoryUpdater):
         mitigation: What is done about rows that a pipeline fetched too early, see
             :func:`~pyg_mspipe.memory.mitigation.make_mitigation`.
 
-    Attributes:
-        row_version: Int64[N], the commit that last wrote each row; -1 for none.
-
     Example:
         >>> import torch
         >>> from torch_geometric.nn.models.tgn import IdentityMessage, LastAggregator
@@ -104,76 +100,21 @@ class TGNMemory(MemoryUpdater):
         # Position of a node in what forward computed last. PyG has this buffer in its state_dict too.
         self.register_buffer("_assoc", torch.zeros(num_nodes, dtype=torch.long, **state))  # type: ignore[arg-type]
 
-        self._store = self._new_store()
+        self._state = MessageState(self.memory, self.last_update, raw_msg_dim, self.tie_rule(), mitigation)
         self._updated: _Updated | None = None
-        self._pipeline: Pipeline | None = None
-        self._given: MemoryRows | None = None
-        self._num_commits = torch.zeros(1, dtype=torch.long)
-        self.row_version = torch.full((num_nodes,), -1, dtype=torch.long, device=self.memory.device)
         self.reset_parameters()
+
+    @property
+    def state(self) -> MessageState:
+        """What is kept of each node, as pipelines know it."""
+        if self._state.memory is not self.memory:  # a buffer was put in its place
+            self._state.follow(self.memory, self.last_update)
+        return self._state
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters, and the state."""
         super().reset_parameters()
         self.reset_state()
-
-    @property
-    def version(self) -> int:
-        """How many commits have been applied since the last reset."""
-        return int(self._num_commits)
-
-    @property
-    def tie_rule(self) -> TieRule:
-        """Which of a node's messages of equal time counts as the latest."""
-        return self._store.tie
-
-    @contextmanager
-    def pipelined(self, pipeline: Pipeline) -> Iterator[None]:
-        """Puts ``pipeline`` between this memory and its state until the context is left.
-
-        ``forward`` then takes the rows that the pipeline has fetched, and ``update_state`` hands its commit over to it.
-
-        Raises:
-            RuntimeError: If there is one already.
-        """
-        if self._pipeline is not None:
-            raise RuntimeError("the memory is in use by another pipeline; finish or close that one first")
-        self._pipeline = pipeline
-        try:
-            yield
-        finally:
-            self._pipeline = None
-
-    @contextmanager
-    def reading(self, rows: MemoryRows) -> Iterator[None]:
-        """Lets ``forward`` take ``rows`` that were fetched before, for just their nodes, until the context is left."""
-        self._given = rows
-        try:
-            yield
-        finally:
-            self._given = None
-
-    def state_tensors(self, max_pending: int) -> dict[str, Tensor]:
-        """Returns all tensors that make up the state, to be shared between processes; see :meth:`attach_state`.
-
-        Args:
-            max_pending: Room for so many messages' events; see :meth:`MessageStore.tensors`.
-        """
-        state = {"memory": self.memory, "last_update": self.last_update}
-        state |= {"row_version": self.row_version, "version": self._num_commits}
-        return state | {f"messages.{name}": value for name, value in self._store.tensors(max_pending).items()}
-
-    def attach_state(self, tensors: dict[str, Tensor]) -> None:
-        """Keeps the state from now on in ``tensors`` like those that :meth:`state_tensors` gave.
-
-        Whoever keeps theirs in the same ones must take turns at reading and writing.
-        """
-        self.memory, self.last_update = tensors["memory"], tensors["last_update"]
-        self.row_version, self._num_commits = tensors["row_version"], tensors["version"]
-        prefix = "messages."
-        messages = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-        self._store.attach(messages)
-        self._updated = None
 
     def reset_state(self) -> None:
         """Sets memory and last updates to zero and forgets all messages.
@@ -181,25 +122,14 @@ class TGNMemory(MemoryUpdater):
         Raises:
             RuntimeError: If a pipeline is running, whose rows would be those of before.
         """
-        if self._pipeline is not None:
+        if self.state.pipeline is not None:
             raise RuntimeError("reset_state while a pipeline is running; finish or close its loader first")
-        self.clear_state()
-
-    def clear_state(self) -> None:
-        """Does what :meth:`reset_state` does, for a pipeline's own stages."""
-        self._num_commits.zero_()
-        self.row_version.fill_(-1)
-        if self.mitigation is not None:
-            self.mitigation.reset_state()
-        self._cut()
-        self.memory.zero_()
-        self.last_update.zero_()
-        self._store.clear()
+        self.state.clear()
         self._updated = None
 
     def detach(self) -> None:
         """Cuts the memory off from the gradient computation of the steps so far."""
-        self._cut()
+        self.state.cut()
         self._updated = None
 
     def forward(self, n_id: Tensor) -> tuple[Tensor, Tensor]:
@@ -218,7 +148,7 @@ class TGNMemory(MemoryUpdater):
             n_id = n_id.to(self.memory.device)
             return self.memory[n_id].to(self.device), self.last_update[n_id].to(self.device)
         rows = self._fetched(n_id)
-        memory, last_update = self.compute(rows)
+        memory, last_update = self._compute(rows)
         n_id = n_id.to(self.memory.device)
         self._assoc[n_id] = torch.arange(n_id.numel(), device=self._assoc.device)
         self._updated = _Updated(n_id, rows.memory, memory, last_update, self._made_from())
@@ -247,60 +177,16 @@ class TGNMemory(MemoryUpdater):
             raise ValueError(f"raw_msg has shape {tuple(raw_msg.shape)}, not {expected}; give a row for each event")
         if self.training:
             commit = self._commit(src, dst, t, raw_msg)
-            if self._pipeline is None:
-                self.apply_commit(commit)
+            if self.state.pipeline is None:
+                self.state.apply(commit)
             else:
-                self._pipeline.commit(commit.detach())
+                self.state.pipeline.commit(commit.detach())
         else:
-            with self._exclusive():
-                self._store.append(*(x.to(self.memory.device) for x in (src, dst, t, raw_msg)))
+            with self.state.exclusive():
+                self.state.store.append(*(x.to(self.memory.device) for x in (src, dst, t, raw_msg)))
                 nodes = torch.cat([src, dst]).unique()
-                self._write(nodes, *self.compute(self.fetch(nodes)))
+                self.state.write(nodes, *self._compute(self._read(nodes)))
         self._updated = None
-
-    def commit_nothing(self) -> None:
-        """Hands over a commit of no events, where a pipeline counts on one."""
-        none = torch.empty(0, dtype=torch.long, device=self.device)
-        rows = torch.empty(0, self.memory_dim, device=self.device)
-        assert self._pipeline is not None
-        self._pipeline.commit(Commit(none, rows, none, none, none, none, rows.new_empty(0, self.raw_msg_dim)))
-
-    def apply_commit(self, commit: Commit) -> None:
-        """Writes a batch's new rows and messages into the state.
-
-        Args:
-            commit: The next in batch order, on any device.
-        """
-        if self.mitigation is not None and commit.before is not None:
-            n_id, before, after = (x.to(self.memory.device) for x in (commit.n_id, commit.before, commit.memory))
-            self.mitigation.observe(n_id, before, after)
-        self._write(commit.n_id, commit.memory, commit.last_update)
-        self._store.append(*(x.to(self.memory.device) for x in (commit.src, commit.dst, commit.t, commit.raw_msg)))
-
-    def fetch(self, n_id: Tensor, t: int | None = None) -> MemoryRows:
-        """Returns what :meth:`compute` needs of the state, on the weights' device.
-
-        Args:
-            n_id: Int64[U], unique.
-            t: Time of the batch's first event, where the mitigation is to read what it needs too.
-        """
-        n_id = n_id.to(self.memory.device)
-        messages = self._store.pending(n_id) if self._tie_rule() is None else self._store.latest(n_id)
-        rows = MemoryRows(
-            n_id=n_id,
-            memory=self.memory.index_select(0, n_id),
-            last_update=self.last_update.index_select(0, n_id),
-            messages=messages,
-            other=self.memory.index_select(0, messages.other),
-        )
-        if t is not None and self.mitigation is not None:
-            rows = replace(rows, repair=self.mitigation.fetch(self.memory, self.last_update, n_id, t))
-        return rows if self.memory.device == self.device else rows.to(self.device)
-
-    def drain(self) -> None:
-        """Waits until all commits that were handed to a pipeline are applied, where there is one."""
-        if self._pipeline is not None:
-            self._pipeline.drain()
 
     def memory_state(self) -> dict[str, Tensor]:
         """Returns node memory with its pending messages, and the mode they belong to, as a flat dictionary of tensors.
@@ -308,11 +194,8 @@ class TGNMemory(MemoryUpdater):
         Together with ``state_dict`` this is the whole module: training or evaluation goes on from it as if it had not
         been interrupted.
         """
-        self.drain()
-        state = {"memory": self.memory.detach().clone(), "last_update": self.last_update.clone()}
-        if self.mitigation is not None:
-            state |= self.mitigation.mitigation_state()
-        return state | self._store.state() | {"training": torch.tensor(self.training)}
+        self.state.drain()
+        return self.state.content() | {"training": torch.tensor(self.training)}
 
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
         """Takes over what :meth:`memory_state` gave, from any device, and the mode that it was in.
@@ -326,31 +209,15 @@ class TGNMemory(MemoryUpdater):
         Raises:
             ValueError: If it is the state of another number of nodes or width.
         """
-        shapes = [tuple(state["memory"].shape), tuple(state["messages.raw_msg"].shape[1:])]
-        own = [(self.num_nodes, self.memory_dim), (self.raw_msg_dim,)]
-        if shapes != own:
-            raise ValueError(
-                f"memory state has (num_nodes, memory_dim) = {shapes[0]} and raw_msg_dim = {shapes[1][0]}, the module "
-                f"{own[0]} and {own[1][0]}; load it into a module of the same sizes"
-            )
-        with self._exclusive():
-            self._cut()
-            self.memory.copy_(state["memory"])
-            self.last_update.copy_(state["last_update"])
-            self._store.load_state(state)
-            if self.mitigation is not None:
-                self.mitigation.load_mitigation_state(state)
+        with self.state.exclusive():
+            self.state.load(state)
             self._updated = None
-            super().train(bool(state["training"]))
+            self._set_mode(bool(state["training"]))
 
     def state_dict(self, *args: Any, **options: Any) -> Any:
         """Returns parameters and buffers, with all commits applied."""
-        self.drain()
+        self.state.drain()
         return super().state_dict(*args, **options)
-
-    def latest_time(self) -> int | None:
-        """Returns the time of the last event since the last reset, in the unit of ``t``; none if there was none."""
-        return self._store.latest_time()
 
     def train(self: _Self, mode: bool = True) -> _Self:
         """Sets the mode and returns the module. Leaving training mode applies all pending messages and forgets them.
@@ -359,24 +226,29 @@ class TGNMemory(MemoryUpdater):
             mode: Whether to train, rather than to evaluate.
         """
         assert isinstance(self, TGNMemory)
-        with self._exclusive() if mode != self.training else nullcontext():
+        with self.state.exclusive() if mode != self.training else nullcontext():
             if self.training and not mode:
                 self._flush()
             self._updated = None
-            return super().train(mode)
+            return self._set_mode(mode)
+
+    def _set_mode(self: _Self, mode: bool) -> _Self:
+        assert isinstance(self, TGNMemory)
+        self.state.serves = mode
+        return super().train(mode)
 
     @torch.no_grad()
     def _flush(self) -> None:
         memory, last_update = torch.empty_like(self.memory), torch.empty_like(self.last_update)
         for n_id in torch.arange(self.num_nodes, device=memory.device).split(_FLUSH_CHUNK):
-            memory[n_id], last_update[n_id] = self.compute(self.fetch(n_id))
-        self._cut()
+            memory[n_id], last_update[n_id] = self._compute(self._read(n_id))
+        self.state.cut()
         self.memory.copy_(memory)
         self.last_update.copy_(last_update)
-        self._store.clear()
+        self.state.store.clear()
         self._updated = None
 
-    def _commit(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> Commit:
+    def _commit(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> MessageCommit:
         # As the store keeps them, so that what is forwarded is what would be fetched.
         src, dst, t = (x.long().contiguous() for x in (src, dst, t))
         raw_msg = raw_msg.to(self.memory.dtype)
@@ -384,38 +256,30 @@ class TGNMemory(MemoryUpdater):
         computed = self._recall(nodes)
         if computed is None:
             rows = self._fetched(nodes)
-            computed = rows.memory, *self.compute(rows)
+            computed = rows.memory, *self._compute(rows)
         before, memory, last_update = computed
         kept = None if self.mitigation is None else before
-        return Commit(nodes, memory, last_update, src, dst, t, raw_msg, kept)
+        return MessageCommit(nodes, memory, last_update, src, dst, t, raw_msg, kept)
 
-    def _fetched(self, n_id: Tensor) -> MemoryRows:
+    def _fetched(self, n_id: Tensor) -> MessageRows:
         """Returns rows that were prefetched for just these nodes, mitigated, or else reads them from the state."""
-        if self._given is not None and torch.equal(self._given.n_id, n_id):
-            return self._given
-        if self._pipeline is not None:
-            rows = self._pipeline.fetched()
+        pipeline = self.state.pipeline
+        if pipeline is not None:
+            rows: MessageRows | None = pipeline.fetched()
             if rows is not None and (rows.n_id is n_id or torch.equal(rows.n_id, n_id)):
                 if self.mitigation is not None and rows.missed is not None:
                     rows = replace(rows, memory=self.mitigation.repair(rows.memory, rows.repair, rows.missed))
                 return rows
-            self._pipeline.drain()
-        return self.fetch(n_id)
+            pipeline.drain()
+        return self._read(n_id)
 
-    def _cut(self) -> None:
-        # Shared memory is a view, which cannot be detached in place, and never has a gradient.
-        if self.memory.requires_grad:
-            self.memory.detach_()
+    def _read(self, n_id: Tensor) -> MessageRows:
+        """Returns what the state holds of nodes, Int64[U], on the weights' device."""
+        rows = self.state.read(n_id)
+        return rows if self.memory.device == self.device else rows.to(self.device)
 
-    def _exclusive(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._pipeline is None else self._pipeline.exclusive()
-
-    def _write(self, n_id: Tensor, memory: Tensor, last_update: Tensor) -> None:
-        n_id = n_id.to(self.memory.device)
-        self.memory.index_copy_(0, n_id, memory.to(self.memory))
-        self.last_update[n_id] = last_update.to(self.last_update.device)
-        self.row_version[n_id] = int(self._num_commits)
-        self._num_commits += 1
+    def _compute(self, rows: MessageRows) -> tuple[Tensor, Tensor]:
+        return self.compute(rows.memory, rows.last_update, rows.messages, rows.other, rows.missed)
 
     def _recall(self, n_id: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         """Returns memory before and after, and last update, if ``forward`` computed these for all of ``n_id``."""
@@ -437,7 +301,7 @@ class TGNMemory(MemoryUpdater):
 
     def _made_from(self) -> tuple[int, ...]:
         """Returns what changes whenever weights or state are written in place, but for a pipeline's own commits."""
-        read = self.parameters() if self._pipeline else (*self.parameters(), *self.buffers())
+        read = self.parameters() if self.state.pipeline else (*self.parameters(), *self.buffers())
         return tuple(x._version for x in read)
 
     def _forget(self, _: Tensor) -> None:
@@ -445,18 +309,9 @@ class TGNMemory(MemoryUpdater):
         self._updated = None
 
     def __getstate__(self) -> dict[str, object]:
-        self.drain()
+        self.state.drain()
         # What forward computed is part of a graph, which can be neither copied nor stored.
-        return self.__dict__ | {"_updated": None, "_pipeline": None}
-
-    def _new_store(self) -> MessageStore:
-        return MessageStore(
-            self.num_nodes,
-            self.raw_msg_dim,
-            dtype=self.memory.dtype,
-            device=self.memory.device,
-            tie=self._tie_rule() or "last",
-        )
+        return self.__dict__ | {"_updated": None}
 
     def _apply(self: _Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Self:
         assert isinstance(self, TGNMemory)
@@ -466,7 +321,5 @@ class TGNMemory(MemoryUpdater):
             assert x is not None
             target = fn(x[:0]) if self.memory_device is not None else fn(x)
             self._buffers[name] = target if self.memory_device is None else x.to(target.dtype)
-        self._store = self._store.to(self.memory.device, self.memory.dtype)
-        self.row_version = self.row_version.to(self.memory.device)
         self._updated = None
         return self

@@ -12,6 +12,9 @@ from torch_geometric.data import TemporalData
 from pyg_mspipe.data.feature_store import FeatureStore, TensorFeatures
 from pyg_mspipe.data.negatives import NegativeSampler
 from pyg_mspipe.graph.neighbor_sampler import CutOff, NeighborSample, NeighborSampler
+from pyg_mspipe.graph.pending_events import PendingEvents, pending_events
+from pyg_mspipe.memory.plan import MemoryPlan, plan_last_message
+from pyg_mspipe.memory.rows import MemoryRows
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Batch:
         sample: Neighbourhoods of the queries ``[src, dst, neg_dst[0], ..., neg_dst[K - 1]]``.
         edge_time: For each hop Int64[R, k], the times of its edges.
         edge_msg: For each hop Float32[R, k, msg_dim], the messages of its edges.
+        plan: What the batch does to node memory; none where nothing was drawn for one.
+        rows: What was read of node memory for it; none where the model is to read it itself.
     """
 
     events: range
@@ -39,6 +44,8 @@ class Batch:
     sample: NeighborSample
     edge_time: tuple[Tensor, ...]
     edge_msg: tuple[Tensor, ...]
+    plan: MemoryPlan | None = None
+    rows: MemoryRows | None = None
 
     @property
     def n_id(self) -> Tensor:
@@ -61,7 +68,17 @@ class Batch:
             sample=self.sample.to(device, non_blocking=non_blocking),
             edge_time=tuple(map(moved, self.edge_time)),
             edge_msg=tuple(map(moved, self.edge_msg)),
+            plan=None if self.plan is None else self.plan.to(device, non_blocking=non_blocking),
+            rows=None if self.rows is None else self.rows.to(device, non_blocking=non_blocking),
         )
+
+    def with_rows(self, rows: MemoryRows | None) -> Batch:
+        """Returns the batch with what was read of node memory for it.
+
+        Args:
+            rows: From :meth:`NodeState.fetch`; none where the model is to read them itself.
+        """
+        return replace(self, rows=rows)
 
 
 class Batches:
@@ -79,6 +96,8 @@ class Batches:
         msg: Of the messages, one row for each event, such as :class:`~pyg_mspipe.data.MappedFeatures` where they do not
             fit into memory; by default the stream's own.
         device: Where batches are brought to when they are gathered, by default the stream's own.
+        memory_begin: The first event that node memory has seen when these batches are read, by default the first one
+            of ``events``; what waits for a node is an event from there on.
 
     Raises:
         ValueError: If the batch size or the number of negatives is below 1, the cut-off is unknown, or the number of
@@ -109,6 +128,7 @@ class Batches:
         cut_off: CutOff = "batch",
         msg: FeatureStore | None = None,
         device: torch.device | None = None,
+        memory_begin: int | None = None,
     ) -> None:
         if cut_off not in get_args(CutOff):
             raise ValueError(f"cut_off={cut_off!r} is unknown; choose one of {', '.join(get_args(CutOff))}")
@@ -128,6 +148,7 @@ class Batches:
         self.negatives = negatives
         self.num_negatives = num_negatives
         self.cut_off = cut_off
+        self.memory_begin = events.start if memory_begin is None else memory_begin
 
     def __len__(self) -> int:
         """Returns the number of batches."""
@@ -152,8 +173,10 @@ class Batches:
         start = self.events.start + index * self.batch_size
         return range(start, min(start + self.batch_size, self.events.stop))
 
-    def draw(self, events: range, epoch: int, index: int, whole: range | None = None) -> Batch:
-        """Returns the batch with negatives and neighbourhoods (stage 1), its edges' features still to be gathered.
+    def draw(
+        self, events: range, epoch: int, index: int, whole: range | None = None, memory_begin: int | None = None
+    ) -> Batch:
+        """Returns the batch with negatives, neighbourhoods and plan (stage 1), features still to be gathered.
 
         Args:
             events: The event ids.
@@ -161,6 +184,7 @@ class Batches:
             index: The batch's number.
             whole: The batch that ``events`` are a part of, if they are; what it sees and its negatives are then those
                 of the whole one.
+            memory_begin: Instead of that of the batches.
         """
         whole = whole or events
         part = slice(events.start, events.stop)
@@ -174,31 +198,91 @@ class Batches:
         else:
             bound = self.sampler.csr.first_event_at(t).repeat(2 + self.num_negatives)
             sample = self.sampler.sample(queries, bound, epoch=epoch)
-        return Batch(events, src, dst, t, torch.empty(0, self.msg.width), neg_dst, sample, (), ())
+        plan = self._plan(events, sample.n_id, whole.start, memory_begin)
+        return Batch(events, src, dst, t, torch.empty(0, self.msg.width), neg_dst, sample, (), (), plan)
 
-    def update(self, events: range) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns what the memory is updated with: sources, destinations, times and messages of ``events``.
+    def without_queries(self, events: range) -> Batch:
+        """Returns a gathered batch that asks nothing, with which node memory is updated alone.
 
-        They are Int64[B], Int64[B], Int64[B] and Float32[B, msg_dim].
+        Args:
+            events: The event ids.
         """
-        e_id = torch.arange(events.start, events.stop, device=self.data.src.device)
-        msg = self.msg.read(e_id).to(self.device).float()
         part = slice(events.start, events.stop)
-        src, dst, t = (self.data[name][part].to(self.device) for name in ("src", "dst", "t"))
-        return src, dst, t, msg
+        n_id = torch.cat([self.data.src[part], self.data.dst[part]]).unique()
+        return self.gather(self._undrawn(events, NeighborSample(n_id, (), n_id[:0])))
+
+    def ask(self, node: Tensor, bound: int) -> Batch:
+        """Returns a gathered batch of queries alone, which has no events.
+
+        Args:
+            node: Int64[Q], the nodes to be embedded.
+            bound: The event before which they are: only events with a smaller id are seen.
+        """
+        return self.gather(self._undrawn(range(bound, bound), self.sampler.sample(node, bound)))
+
+    def _undrawn(self, events: range, sample: NeighborSample) -> Batch:
+        part = slice(events.start, events.stop)
+        src, dst, t = self.data.src[part], self.data.dst[part], self.data.t[part]
+        plan = self._plan(events, sample.n_id, events.start, None)
+        none = torch.empty(0, self.msg.width)
+        return Batch(events, src, dst, t, none, src[:0].view(0, 0), sample, (), (), plan)
 
     def gather(self, batch: Batch) -> Batch:
-        """Returns ``batch`` with its messages, and times and messages of its edges (stage 2)."""
+        """Returns ``batch`` with its messages, and times and messages of its edges and pending events (stage 2)."""
         hops = batch.sample.hops
         events = torch.arange(batch.events.start, batch.events.stop, device=batch.src.device)
-        e_id = torch.cat([*(hop.e_id.view(-1) for hop in hops), events])
+        pending = events[:0] if batch.plan is None else batch.plan.pending.e_id
+        e_id = torch.cat([*(hop.e_id.view(-1) for hop in hops), events, pending])
         # All at once: a store on a disk has more requests to work on, and a GPU one copy to wait for.
-        rows = self.msg.read(e_id).to(self.device, non_blocking=True).float()
-        *edge_msg, msg = rows.split([*(hop.e_id.numel() for hop in hops), len(events)])
+        rows = self._raw_msg(e_id)
+        *edge_msg, msg, raw_msg = rows.split([*(hop.e_id.numel() for hop in hops), len(events), pending.numel()])
         batch = replace(
             batch,
             msg=msg,
             edge_time=tuple(self.data.t.index_select(0, hop.e_id.view(-1)).view_as(hop.e_id) for hop in hops),
             edge_msg=tuple(x.view(*hop.e_id.shape, self.msg.width) for x, hop in zip(edge_msg, hops, strict=True)),
+            plan=None if batch.plan is None else batch.plan.with_raw_msg(raw_msg),
         )
         return batch if self.device == batch.src.device else batch.to(self.device, non_blocking=True)
+
+    def as_of(self, batch: Batch, index: int, version: int, memory_begin: int | None = None) -> Batch:
+        """Returns a gathered batch planned as of an earlier version of node memory, where rows may be stale.
+
+        Args:
+            batch: Gathered.
+            index: Its number.
+            version: How many batches are committed when its rows are read.
+            memory_begin: Instead of that of the batches.
+        """
+        return self.planned_at(batch, self.events_of(version).start, memory_begin)
+
+    def planned_at(self, batch: Batch, bound: int, memory_begin: int | None = None) -> Batch:
+        """Returns a gathered batch planned as of when its rows are read.
+
+        Args:
+            batch: Gathered.
+            bound: The first event that is not committed then.
+            memory_begin: Instead of that of the batches.
+        """
+        plan = self._plan(batch.events, batch.n_id.to(self.data.src.device), bound, memory_begin)
+        plan = plan.to(self.device).with_raw_msg(self._raw_msg(plan.pending.e_id))
+        return replace(batch, plan=plan)
+
+    def pending(self, n_id: Tensor, bound: int, begin: int) -> tuple[PendingEvents, Tensor]:
+        """Returns what waits for nodes, and its messages, [M, msg_dim], both on the batches' device.
+
+        Args:
+            n_id: Int64[M].
+            bound: The first event that is not committed.
+            begin: The first event that the memory has seen.
+        """
+        pending = pending_events(self.sampler.csr, self.data.src, n_id.to(self.data.src.device), bound, begin=begin)
+        return pending.to(self.device), self._raw_msg(pending.e_id)
+
+    def _raw_msg(self, e_id: Tensor) -> Tensor:
+        """Returns the messages of events, Float32[M, msg_dim], on the batches' device: of ``e_id``, Int64[M]."""
+        return self.msg.read(e_id).to(self.device, non_blocking=True).float()
+
+    def _plan(self, events: range, n_id: Tensor, bound: int, memory_begin: int | None) -> MemoryPlan:
+        begin = self.memory_begin if memory_begin is None else memory_begin
+        return plan_last_message(self.sampler.csr, self.data, events, n_id, bound=bound, begin=begin)

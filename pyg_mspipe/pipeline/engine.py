@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
-from typing import Generic
+from typing import Any, Generic
 
-from pyg_mspipe.memory import Commit, MemoryRows, TGNMemory
-from pyg_mspipe.memory.forwarding import count_missed, forward_commit
+import torch
+
+from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.in_line import InLine
 from pyg_mspipe.pipeline.overlap import TRIAL, free_cores, hides_waiting
@@ -24,13 +24,14 @@ from pyg_mspipe.pipeline.work import StageWork
 class PipelineEngine(Generic[B]):
     """Iterates over the batches of one pass, prepared ahead, while the memory is trained.
 
-    What the consumer does with a batch, from getting it to asking for the next, is stage 4. In it the memory's
-    ``forward`` takes the rows that were fetched and ``update_state`` hands over the commit. Whichever way the iteration
-    ends, all commits handed over are applied, in order and each once, and no thread is left.
+    What the consumer does with a batch, from getting it to asking for the next, is stage 4. In it the batch's rows are
+    used and its commit is handed over, by :meth:`commit`. Whichever way the iteration ends, all commits handed over are
+    applied, in order and each once, and no thread is left.
 
     Args:
         source: Of the batches.
-        memory: In training mode it is read and written in the order that ``staleness`` allows.
+        state: Of node memory; it is read and written in the order that ``staleness`` allows.
+        device: Where training computes.
         staleness: ``"sequential"``, ``"exact"``, ``"minimal"`` or a fixed bound.
         epoch: Which pass over the stream this is.
         first: The batch to begin with; the memory is at its version.
@@ -54,8 +55,9 @@ class PipelineEngine(Generic[B]):
     def __init__(
         self,
         source: BatchSource[B],
-        memory: TGNMemory,
+        state: NodeState,
         *,
+        device: torch.device,
         staleness: Staleness = "exact",
         epoch: int = 0,
         first: int = 0,
@@ -68,10 +70,11 @@ class PipelineEngine(Generic[B]):
     ) -> None:
         if prefetch < 1:
             raise ValueError(f"prefetch={prefetch}; give at least 1")
-        stages = default_stages(source, memory) if stages is None else stages
+        catches_up = staleness in ("sequential", "exact")
+        stages = default_stages(source, state, catches_up=catches_up) if stages is None else stages
         check_order(stages)
         self.source = source
-        self.memory = memory
+        self.state = state
         self.scheduler = Scheduler(staleness, estimates)
         self.staleness = staleness
         self.first = first
@@ -79,15 +82,13 @@ class PipelineEngine(Generic[B]):
         self.overlap = overlap if staleness != "sequential" else False
         self._at_once = at_once
         self._on_record = on_record or (lambda record: None)
-        self._work = StageWork(source, memory, stages, self.scheduler.estimates, epoch, first)
-        self._times = TrainingTimes(memory.device, self._work.now)
+        self._work = StageWork(source, device, stages, self.scheduler.estimates, epoch, first)
+        self._times = TrainingTimes(device, self._work.now)
         self._runner: InLine[B] | StageThreads[B] | None = None
         self._current: InFlight[B] | None = None
         self._recent: deque[InFlight[B]] = deque()  # trained, and missed by batches to come
         self._unreported: deque[InFlight[B]] = deque()
         self._begun = False
-        self._latest: int | None = None  # time of the last event before the pass
-        self._forwards = True
 
     def __len__(self) -> int:
         """Returns the number of batches to come."""
@@ -103,8 +104,7 @@ class PipelineEngine(Generic[B]):
         if self._begun:
             raise RuntimeError("an engine goes through its batches once; make another for another pass")
         self._begun = True
-        with self.memory.pipelined(self):
-            self._latest = self.memory.latest_time()
+        with self.state.pipelined(self):
             if self.overlap is None and (self._work.device.type != "cpu" or free_cores()):
                 self.overlap = True
             batches = range(self.first, len(self.source))
@@ -119,12 +119,12 @@ class PipelineEngine(Generic[B]):
 
     # What the memory sees of the engine.
 
-    def fetched(self) -> MemoryRows | None:
+    def fetched(self) -> Any:
         """Returns the rows of the batch in training; none once its update is handed over, which they do not have."""
         flight = self._current
         return None if flight is None or flight.commit is not None else flight.rows
 
-    def commit(self, commit: Commit) -> None:
+    def commit(self, commit: Any) -> None:
         """Takes ``commit``, the memory update of the batch in training.
 
         Raises:
@@ -197,29 +197,21 @@ class PipelineEngine(Generic[B]):
         record = flight.record
         while self._recent and self._recent[0].index < record.fetched:
             self._recent.popleft()
-        record.staleness = flight.index - record.fetched
-        batch = flight.batch if flight.index == self.first else None
-        # A trainer's part of a batch may have no events.
-        if batch is not None and batch.t.numel() and self._latest is not None:
-            self._forwards = int(batch.t[0]) >= self._latest
-        outdated = flight.generation != self._work.state.generation
-        unforwardable = self.staleness == "exact" and record.staleness and not self._forwards
-        if flight.rows is not None and (outdated or unforwardable):
-            # The state was changed by others, or has later messages, which a commit does not replace as forwarding
-            # takes for granted: the memory reads the rows itself, once all commits are applied.
+        record.staleness = 0 if self.staleness == "exact" else flight.index - record.fetched
+        if flight.rows is None:
+            return
+        if flight.generation != self._work.state.generation:
+            # The state was changed by others: it is read anew, once all commits are applied.
             flight.rows = None
             record.staleness = 0
             return
-        if flight.rows is not None and self._work.device.type == "cuda":
+        if self._work.device.type == "cuda":
             keep_for(None, flight.rows.tensors())
+        commits = [missed.commit for missed in self._recent if missed.commit is not None]
         if self.staleness == "exact":
-            for missed in self._recent:
-                if flight.rows is not None and missed.commit is not None:
-                    flight.rows = forward_commit(flight.rows, missed.commit, self.memory.tie_rule)
-            record.staleness = 0
-        elif record.staleness and flight.rows is not None and self.memory.mitigation is not None:
-            commits = [missed.commit for missed in self._recent if missed.commit is not None]
-            flight.rows = replace(flight.rows, missed=count_missed(flight.rows.n_id, commits))
+            flight.rows = self.state.catch_up(flight.rows, commits)
+        elif record.staleness and self.state.mitigates:
+            flight.rows = self.state.note_missed(flight.rows, commits)
 
     def _end_training(self, flight: InFlight[B], runner: InLine[B] | StageThreads[B]) -> None:
         self._times.end(flight.record)

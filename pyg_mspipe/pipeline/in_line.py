@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Generic
+from typing import Any, Generic
 
 import torch
 
-from pyg_mspipe.memory import Commit
 from pyg_mspipe.pipeline.stages import B, InFlight
 from pyg_mspipe.pipeline.work import StageWork
 
@@ -47,7 +46,7 @@ class InLine(Generic[B]):
     def begin(self, flight: InFlight[B]) -> None:
         """Takes note that a batch is in training."""
 
-    def commit(self, flight: InFlight[B], commit: Commit | None, ready: torch.cuda.Event | None) -> None:
+    def commit(self, flight: InFlight[B], commit: Any, ready: torch.cuda.Event | None) -> None:
         """Takes a batch's memory update, if it has one."""
         flight.commit = commit
         self._to_commit.append(flight)

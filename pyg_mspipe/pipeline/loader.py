@@ -81,6 +81,10 @@ class TemporalBatches:
         batch.edge_attr = self.data.msg.index_select(0, batch.e_id)
         return batch.to(self.device, non_blocking=True)
 
+    def as_of(self, batch: TemporalData, index: int, version: int) -> TemporalData:
+        """Returns the batch: what waits for its nodes is stored with their memory, of whatever version."""
+        return batch
+
 
 class PipelineLoader:
     """Loads batches of a stream with everything that a TGN's training step reads, prepared beside training.
@@ -210,7 +214,8 @@ class PipelineLoader:
         as_given = training or self.staleness == "sequential"
         engine = PipelineEngine(
             self._batches,
-            self.memory,
+            self.memory.state,
+            device=self.memory.device,
             staleness=self.staleness if as_given else "exact",
             epoch=epoch,
             prefetch=self.prefetch,

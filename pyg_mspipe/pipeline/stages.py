@@ -6,32 +6,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
-from torch import Tensor
 
-from pyg_mspipe.memory import Commit, MemoryRows, TGNMemory
+from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline.record import STAGES, BatchRecord
 from pyg_mspipe.pipeline.record import Stage as StageName
 from pyg_mspipe.pipeline.streams import settle
 
-
-class HasNodes(Protocol):
-    """A batch that says which nodes' memory it reads, and when."""
-
-    @property
-    def n_id(self) -> Tensor:
-        """Int64[U], unique, sorted."""
-        ...
-
-    @property
-    def t(self) -> Tensor:
-        """Int64[B], the times of its events."""
-        ...
-
-
-B = TypeVar("B", bound=HasNodes)
+B = TypeVar("B")
 
 
 class BatchSource(Protocol[B]):
@@ -51,6 +35,10 @@ class BatchSource(Protocol[B]):
 
     def gather(self, batch: B) -> B:
         """Returns the batch with the features of what was drawn."""
+        ...
+
+    def as_of(self, batch: B, index: int, version: int) -> B:
+        """Returns gathered batch ``index`` as it is planned where ``version`` commits, fewer than ``index``, are in."""
         ...
 
 
@@ -102,8 +90,8 @@ class InFlight(Generic[B]):
     events: range
     drawn: B | None = None
     batch: B | None = None
-    rows: MemoryRows | None = None
-    commit: Commit | None = None
+    rows: Any = None
+    commit: Any = None
     generation: int = 0
 
     @property
@@ -166,26 +154,27 @@ class Gather(Generic[B]):
 
 
 class Fetch(Generic[B]):
-    """Stage 3: memory rows, last updates and pending messages. Its numbers depend on when it runs."""
+    """Stage 3: what training reads of node memory. Its numbers depend on when it runs."""
 
     name: ClassVar[StageName] = "fetch"
     requires: ClassVar[frozenset[str]] = frozenset({"batch"})
     adds: ClassVar[frozenset[str]] = frozenset({"rows"})
 
-    def __init__(self, memory: TGNMemory) -> None:
-        self.memory = memory
+    def __init__(self, source: BatchSource[B], state: NodeState, *, catches_up: bool) -> None:
+        self.source = source
+        self.state = state
+        self.catches_up = catches_up
 
     def __call__(self, flight: InFlight[B]) -> None:
-        """Reads the rows; in evaluation mode the model reads them itself, as they have no pending messages."""
+        """Reads the rows, for the version that the state has or, where they catch up, for the batch's own."""
         assert flight.batch is not None
-        # What repairs stale rows is read where they can be stale.
-        mitigated = self.memory.mitigation is not None and flight.record.bound > 0
-        t = int(flight.batch.t[0]) if mitigated else None
         with flight.state.held():
-            flight.record.fetched = flight.state.version
+            version = flight.record.fetched = flight.state.version
             flight.generation = flight.state.generation
-            if self.memory.training:
-                flight.rows = self.memory.fetch(flight.batch.n_id, t)
+            if version < flight.index and not self.catches_up:
+                flight.batch = self.source.as_of(flight.batch, flight.index, version)
+            # What repairs stale rows is read where they can be stale.
+            flight.rows = self.state.fetch(flight.batch, mitigated=self.state.mitigates and flight.record.bound > 0)
 
 
 class Train(Generic[B]):
@@ -200,31 +189,32 @@ class Train(Generic[B]):
 
 
 class Update(Generic[B]):
-    """Stage 5: writes the batch's new rows and messages to node memory."""
+    """Stage 5: writes the batch's commit to node memory."""
 
     name: ClassVar[StageName] = "update"
     requires: ClassVar[frozenset[str]] = frozenset({"commit"})
     adds: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, memory: TGNMemory) -> None:
-        self.memory = memory
+    def __init__(self, state: NodeState) -> None:
+        self.state = state
 
     def __call__(self, flight: InFlight[B]) -> None:
         """Applies the commit, if there is one: a batch may be looked at without an update."""
         with flight.state.held():
             if flight.commit is not None:
-                self.memory.apply_commit(flight.commit)
+                self.state.apply(flight.commit)
             flight.state.version = flight.index + 1
 
 
-def default_stages(source: BatchSource[B], memory: TGNMemory) -> list[Stage[B]]:
+def default_stages(source: BatchSource[B], state: NodeState, *, catches_up: bool = True) -> list[Stage[B]]:
     """Returns the five stages in their order.
 
     Args:
         source: Of the batches.
-        memory: That is fetched and updated.
+        state: That is fetched and updated.
+        catches_up: Whether commits that a fetch has missed are made up for before training.
     """
-    return [Sample(source), Gather(source), Fetch(memory), Train(), Update(memory)]
+    return [Sample(source), Gather(source), Fetch(source, state, catches_up=catches_up), Train(), Update(state)]
 
 
 def check_order(stages: Sequence[Stage[B]]) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, NoReturn
+from typing import Any, Generic, NoReturn
 
 import torch
 from threadpoolctl import threadpool_limits
 
-from pyg_mspipe.memory import Commit
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Progress, Scheduler
 from pyg_mspipe.pipeline.stages import B, InFlight
@@ -88,7 +87,7 @@ class StageThreads(Generic[B]):
             self._begun = flight.index + 1
             self._may_sample.notify()
 
-    def commit(self, flight: InFlight[B], commit: Commit | None, ready: torch.cuda.Event | None) -> None:
+    def commit(self, flight: InFlight[B], commit: Any, ready: torch.cuda.Event | None) -> None:
         """Takes a batch's memory update, if it has one; on a GPU it is there when ``ready`` is over."""
         with self._lock:
             flight.commit = commit

@@ -9,7 +9,6 @@ from typing import Generic
 
 import torch
 
-from pyg_mspipe.memory import TGNMemory
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.record import Stage as StageName
@@ -39,7 +38,7 @@ class StageWork(Generic[B]):
 
     Args:
         source: Of the batches.
-        memory: That they read and write.
+        device: Where training computes.
         stages: In their order.
         estimates: Of the stages' durations; each measurement is added.
         epoch: Which pass over the stream this is.
@@ -53,14 +52,14 @@ class StageWork(Generic[B]):
     def __init__(
         self,
         source: BatchSource[B],
-        memory: TGNMemory,
+        device: torch.device,
         stages: Sequence[Stage[B]],
         estimates: RunningDurations,
         epoch: int,
         first: int,
     ) -> None:
         self.source = source
-        self.device = memory.device
+        self.device = device
         self.estimates = estimates
         self.state = StateVersion(first, self.device)
         self.lock = threading.Lock()

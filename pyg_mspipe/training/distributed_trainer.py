@@ -20,8 +20,7 @@ from pyg_mspipe.distributed.neighbours import when_one_ends
 from pyg_mspipe.distributed.turns import AccessRecord
 from pyg_mspipe.distributed.visits import Visits
 from pyg_mspipe.distributed.world import World
-from pyg_mspipe.memory import TGNMemory
-from pyg_mspipe.memory.messages import max_pending_events
+from pyg_mspipe.memory import Commit, RowState
 from pyg_mspipe.pipeline import InFlight, PipelineError
 from pyg_mspipe.pipeline.timeline import TraceWriter
 from pyg_mspipe.training.checkpoint import CheckpointError
@@ -29,7 +28,7 @@ from pyg_mspipe.training.config import ConfigError
 from pyg_mspipe.training.evaluation import LinkMetrics, link_metrics, score_batches
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest
 from pyg_mspipe.training.metrics_log import MetricsLog
-from pyg_mspipe.training.parallel_trainer import ParallelTrainer, Scorer, with_own_memory
+from pyg_mspipe.training.parallel_trainer import ParallelTrainer, Scorer
 from pyg_mspipe.training.progress import TrainingProgress
 from pyg_mspipe.training.random_state import random_state
 from pyg_mspipe.training.run_folder import own_folder
@@ -70,17 +69,8 @@ class DistributedTrainer(ParallelTrainer):
         self._folder_of_all, self.folder = self.folder, None if world.rank else self.folder
         self._group: MemoryGroup | None = None
         if self.plan.group_size > 1:
-            train = slice(self.split.train.start, self.split.train.stop)
-            whole = self._batches.batch_size
-            self._group = MemoryGroup(
-                self.plan,
-                world.seat,
-                self.model.memory,
-                max_pending=max_pending_events(self.data.src[train], self.data.dst[train], whole),
-                batch_size=whole,
-                timeout=self.config.timeout,
-                log=turns,
-            )
+            state, timeout = self.model.state, self.config.timeout
+            self._group = MemoryGroup(self.plan, world.seat, state, timeout=timeout, log=turns)
         self._visits: Visits | None = None
         self._random = self._states[world.rank]
 
@@ -159,8 +149,8 @@ class DistributedTrainer(ParallelTrainer):
     def _run_folder(self) -> Path | None:
         return self._folder_of_all
 
-    def _group_memory(self, group: int) -> TGNMemory:
-        return self.model.memory
+    def _group_state(self, group: int) -> RowState:
+        return self.model.state
 
     @contextmanager
     def _in_parallel(self) -> Iterator[None]:
@@ -185,11 +175,12 @@ class DistributedTrainer(ParallelTrainer):
 
     @contextmanager
     def _pass(self, view: TrainingProgress, log: MetricsLog) -> Iterator[TrainStep]:
-        first, memory = self.progress.batch, self.model.memory
+        first, state = self.progress.batch, self.model.state
         self._visits = self._restored(self.seat, first)
         if self._group is not None:
-            if first == 0 and self._group.leads and self.schedule.batch_at(self.seat.group, 0) == 0:
-                memory.reset_state()
+            batch = self.schedule.batch_at(self.seat.group, 0)
+            if first == 0 and self._group.leads and (batch == 0 or state.end == state.begin):
+                state.clear(self._batches.events_of(batch).start)
             self._group.turns.start(f"{self.progress.step}", first)
             self._group.barrier()
         coming: Visits | None = None
@@ -197,14 +188,18 @@ class DistributedTrainer(ParallelTrainer):
 
         def get(step: int) -> Visits | None:
             turn = self.schedule.turn(self.seat, step) if step < self.schedule.num_steps else None
-            return self._visits if turn is None or turn.visit else next(flights).batch
+            if turn is None or turn.visit:
+                return self._visits
+            flight = next(flights)
+            assert flight.batch is not None
+            return flight.batch if flight.rows is None else flight.batch.with_rows(flight.rows)
 
         def train(step: int) -> Tensor:
             nonlocal coming
             self._visits = get(step) if step == first else coming
             self._gradients.expect()
             self.optimizer.zero_grad()
-            loss = self._loss(self._scorer, memory, self._visits, self.seat, step)
+            loss = self._loss(self._scorer, self.model, self._hand_over, self._visits, self.seat, step)
             # The next batch needs no weights, and is made ready while the gradients are on their way.
             coming = get(step + 1)
             self._gradients.wait()
@@ -226,8 +221,9 @@ class DistributedTrainer(ParallelTrainer):
             if self.progress.batch >= span.stop:
                 continue
             first = max(self.progress.batch - span.start, 0)
-            if first == 0 and schedule.batch_at(group, span.start) == 0:
-                self.model.memory.reset_state()
+            state, batch = self.model.state, schedule.batch_at(group, span.start)
+            if first == 0 and (batch == 0 or state.end == state.begin):
+                state.clear(self._batches.events_of(batch).start)
             source = self._source(self.seat, span)
             engine = self._engine(source, first, view, log, trace, step_of=source.positions.__getitem__)
             trace = None  # which shows one pass of an engine
@@ -271,6 +267,11 @@ class DistributedTrainer(ParallelTrainer):
                 if not group.turns.cancelled:
                     raise
 
+    def _hand_over(self, commit: Commit) -> None:
+        pipeline = self.model.state.pipeline
+        assert pipeline is not None
+        pipeline.commit(commit)
+
     def _of_all(self, losses: Tensor, stop: bool) -> tuple[Tensor, bool]:
         mine = torch.cat([losses.cpu(), torch.tensor([float(stop)])])
         parts = [torch.empty_like(mine) for _ in range(self.plan.world)]
@@ -279,11 +280,11 @@ class DistributedTrainer(ParallelTrainer):
         return total[:-1], bool(total[-1])
 
     def _memory_state(self) -> dict[str, Tensor]:
-        memory = self.model.memory
-        memory.drain()
+        state = self.model.state
+        state.drain()
         # Nobody goes on to commit before all have saved.
         dist.barrier()
-        return memory.memory_state() if self.world.leads else {}
+        return state.save() if self.world.leads else {}
 
     def _save(self, name: str, memory: dict[str, Tensor], log: MetricsLog) -> None:
         self._states[self.seat.rank] = random_state(self.device)
@@ -312,7 +313,7 @@ class DistributedTrainer(ParallelTrainer):
         batches = self.batches("val", self.config.eval_negatives)
         shard = range(self.seat.rank, len(batches), self.plan.group_size)
         if self.seat.group == 0:
-            model = with_own_memory(self.model)
+            model = self.model.with_state(self.model.state.copy())
             try:
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
                     scored = score_batches(model, batches, shard, view.advance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor
 from pyg_mspipe.distributed import Seat
 from pyg_mspipe.distributed.gradients import add_in_order
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
-from pyg_mspipe.memory import Commit, MemoryRows, TGNMemory
+from pyg_mspipe.memory import Commit, RowState
 from pyg_mspipe.models import TGN
 from pyg_mspipe.training.config import ConfigError
 from pyg_mspipe.training.metrics_log import MetricsLog
-from pyg_mspipe.training.parallel_trainer import ParallelTrainer, Scorer, with_own_memory
+from pyg_mspipe.training.parallel_trainer import ParallelTrainer, Scorer
 from pyg_mspipe.training.progress import TrainingProgress
 from pyg_mspipe.training.random_state import random_state, set_random_state
 from pyg_mspipe.training.trainer import TrainStep
@@ -34,16 +34,22 @@ class EmulatedTrainer(ParallelTrainer):
         if self.config.timeline:
             raise ConfigError("an emulated run has no pipeline to draw; leave out timeline")
         # One for each memory group; all have the same parameters.
-        self._models = [self.model, *(with_own_memory(self.model) for _ in range(1, self.plan.memory))]
+        self._models = [
+            self.model,
+            *(self.model.with_state(self.model.state.empty_like()) for _ in range(1, self.plan.memory)),
+        ]
         self._trainers: list[_Trainer] = []
+
+    def _empty_twin(self) -> TGN:
+        return self.model.with_state(self.model.state.empty_like())
 
     @property
     def seats(self) -> list[Seat]:
         """All trainers."""
         return self.plan.seats()
 
-    def _group_memory(self, group: int) -> TGNMemory:
-        return self._models[group].memory
+    def _group_state(self, group: int) -> RowState:
+        return self._models[group].state
 
     @contextmanager
     def _pass(self, view: TrainingProgress, log: MetricsLog) -> Iterator[TrainStep]:
@@ -80,13 +86,18 @@ class EmulatedTrainer(ParallelTrainer):
 
 
 class _Trainer:
-    """One of the trainers, which stands between the memory of its group and the model, as a pipeline does."""
+    """One of the trainers."""
 
     def __init__(self, run: EmulatedTrainer, seat: Seat, model: TGN, first: int) -> None:
         self.run = run
         self.seat = seat
-        self.memory = model.memory
+        self.model = model
+        self.state = model.state
         self.scorer = Scorer(model)
+        state, batches = self.state, run._batches
+        start = run.schedule.first_batch(seat.group) * batches.batch_size
+        if first == 0 and (start == 0 or state.end == state.begin) and seat.rank == run.plan.ranks(seat.group)[0]:
+            state.clear(batches.events.start + start)
         self.source: VisitBatches = run._source(seat)
         self.visits: Visits | None = run._restored(seat, first)
 
@@ -95,35 +106,18 @@ class _Trainer:
         turn = self.run.schedule.turn(self.seat, step)
         if turn is None or turn.visit:
             return
-        if turn.batch == 0 and turn.position == 0 and self.seat.part == 0:
-            self.memory.reset_state()
         source = self.source
         index = source.positions.index(turn.position)
         self.visits = source.gather(source.draw(source.events_of(index), 0, index))
-        self.visits.fetch(self.memory)
+        self.visits.fetch(self.state)
 
     def train(self, step: int) -> Tensor:
         """Returns this trainer's share of the loss, with its gradients in the parameters."""
         set_random_state(self.run.device, self.run._states[self.seat.rank])
-        with self.memory.pipelined(self):
-            loss = self.run._loss(self.scorer, self.memory, self.visits, self.seat, step)
+        loss = self.run._loss(self.scorer, self.model, self._commit, self.visits, self.seat, step)
         self.run._states[self.seat.rank] = random_state(self.run.device)
         return loss
 
-    # What the memory sees of a pipeline.
-
-    def fetched(self) -> MemoryRows | None:
-        """Returns nothing: the rows are given for each visit."""
-        return None
-
-    def commit(self, commit: Commit) -> None:
-        """Applies a commit at once."""
+    def _commit(self, commit: Commit) -> None:
         assert self.visits is not None
-        self.source.commit(self.memory, self.visits, commit)
-
-    def drain(self) -> None:
-        """Does nothing, as no commit waits."""
-
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Does nothing, as nobody else is there."""
-        return nullcontext()
+        self.source.apply(self.state, self.visits, commit)

@@ -40,7 +40,7 @@ class LinkMetrics:
 
 def scores(model: TGN | StaticTGN, batch: Batch) -> Tensor:
     """Returns logits, [1 + K, B]: the events' own in row 0, their negatives' in the others."""
-    z = model(batch.sample, batch.edge_time, batch.edge_msg)
+    z = model(batch)
     size = len(batch.events)
     out: Tensor = model.link_pred(z[:size], z[size:].view(1 + batch.neg_dst.size(0), size, -1)).squeeze(-1)
     return out.float()
@@ -83,6 +83,7 @@ def score_batches(
         DivergedError: If the model's scores are not numbers.
     """
     model.eval()
+    model.settle(batches)
     scored: dict[int, Tensor] = {}
     for index in range(len(batches)):
         events = batches.events_of(index)
@@ -92,10 +93,9 @@ def score_batches(
             if bool(logits.isnan().any()):
                 raise DivergedError(f"evaluation, batch {index}: the model's scores are nan; lower lr, or scale msg")
             scored[index] = logits
-            update = batch.src, batch.dst, batch.t, batch.msg
         else:
-            update = batches.update(events)
-        model.memory.update_state(*update)
+            batch = batches.without_queries(events)
+        model.state.apply_settled(model.commit(batch))
         if on_batch is not None:
             on_batch(len(events))
     return scored

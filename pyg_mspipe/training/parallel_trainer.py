@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
+from torch.nn.parallel import DistributedDataParallel
 
 from pyg_mspipe.distributed import ParallelPlan, Seat, SweepSchedule
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
-from pyg_mspipe.memory import MemoryRows, TGNMemory
+from pyg_mspipe.memory import Commit, MemoryRows, RowState
 from pyg_mspipe.models import TGN
 from pyg_mspipe.pipeline import Batch
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pyg_mspipe.training.evaluation import scores
 from pyg_mspipe.training.loss import link_loss
 from pyg_mspipe.training.random_state import random_state, set_random_state
-from pyg_mspipe.training.run_state import STATE_BUFFERS
 from pyg_mspipe.training.trainer import Trainer
 
 _LR_POWER = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
@@ -50,7 +50,7 @@ class ParallelTrainer(Trainer, ABC):
             [len(self._part(seat, step)) for seat in self.plan.seats()] for step in range(self.schedule.num_steps)
         ]
         self._states = {seat.rank: self._first_random_state(seat.rank) for seat in self.seats}
-        self._held: dict[int, list[MemoryRows]] = {}
+        self._held: dict[int, list[dict[str, Tensor]]] = {}
         self._set_lr()
 
     # What the two kinds differ in.
@@ -61,8 +61,8 @@ class ParallelTrainer(Trainer, ABC):
         """The trainers that this process is."""
 
     @abstractmethod
-    def _group_memory(self, group: int) -> TGNMemory:
-        """Returns the memory of a group of which this process is the first."""
+    def _group_state(self, group: int) -> RowState:
+        """Returns the state of a group of which this process is the first."""
 
     # What they have in common.
 
@@ -95,9 +95,9 @@ class ParallelTrainer(Trainer, ABC):
 
     def _load_rank(self, seat: Seat, content: dict[str, Any]) -> None:
         self._states[seat.rank] = {name: content[name] for name in ("rng", "rng_cuda")}
-        self._held[seat.rank] = [MemoryRows.unpacked(fields) for fields in content["held"]]
+        self._held[seat.rank] = content["held"]
         if content["memory"]:
-            self._group_memory(seat.group).load_memory_state(content["memory"])
+            self._group_state(seat.group).load(content["memory"])
 
     @property
     def _run_folder(self) -> Path | None:
@@ -113,14 +113,24 @@ class ParallelTrainer(Trainer, ABC):
         return range(0) if turn is None else self.schedule.part(self._batches.events_of(turn.batch), seat)
 
     def _source(self, seat: Seat, positions: range | None = None) -> VisitBatches:
-        return VisitBatches(self._batches, self.schedule, seat, self.progress.epoch, positions)
+        state, epoch = self._group_state(seat.group), self.progress.epoch
+        return VisitBatches(self._batches, self.schedule, seat, epoch, positions, memory_begin=state.begin)
 
-    def _loss(self, scorer: Module, memory: TGNMemory, visits: Visits | None, seat: Seat, step: int) -> Tensor:
+    def _loss(
+        self,
+        scorer: Scorer | DistributedDataParallel,
+        model: TGN,
+        hand_over: Callable[[Commit], None],
+        visits: Visits | None,
+        seat: Seat,
+        step: int,
+    ) -> Tensor:
         """Returns a trainer's share of the loss of a step, after its gradients were computed and its commit made.
 
         Args:
             scorer: Returns the logits of a batch, and zero for none.
-            memory: Of the trainer's group, in a pipeline.
+            model: That the scorer scores with.
+            hand_over: Takes the commit.
             visits: What the trainer holds.
             seat: The trainer.
             step: Of the sweep.
@@ -131,18 +141,16 @@ class ParallelTrainer(Trainer, ABC):
         if batch is None:
             # First, as others wait for this commit before their backward pass, which this one's waits for.
             if turn is not None and turn.visit == 0:
-                memory.commit_nothing()
+                hand_over(_empty_commit(model.state, self._part(seat, step).stop))
             scorer(None).backward()
             return torch.zeros((), device=self.device)
         assert turn is not None
         assert visits is not None
-        with memory.reading(visits.rows[turn.visit]) if visits.rows else nullcontext():
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                logits = scorer(batch)
-            loss: Tensor = link_loss(logits) * (events[seat.rank] / sum(events))
-            if turn.visit == 0:
-                with torch.no_grad():
-                    memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            logits = scorer(batch)
+        loss: Tensor = link_loss(logits) * (events[seat.rank] / sum(events))
+        if turn.visit == 0:
+            hand_over(model.commit(batch))
         loss.backward()
         return loss.detach()
 
@@ -154,19 +162,27 @@ class ParallelTrainer(Trainer, ABC):
         source = self._source(seat)
         index = source.positions.index(turn.position)
         visits = source.gather(source.draw(source.events_of(index), 0, index))
-        visits.rows = [rows.to(self.device) for rows in self._held.pop(seat.rank)]
-        return visits
+        batches = []
+        for batch, values in zip(visits.batches, self._held.pop(seat.rank), strict=True):
+            assert batch.plan is not None
+            rows = MemoryRows(batch.plan.reads, {name: x.to(self.device) for name, x in values.items()})
+            batches.append(batch.with_rows(rows))
+        return replace(visits, batches=tuple(batches))
 
     def _save_rank(self, seat: Seat, visits: Visits | None) -> None:
         """Writes what a checkpoint needs to know of one trainer."""
         if self._run_folder is None or self.plan.world == 1:
             return
         turn = self.schedule.turn(seat, self.progress.batch) if visits is not None else None
-        held = visits.rows if visits is not None and turn is not None and turn.visit else []
+        held = visits.batches if visits is not None and turn is not None and turn.visit else ()
         leads = seat.group > 0 and seat.rank == self.plan.ranks(seat.group)[0]
-        memory = self._group_memory(seat.group).memory_state() if leads else {}
+        memory = self._group_state(seat.group).save() if leads else {}
         self._run_folder.mkdir(parents=True, exist_ok=True)  # of another host, perhaps
-        content = {"held": [rows.packed() for rows in held], "memory": memory, **self._states[seat.rank]}
+        content = {
+            "held": [dict(batch.rows.values) for batch in held if batch.rows is not None],
+            "memory": memory,
+            **self._states[seat.rank],
+        }
         save_checkpoint(self._run_folder / _rank_file(self.progress.step, seat.rank), content)
 
     def _remove_older(self) -> None:
@@ -213,11 +229,9 @@ class Scorer(Module):
         return scores(self.model, batch)
 
 
-def with_own_memory(model: TGN) -> TGN:
-    """Returns a model that has the same parameters as another, not copies of them, and a copy of its memory's state."""
-    shared: list[Tensor] = [*model.parameters()]
-    shared += [value for name, value in model.named_buffers() if name not in STATE_BUFFERS]
-    return copy.deepcopy(model, {id(value): value for value in shared})
+def _empty_commit(state: RowState, stop: int) -> Commit:
+    none = torch.empty(0, dtype=torch.long, device=state.device)
+    return Commit(none, {name: table[:0] for name, table in state.tables.items()}, stop)
 
 
 def _rank_file(step: int | str, rank: int | str) -> str:

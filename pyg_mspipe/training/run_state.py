@@ -34,9 +34,6 @@ from pyg_mspipe.training.static_pretraining import pretrain
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# Not among the weights of a checkpoint, but in its memory.
-STATE_BUFFERS = ("memory.memory", "memory.last_update", "memory._assoc")
-
 
 class RunState:
     """Stream, settings, model, optimizer and progress of a run: made anew, or as a checkpoint has them.
@@ -142,9 +139,7 @@ class RunState:
                 "the checkpoint is of another stream than the one given; give the stream that it was trained on"
             )
         self._load_static(checkpoint["static"])
-        # The state buffers are not among the weights; they come with the memory's state.
-        self.model.load_state_dict(self.model.state_dict() | checkpoint["model"])
-        # In evaluation mode there are no pending messages; loaded ones would never be applied.
+        self.model.load_state_dict(checkpoint["model"])
         self.model.train()
         self._load_memory(checkpoint["memory"])
         # Copied, as Adam goes on writing into what it is given.
@@ -156,7 +151,7 @@ class RunState:
         self._random = {name: checkpoint[name] for name in self._random}
 
     def _load_memory(self, state: dict[str, Tensor]) -> None:
-        self.model.memory.load_memory_state(state)
+        self.model.state.load(state)
 
     def _has_batches_of(self, checkpoint: dict[str, Any]) -> bool:
         """Returns whether a checkpoint's run had the same batches in the same order."""
@@ -181,7 +176,7 @@ class RunState:
         path = None if self.folder is None else self.folder / STATIC
         vectors = None if path is None else find_static(path, key)
         if vectors is None:
-            vectors = pretrain(train, self.model.memory.num_nodes, self.config, console=self.console)
+            vectors = pretrain(train, self.model.state.num_nodes, self.config, console=self.console)
             if path is not None:
                 save_static(path, vectors, key)
         memory.load(vectors)
@@ -199,7 +194,7 @@ class RunState:
         # Destinations up to the split's end: of later ones nothing is known yet.
         known = self.data.dst[: events.stop]
         use = ("train", "val", "test").index(part)
-        negatives = negative_sampler(config, known, self.model.memory.num_nodes, use)
+        negatives = negative_sampler(config, known, self.model.state.num_nodes, use)
         return Batches(
             self.data,
             events,
@@ -208,6 +203,7 @@ class RunState:
             negatives,
             num_negatives=num_negatives,
             cut_off=config.cut_off,
+            memory_begin=self.split.train.start,
         )
 
     def _memory_device(self) -> str | None:
@@ -231,7 +227,7 @@ class RunState:
 
     def _memory_state(self) -> dict[str, Tensor]:
         """Returns the memory's state for a checkpoint."""
-        return self.model.memory.memory_state()
+        return self.model.state.save()
 
     def _save(self, name: str, memory: dict[str, Tensor], log: MetricsLog) -> None:
         if self.folder is None:
@@ -241,7 +237,6 @@ class RunState:
 
     def _content(self, memory: dict[str, Tensor]) -> dict[str, Any]:
         """Returns what a checkpoint holds, but for the random state."""
-        weights = {key: value for key, value in self.model.state_dict().items() if key not in STATE_BUFFERS}
         return {
             "config": asdict(self.config),
             "source": self.source,
@@ -249,7 +244,7 @@ class RunState:
             "static": self._static,
             "progress": asdict(self.progress),
             "log_length": self._log_length,
-            "model": weights,
+            "model": self.model.state_dict(),
             "memory": memory,
             "optimizer": self.optimizer.state_dict(),
         }

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyg_mspipe.memory import Commit
 from pyg_mspipe.pipeline import Batch, BatchRecord, PipelineEngine, Staleness, parse_staleness
 from pyg_mspipe.pipeline.stages import B, BatchSource, Stage
 from pyg_mspipe.pipeline.timeline import TraceWriter
@@ -59,14 +60,18 @@ class Trainer(RunState):
     stops_at_once = True
     """Whether a request to stop is seen after any step, and not only where several processes meet."""
 
-    def train_step(self, batch: Batch) -> Tensor:
-        """Returns the loss of ``batch``, after weights and memory were updated with it: Float32[]."""
+    def train_step(self, batch: Batch, hand_over: Callable[[Commit], None] | None = None) -> Tensor:
+        """Returns the loss of ``batch``, after weights and memory were updated with it: Float32[].
+
+        Args:
+            batch: With its rows, or they are read.
+            hand_over: Takes the commit; by default it is applied to the state.
+        """
         self.optimizer.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             logits = scores(self.model, batch)
         loss = link_loss(logits)
-        with torch.no_grad():
-            self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+        (hand_over or self.model.state.apply)(self.model.commit(batch))
         loss.backward()
         self.optimizer.step()
         return loss.detach()
@@ -167,15 +172,15 @@ class Trainer(RunState):
     def _pass(self, view: TrainingProgress, log: MetricsLog) -> Iterator[TrainStep]:
         """Gives what trains the steps that are left, in order."""
         if self.progress.batch == 0:
-            self.model.memory.reset_state()
+            self.model.state.clear(self.split.train.start)
         with self._trace() as trace:
             engine = self._engine(self.batches("train"), self.progress.batch, view, log, trace)
             with closing(iter(engine)) as flights:
 
                 def train(step: int) -> Tensor:
-                    batch = next(flights).batch
-                    assert batch is not None
-                    return self.train_step(batch)
+                    flight = next(flights)
+                    assert flight.batch is not None
+                    return self.train_step(flight.batch.with_rows(flight.rows), engine.commit)
 
                 yield train
                 # All commits are applied once there are no more batches.
@@ -240,7 +245,8 @@ class Trainer(RunState):
 
         return PipelineEngine(
             source,
-            self.model.memory,
+            self.model.state,
+            device=self.device,
             staleness=parse_staleness(config.staleness) if staleness is None else staleness,
             epoch=progress.epoch,
             first=first,
@@ -289,7 +295,7 @@ class Trainer(RunState):
             return self.evaluate("val", advance)
         except Interrupted:
             self.model.train()
-            self.model.memory.load_memory_state(memory)
+            self.model.state.load(memory)
             raise
 
     def _log_losses(self, losses: list[float], counts: list[int], log: MetricsLog) -> None:

@@ -407,13 +407,11 @@ def losses(batches, num_nodes, msg_dim):
         batch = batches.read(0, index)
         optimizer.zero_grad()
         loss = link_loss(scores(model, batch))
-        with torch.no_grad():
-            model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+        model.state.apply(model.commit(batch))
         loss.backward()
         optimizer.step()
         found.append(loss.item())
-    model.eval()
-    return found, model.memory.memory.clone()
+    return found, model.state.tables["memory"].clone()
 
 
 @pytest.mark.parametrize("width_0", [True, False])

@@ -8,11 +8,9 @@ from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import load_stream, split_stream, synthetic
 from pyg_mspipe.distributed import ParallelPlan, PlanError
-from pyg_mspipe.distributed.memory_size import group_bytes
 from pyg_mspipe.distributed.planner import choose_plan, last_dependency, missed_share, shapes, spread
-from pyg_mspipe.memory.messages import max_pending_events
 
-PLENTY = 2**40
+PLENTY, SIZE = 2**40, 563_224
 
 
 @st.composite
@@ -34,7 +32,7 @@ def stream(src, dst):
 
 
 def chosen(data, **options):
-    given_options = {"world": 4, "host_memory": PLENTY} | options
+    given_options = {"world": 4, "host_memory": PLENTY, "group_bytes": SIZE} | options
     return choose_plan(data, range(data.num_events), **given_options)
 
 
@@ -162,15 +160,6 @@ def test_k_is_the_most_groups_that_fit_into_the_hosts_and_j_is_the_rest(sparse, 
     assert str(choice.plan) == plan
 
 
-def test_a_groups_size_is_that_of_its_nodes_and_pending_events_at_the_whole_batch():
-    data = synthetic(3_000, num_src=80, num_dst=80, msg_dim=3)
-    choice = chosen(data, batch_size=100, memory_dim=16, max_loss=0.9)
-    pending = {size: max_pending_events(data.src, data.dst, size) for size in (100, 400)}
-    assert choice.plan.minibatch == 4
-    assert pending[100] < pending[400]
-    assert choice.group_bytes == group_bytes(data.num_nodes, 3, 16, pending[400], 400)
-
-
 def test_there_are_no_more_groups_than_batches(sparse):
     # 3200 events are 4 batches of 800.
     assert chosen(sparse, batch_size=800, world=8).plan == ParallelPlan(1, 2, 4)
@@ -184,7 +173,7 @@ def test_there_are_no_more_groups_than_batches(sparse):
 def test_every_choice_is_a_plan_of_the_world_that_fits(events, each, hosts, batch_size, max_loss, room):
     src, dst = (x % 11 for x in events)
     data = stream(src, dst)
-    size = group_bytes(data.num_nodes, 2, 100, len(src), len(src) + each * batch_size)
+    size = SIZE
     options = {"world": each * hosts, "hosts": hosts, "batch_size": batch_size, "max_loss": max_loss}
     if -(-len(src) // batch_size) < hosts:
         with pytest.raises(PlanError, match="hosts begins at another"):
@@ -213,7 +202,7 @@ def test_the_reasons_name_the_figures_that_decided(sparse):
     assert reasons[1] == (
         "i = 2: 2 x 200 events make a batch of 400; 4, the next divisor of the 8 on a host, would make one of 800"
     )
-    assert "(800 nodes, 400 events pending at most), and 4 of them on a host do not fit into its" in reasons[2]
+    assert "(800 nodes), and 4 of them on a host do not fit into its" in reasons[2]
     assert reasons[2].startswith("k = 2: a memory group takes ")
     assert reasons[3] == "j = 2: the rest; so many take turns at new batches within a memory group"
     few = chosen(sparse, batch_size=800, world=8).reasons
@@ -224,7 +213,7 @@ def test_the_reasons_name_the_figures_that_decided(sparse):
 
 
 def test_a_group_that_fits_no_host_is_refused_with_both_sizes(sparse):
-    assert chosen(sparse, batch_size=400).group_bytes == 563_224
+    assert chosen(sparse, batch_size=400).group_bytes == SIZE
     message = r"^a memory group takes 550 KiB and a host has 9\.77 KiB for them; take narrower"
     with pytest.raises(PlanError, match=message):
         chosen(sparse, batch_size=400, host_memory=10_000)
@@ -249,7 +238,7 @@ def test_numbers_out_of_range_are_refused(sparse, options, message):
 def test_only_the_given_events_count():
     data = synthetic(3_000, num_src=80, num_dst=80)
     first = data[:1_000]
-    options = {"world": 4, "host_memory": PLENTY, "batch_size": 50}
+    options = {"world": 4, "host_memory": PLENTY, "group_bytes": SIZE, "batch_size": 50}
     assert choose_plan(data, range(1_000), **options).measured == choose_plan(first, range(1_000), **options).measured
     later = choose_plan(data, range(2_000, 3_000), **options)
     assert later.measured != choose_plan(data, range(1_000), **options).measured
@@ -261,7 +250,7 @@ def test_only_the_given_events_count():
 def test_real_streams_are_measured_as_by_a_loop(shared_data, name, missed):
     data = load_stream(shared_data / f"{name}.npz")
     events = split_stream(data).train
-    choice = choose_plan(data, events, world=4, host_memory=PLENTY)
+    choice = choose_plan(data, events, world=4, host_memory=PLENTY, group_bytes=SIZE)
     found = {each.batch_size: each.missed for each in choice.measured}
     pairs = list(zip(data.src[: len(events)].tolist(), data.dst[: len(events)].tolist(), strict=True))
     for size, share in missed.items():

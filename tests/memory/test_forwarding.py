@@ -2,11 +2,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch_geometric.data import TemporalData
 from torch_geometric.nn.models.tgn import IdentityMessage, MeanAggregator
 from torch_geometric.nn.models.tgn import LastAggregator as PyGLastAggregator
 
-from pyg_mspipe.memory import Commit, LastAggregator, TGNMemory
-from pyg_mspipe.memory.forwarding import forward_commit
+from pyg_mspipe.memory import LastAggregator, TGNMemory
+from pyg_mspipe.memory.message_rows import MessageCommit
 
 NODES, WIDTH = 6, 3
 
@@ -26,7 +27,7 @@ def commits_of(sizes, seed):
         now = int(t[-1])
         src, dst = torch.randint(0, NODES, (2, size), generator=generator)
         n_id = torch.cat([src, dst]).unique()
-        yield Commit(
+        yield MessageCommit(
             n_id,
             torch.randn(n_id.numel(), WIDTH, generator=generator),
             torch.randint(0, now + 1, (n_id.numel(),), generator=generator),
@@ -62,29 +63,16 @@ def assert_same(one, other):
 )
 def test_forwarded_rows_are_those_of_a_fetch_after_the_commits(aggregator, sizes, missed, wanted, seed):
     memory = memory_of(aggregator)
+    state = memory.state
     n_id = torch.tensor(sorted(wanted), dtype=torch.long)
     commits = list(commits_of(sizes, seed))
     seen = max(len(commits) - missed, 0)
     for commit in commits[:seen]:
-        memory.apply_commit(commit)
-    early = memory.fetch(n_id)
+        state.apply(commit)
+    early = state.fetch(TemporalData(n_id=n_id, t=torch.tensor([int(commits[-1].t[-1])])))
+    early = state.catch_up(early, commits[seen:])
     for commit in commits[seen:]:
-        early = forward_commit(early, commit, memory.tie_rule)
-        memory.apply_commit(commit)
-    assert_same(early, memory.fetch(n_id))
-    computed, fetched = memory.compute(early), memory.compute(memory.fetch(n_id))
+        state.apply(commit)
+    assert_same(early, state.read(n_id))
+    computed, fetched = memory._compute(early), memory._compute(state.read(n_id))
     assert all(torch.equal(one, other) for one, other in zip(computed, fetched, strict=True))
-
-
-def test_the_state_knows_which_commit_last_wrote_each_row():
-    memory = memory_of(LastAggregator)
-    commits = list(commits_of([3, 3, 3], seed=1))
-    expected = torch.full((NODES,), -1)
-    for number, commit in enumerate(commits):
-        memory.apply_commit(commit)
-        expected[commit.n_id] = number
-    assert memory.version == 3
-    assert torch.equal(memory.row_version, expected)
-    memory.reset_state()
-    assert memory.version == 0
-    assert (memory.row_version == -1).all()

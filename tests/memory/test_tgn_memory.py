@@ -6,6 +6,7 @@ from random_training import ALL, MEMORY_DIM, NUM_NODES, assert_same, memory_of, 
 from torch_geometric.nn.models.tgn import IdentityMessage, MeanAggregator
 
 from pyg_mspipe.memory import LastAggregator, TGNMemory
+from pyg_mspipe.memory.message_state import MessageState
 
 AGGREGATORS = [LastAggregator, MeanAggregator]
 
@@ -126,7 +127,7 @@ def test_results_are_given_on_the_device_of_the_weights():
     memory.to("meta")
     z, last_update = memory(ALL)
     assert z.device == last_update.device == torch.device("meta")
-    rows = memory.fetch(ALL)
+    rows = memory._read(ALL)
     assert rows.memory.device == rows.other.device == rows.messages.t.device == torch.device("meta")
 
 
@@ -173,9 +174,9 @@ def test_fractional_times_and_messages_of_another_width_are_refused():
 def test_rows_computed_on_another_device_are_recalled_on_that_of_the_memory(monkeypatch):
     memory = TGNMemory(3, 2, 4, 4, IdentityMessage(2, 4, 4), LastAggregator(), memory_device="cpu").to("meta")
     rows = [torch.zeros(2, 4, device="meta"), torch.zeros(2, dtype=torch.long, device="meta")]
-    monkeypatch.setattr(TGNMemory, "compute", lambda self, fetched: tuple(rows))
+    monkeypatch.setattr(TGNMemory, "compute", lambda self, *fetched: tuple(rows))
     written = []
-    monkeypatch.setattr(TGNMemory, "_write", lambda self, n_id, *rows: written.append((n_id, rows)))
+    monkeypatch.setattr(MessageState, "write", lambda self, n_id, *rows: written.append((n_id, rows)))
     memory(torch.tensor([0, 1]))
     memory.update_state(torch.tensor([0]), torch.tensor([1]), torch.tensor([5]), torch.zeros(1, 2))
     ((n_id, recalled),) = written

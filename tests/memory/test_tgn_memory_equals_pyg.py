@@ -46,6 +46,15 @@ def agree(pyg, ours):
     ours.load_state_dict(pyg.state_dict())
 
 
+def untied(stream, aggregator):
+    """The stream without ties where ours breaks them by the event, which PyG's memory does not know."""
+    if aggregator is not LastAggregator:
+        return stream
+    sizes = [batch[2].numel() for batch in stream]
+    times = torch.arange(sum(sizes)).split(sizes)
+    return [(src, dst, t, raw_msg) for (src, dst, _, raw_msg), t in zip(stream, times, strict=True)]
+
+
 def train(memories, optimizers, batch, n_id, update_first):
     """Takes one step with each of two memories and holds them against each other."""
     results = []
@@ -90,6 +99,7 @@ def evaluate(memories, stream):
     epochs=st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=3),
 )
 def test_outputs_last_updates_and_gradients_are_pygs(message, aggregator, stream, more, epochs):
+    stream = untied(stream, aggregator)
     memories = pair_of(stream[0][3].size(1), aggregator, message)
     optimizers = [SGD(memory.parameters(), lr=0.01) for memory in memories]
     for reset, update_first, then_evaluate in epochs:
@@ -106,9 +116,7 @@ def test_outputs_last_updates_and_gradients_are_pygs(message, aggregator, stream
     ("aggregator", "scatter", "keep"),
     [
         pytest.param(PyGLastAggregator, True, "first", marks=WITH_SCATTER),
-        pytest.param(LastAggregator, True, "last", marks=WITH_SCATTER),
         (PyGLastAggregator, False, "last"),
-        (LastAggregator, False, "last"),
     ],
 )
 @pytest.mark.parametrize("message", [IdentityMessage, MLPMessage])
@@ -128,6 +136,7 @@ def test_of_messages_at_the_same_time_the_one_that_pyg_keeps_is_kept(aggregator,
 @settings(deadline=None, max_examples=25)
 @given(stream=batches(min_batches=4, max_batches=6))
 def test_the_gradient_of_two_steps_without_detach_in_between_is_pygs(aggregator, stream):
+    stream = untied(stream, aggregator)
     memories = pair_of(stream[0][3].size(1), aggregator)
     for first in range(0, len(stream) - 1, 2):
         for memory in memories:

@@ -18,9 +18,9 @@ class CountingMemory(TGNMemory):
 
     computed = 0
 
-    def compute(self, rows):
+    def compute(self, *args):
         self.computed += 1
-        return super().compute(rows)
+        return super().compute(*args)
 
 
 @pytest.mark.parametrize("message", [IdentityMessage, MLPMessage])

@@ -2,8 +2,10 @@ import pytest
 import torch
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe.data import NegativeSampler
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.models import TGN, StaticTGN
+from pyg_mspipe.pipeline import Batches
 
 NUM_NODES = 8
 SIZES = {"time_dim": 4, "embedding_dim": 6, "dropout": 0.0}
@@ -24,9 +26,9 @@ def static_tgn(num_layers=1, known=range(6)):
 
 
 def embed(model, data, node, bound, num_layers=1):
-    sample = NeighborSampler(TemporalCSR.from_stream(data, NUM_NODES), [3] * num_layers).sample(node, bound)
-    e_id = [hop.e_id for hop in sample.hops]
-    return sample, model(sample, [data.t[each] for each in e_id], [data.msg[each] for each in e_id])
+    sampler = NeighborSampler(TemporalCSR.from_stream(data, NUM_NODES), [3] * num_layers)
+    batch = Batches(data, range(30), 10, sampler, NegativeSampler.from_nodes(NUM_NODES)).ask(node, bound)
+    return batch.sample, model(batch)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
@@ -35,10 +37,10 @@ def test_it_is_a_tgn_whose_memory_are_the_vectors_as_of_the_latest_event(num_lay
     tgn = TGN(NUM_NODES, 3, memory_dim=5, num_layers=num_layers, **SIZES).eval()
     tgn.layers.load_state_dict(model.layers.state_dict())
     tgn.memory.time_enc.load_state_dict(model.time_enc.state_dict())
-    tgn.memory.memory.copy_(model.vectors.weight.detach())
+    tgn.state.tables["memory"].copy_(model.vectors.weight.detach())
     node = torch.arange(6)
     sample, found = embed(model, data, node, 20, num_layers)
-    tgn.memory.last_update.fill_(int(data.t[sample.hops[0].e_id].max()))
+    tgn.state.tables["last_update"].fill_(int(data.t[sample.hops[0].e_id].max()))
     torch.testing.assert_close(found, embed(tgn, data, node, 20, num_layers)[1])
 
 

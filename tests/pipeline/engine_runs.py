@@ -5,9 +5,22 @@ import threading
 import time
 
 import torch
+from torch_geometric.nn import TransformerConv
+from torch_geometric.nn.models.tgn import IdentityMessage
 
-from pyg_mspipe import TGN, Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
-from pyg_mspipe.pipeline import PipelineEngine, default_stages
+from pyg_mspipe import (
+    TGN,
+    Batches,
+    LastAggregator,
+    LinkPredictor,
+    NegativeSampler,
+    NeighborSampler,
+    TemporalCSR,
+    TGNMemory,
+    synthetic,
+)
+from pyg_mspipe.pipeline import InFlight, PipelineEngine, default_stages
+from pyg_mspipe.pipeline.loader import TemporalBatches
 from pyg_mspipe.training import link_loss
 from pyg_mspipe.training.evaluation import scores
 
@@ -32,50 +45,53 @@ class Delayed:
 class Training:
     """A TGN trained through the engine for one pass."""
 
-    def __init__(self, data, hops=(5,), aggregator=None):
+    def __init__(self, data, hops=(5,)):
         torch.manual_seed(0)
         num_nodes = int(torch.maximum(data.src, data.dst).max()) + 1
-        self.model = TGN(
-            num_nodes,
-            data.msg.size(1),
-            memory_dim=8,
-            time_dim=8,
-            embedding_dim=8,
-            num_layers=len(hops),
-            aggregator_module=aggregator,
-        )
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-2)
+        self.model = TGN(num_nodes, data.msg.size(1), memory_dim=8, time_dim=8, embedding_dim=8, num_layers=len(hops))
+        self.state = self.model.state
         sampler = NeighborSampler(TemporalCSR.from_stream(data, num_nodes), list(hops))
         negatives = NegativeSampler.from_destinations(data.dst, seed=1)
         self.batches = Batches(data, range(data.num_events), BATCH, sampler, negatives)
-        self.losses, self.records, self.applied = [], [], []
+        self._begin()
 
-    def step(self, batch):
+    def _begin(self):
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-2)
+        self.losses, self.records, self.applied, self.noted = [], [], [], []
+
+    def number_of(self, commit):
+        """Which batch's commit it is."""
+        return (commit.stop - 1) // BATCH
+
+    def step(self, flight):
+        """Trains a batch in flight, or one that has just been read."""
+        batch = flight.batch.with_rows(flight.rows) if isinstance(flight, InFlight) else flight
         self.optimizer.zero_grad()
         loss = link_loss(scores(self.model, batch))
-        with torch.no_grad():
-            self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+        commit = self.model.commit(batch)
+        self.state.apply(commit) if self.state.pipeline is None else self.state.pipeline.commit(commit)
         loss.backward()
         self.optimizer.step()
         self.losses.append(loss.item())
 
     def engine(self, staleness, *, seed=None, longest=None, fails=None, **options):
         """An engine whose stages take random times: up to ``longest[name]`` seconds."""
-        stages = default_stages(self.batches, self.model.memory)
+        stages = default_stages(self.batches, self.state, catches_up=staleness in ("sequential", "exact"))
         name, batch, error = fails or (None, None, None)
         if seed is not None:
             times = dict.fromkeys(("sample", "gather", "fetch", "update"), 0.003) | (longest or {})
             stages = [Delayed(s, seed, times.get(s.name, 0), batch if s.name == name else None, error) for s in stages]
-        apply_commit = self.model.memory.apply_commit
+        apply = self.state.apply
 
         def note(commit):
-            self.applied.append(int(commit.t[0]))
-            apply_commit(commit)
+            self.applied.append(self.number_of(commit))
+            apply(commit)
 
-        self.model.memory.apply_commit = note
+        self.state.apply = note
         return PipelineEngine(
             self.batches,
-            self.model.memory,
+            self.state,
+            device=torch.device("cpu"),
             staleness=staleness,
             stages=stages,
             on_record=self.records.append,
@@ -85,8 +101,51 @@ class Training:
     def run(self, staleness, **options):
         self.model.train()
         for flight in self.engine(staleness, **options):
-            self.step(flight.batch)
+            self.step(flight)
         return self
+
+    def memory_state(self):
+        return self.state.save()
+
+
+class StoredTraining(Training):
+    """PyG's model with our memory, which stores its messages, trained through the engine for one pass."""
+
+    def __init__(self, data, hops=(5,), aggregator=None):
+        torch.manual_seed(0)
+        num_nodes, msg_dim = int(torch.maximum(data.src, data.dst).max()) + 1, data.msg.size(1)
+        self.memory = TGNMemory(
+            num_nodes, msg_dim, 8, 8, IdentityMessage(msg_dim, 8, 8), aggregator or LastAggregator()
+        )
+        self.conv = TransformerConv(8, 4, heads=2, edge_dim=msg_dim + 8)
+        self.link_pred = LinkPredictor(8)
+        self.model = torch.nn.ModuleList([self.memory, self.conv, self.link_pred])
+        self.state = self.memory.state
+        sampler = NeighborSampler(TemporalCSR.from_stream(data, num_nodes), list(hops))
+        negatives = NegativeSampler.from_destinations(data.dst, seed=1)
+        cpu = torch.device("cpu")
+        self.batches = TemporalBatches(data, range(data.num_events), BATCH, sampler, negatives, 1.0, cpu)
+        self._begin()
+
+    def number_of(self, commit):
+        return len(self.applied)
+
+    def step(self, flight):
+        batch = flight.batch
+        self.optimizer.zero_grad()
+        z, last_update = self.memory(batch.n_id)
+        t_enc = self.memory.time_enc((last_update[batch.edge_index[0]] - batch.edge_time).to(z.dtype))
+        z = self.conv(z, batch.edge_index, torch.cat([t_enc, batch.edge_attr], dim=-1))
+        src, dst, neg_dst = (z[torch.searchsorted(batch.n_id, x)] for x in (batch.src, batch.dst, batch.neg_dst))
+        loss = link_loss(self.link_pred(src, torch.stack([dst, neg_dst])).squeeze(-1))
+        self.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+        loss.backward()
+        self.optimizer.step()
+        self.memory.detach()
+        self.losses.append(loss.item())
+
+    def memory_state(self):
+        return self.memory.memory_state()
 
 
 def stream(num_events=1000, seed=0, **options):
@@ -99,6 +158,6 @@ def own_threads():
 
 def assert_same_run(one, other):
     assert one.losses == other.losses
-    states = one.model.memory.memory_state(), other.model.memory.memory_state()
+    states = one.memory_state(), other.memory_state()
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

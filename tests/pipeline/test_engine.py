@@ -4,27 +4,30 @@ import time
 
 import pytest
 import torch
-from engine_runs import BATCH, Delayed, Training, assert_same_run, own_threads, stream
+from engine_runs import BATCH, Delayed, StoredTraining, Training, assert_same_run, own_threads, stream
 from torch_geometric.nn.models.tgn import MeanAggregator
 
 from pyg_mspipe.pipeline import PipelineEngine, PipelineError, default_stages
 from pyg_mspipe.pipeline.stages import Update
 
+CPU = torch.device("cpu")
+
 CASES = {
-    "one hop": ({}, {}),
-    "two hops": ({}, {"hops": (4, 4)}),
-    "mean aggregator": ({}, {"aggregator": MeanAggregator()}),
-    "one kind of node": ({"bipartite": False}, {}),
+    "one hop": ({}, Training, {}),
+    "two hops": ({}, Training, {"hops": (4, 4)}),
+    "one kind of node": ({"bipartite": False}, Training, {}),
+    "stored messages": ({"bipartite": False}, StoredTraining, {}),
+    "mean aggregator": ({}, StoredTraining, {"aggregator": MeanAggregator()}),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("seed", range(3))
 def test_exact_equals_sequential_bit_for_bit_whatever_the_timing(case, seed):
-    kind, options = CASES[case]
+    kind, training, options = CASES[case]
     data = stream(**kind)
-    reference = Training(data, **options).run("sequential")
-    overlapped = Training(data, **options).run("exact", seed=seed)
+    reference = training(data, **options).run("sequential")
+    overlapped = training(data, **options).run("exact", seed=seed)
     assert_same_run(overlapped, reference)
     assert {record.staleness for record in overlapped.records} == {0}
 
@@ -51,7 +54,7 @@ def test_staleness_stays_within_its_bound_and_commits_go_in_order_and_once(stale
         assert all(0 <= record.staleness <= record.bound for record in training.records)
         if isinstance(staleness, int):
             assert {record.bound for record in training.records} == {staleness}
-        assert training.applied == [int(data.t[i * BATCH]) for i in range(8)]
+        assert training.applied == list(range(8))
 
 
 @pytest.mark.parametrize("bound", [1, 2, 3, 4])
@@ -72,11 +75,11 @@ def test_a_fixed_bound_uses_its_staleness_when_updates_are_slow(bound):
             self.stage(flight)
             fetched[flight.index].set()
 
-    sample, gather, fetch, train, update = default_stages(training.batches, training.model.memory)
+    sample, gather, fetch, train, update = default_stages(training.batches, training.state, catches_up=False)
     stages = [sample, gather, NotedFetch(fetch, 0, 0), train, SlowUpdate(update, 0, 0)]
     training.model.train()
-    for flight in PipelineEngine(training.batches, training.model.memory, staleness=bound, stages=stages):
-        training.step(flight.batch)
+    for flight in PipelineEngine(training.batches, training.state, device=CPU, staleness=bound, stages=stages):
+        training.step(flight)
         assert flight.record.staleness == min(bound, flight.index)
 
 
@@ -91,8 +94,7 @@ def test_a_failing_stage_is_named_and_leaves_no_thread(stage, staleness):
     assert (caught.value.stage, caught.value.batch) == (stage, 11)
     assert not own_threads()
     done = len(training.losses) if stage != "update" else 11
-    starts = [int(training.batches.data.t[i * BATCH]) for i in range(done)]
-    assert training.applied == starts, "what was trained is committed, and nothing else"
+    assert training.applied == list(range(done)), "what was trained is committed, and nothing else"
 
 
 def test_an_interrupt_in_a_stage_reaches_the_consumer_as_one():
@@ -108,12 +110,12 @@ def test_leaving_early_commits_what_was_trained_and_leaves_no_thread(staleness, 
     training = Training(stream())
     training.model.train()
     for flight in training.engine(staleness, seed=1):
-        training.step(flight.batch)
+        training.step(flight)
         if flight.index == after:
             break
     assert not own_threads()
-    assert training.model.memory.version == after + 1
-    training.model.memory.reset_state()  # the memory is free again
+    assert training.state.end == (after + 1) * BATCH
+    training.state.clear(0)  # the memory is free again
 
 
 def test_an_error_in_training_leaves_no_thread():
@@ -122,14 +124,14 @@ def test_an_error_in_training_leaves_no_thread():
 
     def train():
         for flight in training.engine("exact", seed=1):
-            training.step(flight.batch)
+            training.step(flight)
             if flight.index == 3:
                 raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         train()
     assert not own_threads()
-    assert training.model.memory.version == 4
+    assert training.state.end == 4 * BATCH
 
 
 def test_memory_is_bounded_by_the_prefetch():
@@ -146,7 +148,7 @@ def test_memory_is_bounded_by_the_prefetch():
     for flight in training.engine("minimal", prefetch=2):
         time.sleep(0.01)
         ahead.append(max(drawn) - flight.index)
-        training.step(flight.batch)
+        training.step(flight)
     assert max(ahead) <= 2
 
 
@@ -155,11 +157,11 @@ def test_a_pass_can_begin_in_the_middle():
     parts = Training(stream())
     parts.model.train()
     for flight in parts.engine("exact"):
-        parts.step(flight.batch)
+        parts.step(flight)
         if flight.index == 8:
             break
     for flight in parts.engine("exact", first=9, seed=3):
-        parts.step(flight.batch)
+        parts.step(flight)
     assert_same_run(parts, whole)
 
 
@@ -169,8 +171,8 @@ def test_reading_the_memory_state_in_between_waits_for_the_commits():
         training = Training(stream())
         training.model.train()
         for flight in training.engine(staleness, seed=2, longest={"update": 0.02}):
-            training.step(flight.batch)
-            states.append(training.model.memory.memory_state()["memory"])
+            training.step(flight)
+            states.append(training.memory_state()["memory"])
     assert all(torch.equal(one, other) for one, other in zip(states[:20], states[20:], strict=True))
 
 
@@ -179,31 +181,31 @@ def test_a_batch_without_an_update_commits_nothing():
     training.model.train()
     for flight in training.engine("exact", seed=0):
         if flight.index % 2:
-            training.step(flight.batch)
-    assert training.model.memory.version == 10
+            training.step(flight)
+    assert len(training.applied) == 10
 
 
 def test_two_updates_of_a_batch_and_two_pipelines_on_a_memory_are_refused():
     training = Training(stream())
     training.model.train()
     flights = iter(training.engine("exact"))
-    batch = next(flights).batch
-    training.step(batch)
+    flight = next(flights)
+    training.step(flight)
     with pytest.raises(RuntimeError, match="twice for batch 0"):
-        training.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+        training.step(flight)
     with pytest.raises(RuntimeError, match="finish or close"):
         next(iter(training.engine("exact")))
-    with pytest.raises(RuntimeError, match="reset_state"):
-        training.model.memory.reset_state()
+    with pytest.raises(RuntimeError, match="cleared while a pipeline is running"):
+        training.state.clear(0)
     flights.close()
     assert not own_threads()
 
 
 def test_stages_in_a_wrong_order_fail_before_the_first_batch():
     training = Training(stream())
-    sample, gather, *rest = default_stages(training.batches, training.model.memory)
+    sample, gather, *rest = default_stages(training.batches, training.state)
     with pytest.raises(ValueError, match=r"stage gather requires drawn.*put gather after sample"):
-        PipelineEngine(training.batches, training.model.memory, stages=[gather, sample, *rest])
+        PipelineEngine(training.batches, training.state, device=CPU, stages=[gather, sample, *rest])
 
 
 def test_every_stage_of_every_batch_is_on_record():
@@ -220,25 +222,26 @@ class BareUpdate(Update):
     """Applies a commit, and knows nothing of versions."""
 
     def __call__(self, flight):
-        self.memory.apply_commit(flight.commit)
+        self.state.apply(flight.commit)
 
 
 @pytest.mark.parametrize("staleness", ["sequential", "exact", 2])
 @pytest.mark.parametrize("overlap", [False, True])
 def test_versions_are_counted_whatever_the_update_stage(staleness, overlap):
     training = Training(stream())
-    *stages, _ = default_stages(training.batches, training.model.memory)
-    stages.append(BareUpdate(training.model.memory))
+    *stages, _ = default_stages(training.batches, training.state)
+    stages.append(BareUpdate(training.state))
     records = []
     engine = PipelineEngine(
         training.batches,
-        training.model.memory,
+        training.state,
+        device=CPU,
         staleness=staleness,
         stages=stages,
         overlap=overlap,
         on_record=records.append,
     )
     for flight in engine:
-        training.step(flight.batch)
+        training.step(flight)
     assert len(records) == len(training.batches)
     assert all(record.staleness <= record.bound for record in records)

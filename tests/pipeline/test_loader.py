@@ -42,6 +42,18 @@ def own_threads():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("mspipe")]
 
 
+def counted_commits(memory):
+    """The first times of the commits that are applied from now on."""
+    apply, seen = memory.state.apply, []
+
+    def noted(commit):
+        apply(commit)
+        seen.append(int(commit.t[0]))
+
+    memory.state.apply = noted
+    return seen
+
+
 class Loop:
     """PyG's example loop: its convolution, an optimizer, and the memory."""
 
@@ -98,21 +110,21 @@ class Loop:
 
 
 def slow_updates(memory, seconds=0.01):
-    apply_commit = memory.apply_commit
+    apply = memory.state.apply
 
     def slowly(commit):
         time.sleep(seconds)
-        apply_commit(commit)
+        apply(commit)
 
-    memory.apply_commit = slowly
+    memory.state.apply = slowly
 
 
 def late_commits(memory, batches):
     """Each batch commits when the next has been fetched, so that every fetch misses one."""
-    fetch, update_state, fetched, updated = memory.fetch, memory.update_state, threading.Semaphore(0), count()
+    fetch, update_state, fetched, updated = memory.state.fetch, memory.update_state, threading.Semaphore(0), count()
 
-    def noted(*args):
-        rows = fetch(*args)
+    def noted(*args, **options):
+        rows = fetch(*args, **options)
         fetched.release()
         return rows
 
@@ -122,7 +134,7 @@ def late_commits(memory, batches):
             assert fetched.acquire(timeout=20)
         update_state(*events)
 
-    memory.fetch, memory.update_state = noted, late
+    memory.state.fetch, memory.update_state = noted, late
 
 
 def assert_same_memory(one, other):
@@ -359,18 +371,19 @@ def test_breaking_out_leaves_no_thread_and_the_next_pass_is_whole(staleness):
     data = stream()
     loop = Loop(data)
     loader = PipelineLoader(data, loop.memory, **OPTIONS, staleness=staleness)
+    commits = counted_commits(loop.memory)
     loop.begin_epoch()
     for trained, batch in enumerate(loader):
         loop.train_step(batch, batch.n_id, batch.edge_index, batch.edge_time, batch.edge_attr)
         if trained == 3:
             break
     assert not own_threads()
-    assert loop.memory.version == 4
+    assert len(commits) == 4
     loop.begin_epoch()
     loop.pipelined(loop.train_step, loader)
     assert not own_threads()
     assert len(loop.losses) == 4 + 13
-    assert loop.memory.version == 13
+    assert len(commits) == 4 + 13
 
 
 def test_a_new_pass_closes_the_one_that_was_left():
@@ -392,6 +405,7 @@ def test_closing_applies_the_commits_and_frees_the_memory():
     data = stream()
     loop = Loop(data)
     slow_updates(loop.memory)
+    commits = counted_commits(loop.memory)
     loader = PipelineLoader(data, loop.memory, **OPTIONS)
     loader.close()  # nothing is under way
     loop.begin_epoch()
@@ -404,7 +418,7 @@ def test_closing_applies_the_commits_and_frees_the_memory():
     loader.close()
     loader.close()
     assert not own_threads()
-    assert loop.memory.version == 3
+    assert len(commits) == 3
     loop.memory.reset_state()
 
 
@@ -423,19 +437,20 @@ def test_a_loader_that_is_not_closed_keeps_others_from_its_memory():
 def test_an_update_that_fails_is_raised_with_its_batch_and_leaves_no_thread():
     data = stream()
     loop = Loop(data)
-    apply_commit = loop.memory.apply_commit
+    commits = counted_commits(loop.memory)
+    apply = loop.memory.state.apply
 
     def fails_once(commit):
-        if loop.memory.version == 5:
+        if len(commits) == 5:
             raise OSError("the disk is gone")
-        apply_commit(commit)
+        apply(commit)
 
-    loop.memory.apply_commit = fails_once
+    loop.memory.state.apply = fails_once
     loop.begin_epoch()
     with pytest.raises(PipelineError, match="stage update, batch 5: OSError: the disk is gone"):
         loop.pipelined(loop.train_step, PipelineLoader(data, loop.memory, **OPTIONS))
     assert not own_threads()
-    assert loop.memory.version == 5
+    assert len(commits) == 5
 
 
 # What is refused.

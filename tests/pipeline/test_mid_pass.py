@@ -3,10 +3,11 @@
 import copy
 import pickle
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
-from engine_runs import Training, assert_same_run, own_threads, stream
+from engine_runs import BATCH, StoredTraining, Training, assert_same_run, own_threads, stream
 from torch_geometric.nn.models.tgn import MeanAggregator
 
 from pyg_mspipe.pipeline import PipelineError
@@ -17,12 +18,11 @@ LATE = {"seed": 0, "longest": {"update": 0.02, "fetch": 0.0, "sample": 0.0, "gat
 
 def run(staleness, between, *, passes=1, make=None, **options):
     """Trains, and calls ``between`` after some of the batches."""
-    training = (make or (lambda: Training(stream())))()
+    training = (make or (lambda: StoredTraining(stream())))()
     training.model.train()
-    training.noted = []
     for _ in range(passes):
         for flight in training.engine(staleness, **options):
-            training.step(flight.batch)
+            training.step(flight)
             if flight.index % 5 == 3:
                 between(training)
     return training
@@ -38,7 +38,7 @@ def evaluate(training):
 
 
 def evaluate_and_restore(training):
-    memory = training.model.memory
+    memory = training.memory
     state = memory.memory_state()
     memory.eval()
     memory.train()
@@ -46,7 +46,7 @@ def evaluate_and_restore(training):
 
 
 def start_anew(training):
-    memory = training.model.memory
+    memory = training.memory
     memory.load_memory_state(
         {name: torch.zeros_like(x) if x.is_floating_point() else x for name, x in memory.memory_state().items()}
     )
@@ -62,7 +62,7 @@ def note_copy(training):
 
 def note_memory(training):
     with torch.no_grad():
-        training.noted.append({"z": training.model.memory(torch.arange(60))[0].clone()})
+        training.noted.append({"z": training.memory(torch.arange(60))[0].clone()})
 
 
 @pytest.mark.parametrize(
@@ -80,18 +80,19 @@ def test_what_is_done_in_the_middle_of_a_pass_gives_the_numbers_of_sequential_tr
 
 def test_memory_asked_for_after_the_update_has_it_as_without_a_pipeline():
     def read(training):
-        training.noted.append(training.model.memory(training.nodes)[1].clone())
+        training.noted.append(training.memory(training.nodes)[1].clone())
 
     def plain():
-        training = Training(stream())
+        training = StoredTraining(stream())
         training.model.train()
-        training.noted = []
         training.nodes = torch.arange(60)
         return training
 
     piped, alone = run("sequential", read, make=lambda: plain()), plain()
     for index in range(len(alone.batches)):
-        alone.step(alone.batches.read(0, index))
+        events = alone.batches.events_of(index)
+        batch = alone.batches.gather(alone.batches.draw(events, 0, index))
+        alone.step(SimpleNamespace(batch=batch))
         if index % 5 == 3:
             read(alone)
     assert alone.losses == piped.losses
@@ -101,21 +102,21 @@ def test_memory_asked_for_after_the_update_has_it_as_without_a_pipeline():
 @pytest.mark.parametrize("aggregator", [None, MeanAggregator()])
 def test_a_second_pass_without_a_reset_gives_the_numbers_of_sequential_training(aggregator):
     def make():
-        return Training(stream(bipartite=False), aggregator=aggregator)
+        return StoredTraining(stream(bipartite=False), aggregator=aggregator)
 
     assert_same_run(run("exact", nothing, passes=2, make=make, **LATE), run("sequential", nothing, passes=2, make=make))
 
 
 @pytest.mark.parametrize("aggregator", [None, MeanAggregator()])
 def test_messages_that_are_learned_and_float64_are_forwarded(aggregator):
-    class Learned(Training):
+    class Learned(StoredTraining):
         def __init__(self):
             super().__init__(stream(), aggregator=aggregator)
-            self.model.memory.double()
+            self.memory.double()
             self.scale = torch.nn.Parameter(torch.ones(()))
 
-        def step(self, batch):
-            memory = self.model.memory
+        def step(self, flight):
+            batch, memory = flight.batch, self.memory
             z, _ = memory(batch.n_id)
             loss = (z * self.scale).square().mean()
             memory.update_state(batch.src, batch.dst, batch.t.int(), self.scale * batch.msg)
@@ -133,11 +134,12 @@ def test_leaving_early_reports_every_commit(staleness, options):
     training = Training(stream())
     training.model.train()
     for flight in training.engine(staleness, **options):
-        training.step(flight.batch)
+        training.step(flight)
         if flight.index == 9:
             break
     assert [record.index for record in training.records] == list(range(10))
-    assert len(training.applied) == training.model.memory.version == 10
+    assert len(training.applied) == 10
+    assert training.state.end == 10 * BATCH
 
 
 def test_an_engine_is_for_one_pass():
@@ -145,7 +147,7 @@ def test_an_engine_is_for_one_pass():
     training.model.train()
     engine = training.engine("exact")
     for flight in engine:
-        training.step(flight.batch)
+        training.step(flight)
     with pytest.raises(RuntimeError, match="once; make another"):
         next(iter(engine))
 
@@ -171,7 +173,7 @@ def test_an_interrupt_while_threads_end_leaves_none(monkeypatch):
     training.model.train()
     batches = iter(training.engine("exact", **LATE))
     for _ in range(4):
-        training.step(next(batches).batch)
+        training.step(next(batches))
     join, interrupted = threading.Thread.join, []
 
     def interrupts_once(thread, timeout=None):
@@ -184,7 +186,8 @@ def test_an_interrupt_while_threads_end_leaves_none(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         batches.close()
     assert not own_threads()
-    assert training.model.memory.version == len(training.applied) == 4
+    assert len(training.applied) == 4
+    assert training.state.end == 4 * BATCH
 
 
 def test_an_error_survives_pickling():

@@ -43,8 +43,8 @@ class WatchedTrainer(EmulatedTrainer):
         super().__init__(*args, **options)
         self.seen = []
 
-    def _loss(self, scorer, memory, visits, seat, step):
-        loss = super()._loss(scorer, memory, visits, seat, step)
+    def _loss(self, scorer, model, hand_over, visits, seat, step):
+        loss = super()._loss(scorer, model, hand_over, visits, seat, step)
         turn = self.schedule.turn(seat, step)
         batch = None if turn is None or not visits.batches else visits.batches[turn.visit]
         self.seen.append((self.progress.epoch, step, seat, turn, batch, loss.item()))
@@ -57,14 +57,15 @@ def data():
 
 
 def plain_pass(data, settings, batches):
-    """The memory of a single trainer whose weights never change, after it was reset and given some batches."""
+    """The memory of a single trainer whose weights never change, which begins with some batches."""
     trainer = Trainer(data, replace(settings, parallel="1x1x1"))
     source = trainer.batches("train")
     source.batch_size *= int(settings.parallel[0])
-    with torch.no_grad():
-        for index in batches:
-            trainer.model.memory.update_state(*source.update(source.events_of(index)))
-    return trainer.model.memory.memory_state()
+    source.memory_begin = source.events_of(batches[0]).start
+    trainer.model.state.clear(source.memory_begin)
+    for index in batches:
+        trainer.model.state.apply(trainer.model.commit(source.without_queries(source.events_of(index))))
+    return trainer.model.state.save()
 
 
 def assert_close(one, other):
@@ -175,7 +176,7 @@ def test_a_groups_memory_is_that_of_a_plain_pass_over_its_batches_since_it_was_r
     assert_close(load_checkpoint(tmp_path / "run" / "last.pt")["memory"], plain_pass(data, settings, range(batches)))
     for group in range(1, k):
         first = group * batches // k
-        found = trainer._models[group].memory.memory_state()
+        found = trainer._models[group].state.save()
         assert_close(found, plain_pass(data, settings, range(first)))
     # Some group has come to the stream's end since its sweep began, or even gone on from its start.
     early = photographs(tmp_path / "run")[0]
@@ -214,7 +215,7 @@ def test_parts_of_a_batch_have_events_in_turn_even_where_it_has_fewer_than_parts
     assert [None if batch is None else list(batch.events) for batch, _ in last] == [None, None, None, [420]]
     assert [loss for _, loss in last[:3]] == [0.0] * 3
     assert last[3][1] > 0
-    assert trainer.model.memory.version > 0
+    assert trainer.model.state.end == trainer.split.val.stop
 
 
 @pytest.mark.parametrize("plan", ["1x2x1", "2x1x1", "1x1x2", "2x2x1", "1x3x1"])
@@ -295,6 +296,7 @@ def test_a_stream_of_fewer_batches_than_memory_groups_is_refused():
 
 def test_a_visit_without_events_reads_nothing():
     visits = Visits(0, range(0), ())
-    assert visits.n_id.tolist() == visits.t.tolist() == []
+    assert visits.plan is None
+    assert visits.t.tolist() == []
     visits.fetch(None)
-    assert visits.rows == []
+    assert visits.batches == ()

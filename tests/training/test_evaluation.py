@@ -15,14 +15,14 @@ def trained():
     trainer = Trainer(small_stream(), small_config(epochs=1, eval_negatives=5))
     trainer._finish_epoch = lambda *_: setattr(trainer.progress, "epoch", 1)  # the memory stays as training left it
     trainer.fit()
-    return trainer, trainer.model.memory.memory_state()
+    return trainer, trainer.model.state.save()
 
 
 @pytest.fixture
 def trainer(trained):
     trainer, memory = trained
     trainer.model.train()
-    trainer.model.memory.load_memory_state(memory)
+    trainer.model.state.load(memory)
     return trainer
 
 
@@ -31,11 +31,12 @@ def logits_by_hand(trainer, part):
     """The logits of each batch: [1 + K, B], events first."""
     trainer.model.eval()
     batches = trainer.batches(part, trainer.config.eval_negatives)
+    trainer.model.settle(batches)
     found = []
     for index in range(len(batches)):
         batch = batches.read(0, index)
         found.append(scores(trainer.model, batch))
-        trainer.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+        trainer.model.state.apply_settled(trainer.model.commit(batch))
     return found
 
 
@@ -53,7 +54,7 @@ def rank_by_hand(logits):
 def test_metrics_are_those_that_scikit_learn_gives_by_hand(trainer, trained):
     metrics = trainer.evaluate("val")
     trainer.model.train()
-    trainer.model.memory.load_memory_state(trained[1])
+    trainer.model.state.load(trained[1])
     by_batch = logits_by_hand(trainer, "val")
     together = torch.cat(by_batch, dim=1)
     aps = [average_precision_score(*one_negative(logits)) for logits in by_batch]
@@ -69,11 +70,11 @@ def test_metrics_are_those_that_scikit_learn_gives_by_hand(trainer, trained):
 
 
 def test_evaluation_from_the_same_memory_gives_the_same_metrics_and_memory(trainer, trained):
-    first, after_first = trainer.evaluate("val"), trainer.model.memory.memory_state()
+    first, after_first = trainer.evaluate("val"), trainer.model.state.save()
     trainer.model.train()
-    trainer.model.memory.load_memory_state(trained[1])
+    trainer.model.state.load(trained[1])
     assert trainer.evaluate("val") == first
-    assert same(trainer.model.memory.memory_state(), after_first)
+    assert same(trainer.model.state.save(), after_first)
 
 
 def test_evaluation_leaves_weights_and_random_numbers_alone(trainer):
@@ -87,7 +88,7 @@ def test_evaluation_leaves_weights_and_random_numbers_alone(trainer):
 def test_evaluation_moves_the_memory_to_the_end_of_its_events(trainer):
     split, data = trainer.split, trainer.data
     trainer.evaluate("val")
-    last_update = trainer.model.memory.last_update
+    last_update = trainer.model.state.tables["last_update"]
     for event in list(split.val)[-20:]:
         for node in (data.src[event], data.dst[event]):
             seen = (data.src[: split.val.stop] == node) | (data.dst[: split.val.stop] == node)

@@ -18,8 +18,8 @@ class InterruptedTrainer(Trainer):
     times = 1
     which = signal.SIGINT
 
-    def train_step(self, batch):
-        loss = super().train_step(batch)
+    def train_step(self, batch, hand_over):
+        loss = super().train_step(batch, hand_over)
         if self.progress.step == self.at_step:
             self.signal()
         return loss

@@ -104,15 +104,15 @@ def test_a_resume_leaves_the_timeline_as_it_is(tmp_path, monkeypatch):
 def test_a_run_whose_stage_failed_resumes_with_the_same_losses(tmp_path):
     Trainer(small_stream(), small_config(), tmp_path / "whole").fit()
     trainer = Trainer(small_stream(), small_config(), tmp_path / "broken")
-    apply_commit, calls = trainer.model.memory.apply_commit, []
+    apply, calls = trainer.model.state.apply, []
 
     def failing(commit):
         calls.append(commit)
         if len(calls) == 7:
             raise OSError("no space left")
-        apply_commit(commit)
+        apply(commit)
 
-    trainer.model.memory.apply_commit = failing
+    trainer.model.state.apply = failing
     with pytest.raises(PipelineError, match="stage update, batch 6: OSError: no space left"):
         trainer.fit()
     resume(small_stream(), tmp_path / "broken").fit()
@@ -126,10 +126,10 @@ def test_an_interrupt_between_batches_leaves_a_run_to_go_on_with(tmp_path, stale
     trainer = Trainer(small_stream(), config, tmp_path / "cut")
     step = trainer.train_step
 
-    def interrupting(batch):
+    def interrupting(batch, hand_over):
         if batch.events.start == 5 * 40:
             raise Interrupted
-        return step(batch)
+        return step(batch, hand_over)
 
     monkeypatch.setattr(trainer, "train_step", interrupting)
     with pytest.raises(Interrupted):

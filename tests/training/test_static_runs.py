@@ -56,11 +56,11 @@ def test_vectors_of_zeros_change_no_embedding(data):
         trainer = Trainer(data, small_config(**settings))
         trainer.model.eval()
         batch = trainer.batches("train").read(0, 5)
-        scores.append(trainer.model(batch.sample, batch.edge_time, batch.edge_msg))
+        scores.append(trainer.model(batch))
     assert torch.equal(*scores)
     trainer.model.static_memory.table[0] = 1.0
     touched = (batch.sample.hops[0].target[batch.sample.seed] == batch.sample.n_id.tolist().index(0)).nonzero()
-    changed = (trainer.model(batch.sample, batch.edge_time, batch.edge_msg) != scores[0]).any(dim=1)
+    changed = (trainer.model(batch) != scores[0]).any(dim=1)
     assert bool(changed[touched].all())
     assert not bool(changed.all())
 

@@ -1,4 +1,4 @@
-"""Forwarding: rows that were fetched early take over what commits have written since, before they are used.
+"""Forwarding to a memory that stores its messages: rows and messages take over what commits have written since.
 
 As a processor hands a result to the next instruction before it is written back, a commit that is still on its way to
 node memory is applied to the rows that missed it. The rows are then those that a fetch after the commit would have
@@ -7,17 +7,17 @@ given, bit for bit. Times must not decrease from one commit to the next, as they
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from pyg_mspipe.memory.message_rows import MessageCommit, MessageRows
 from pyg_mspipe.memory.messages import LatestMessages, PendingMessages, TieRule, latest_by_end
-from pyg_mspipe.memory.rows import Commit, MemoryRows
+from pyg_mspipe.memory.rows import find
 
 
-def forward_commit(rows: MemoryRows, commit: Commit, tie: TieRule) -> MemoryRows:
+def forward_commit(rows: MessageRows, commit: MessageCommit, tie: TieRule) -> MessageRows:
     """Returns the rows as a fetch right after ``commit`` would have given them. The rows given are written over.
 
     Args:
@@ -25,7 +25,7 @@ def forward_commit(rows: MemoryRows, commit: Commit, tie: TieRule) -> MemoryRows
         commit: The next one; on the rows' device.
         tie: How the message store breaks ties.
     """
-    position, written = match(rows.n_id, commit.n_id)
+    written, position = find(commit.n_id, rows.n_id)
     rows.memory.index_copy_(0, position, commit.memory.index_select(0, written))
     rows.last_update.index_copy_(0, position, commit.last_update.index_select(0, written))
     messages: LatestMessages | PendingMessages
@@ -39,47 +39,8 @@ def forward_commit(rows: MemoryRows, commit: Commit, tie: TieRule) -> MemoryRows
     return replace(rows, messages=messages, other=other)
 
 
-def match(n_id: Tensor, touched: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns where nodes of ``touched`` stand in ``n_id``, and which they are: Int64[H] each, positions in the two.
-
-    Args:
-        n_id: Int64[U], unique, sorted.
-        touched: Int64[C], unique.
-    """
-    which, position = find(touched, n_id)
-    return position, which
-
-
-def count_missed(n_id: Tensor, commits: Iterable[Commit]) -> Tensor:
-    """Returns how many of some commits wrote each node: Int64[U].
-
-    Args:
-        n_id: Int64[U], unique, sorted.
-        commits: On the same device.
-    """
-    missed = torch.zeros_like(n_id)
-    for commit in commits:
-        position, _ = match(n_id, commit.n_id)
-        missed[position] += 1
-    return missed
-
-
-def find(nodes: Tensor, n_id: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns which of ``nodes`` are in ``n_id``, and where: Int64[H] each, positions in the two.
-
-    Args:
-        nodes: Int64[M].
-        n_id: Int64[U], unique, sorted.
-    """
-    if not n_id.numel():
-        return nodes[:0], nodes[:0]
-    position = torch.searchsorted(n_id, nodes).clamp_(max=n_id.numel() - 1)
-    which = (n_id.index_select(0, position) == nodes).nonzero().view(-1)
-    return which, position.index_select(0, which)
-
-
 def _replace_latest(
-    old: LatestMessages, position: Tensor, written: Tensor, commit: Commit, tie: TieRule
+    old: LatestMessages, position: Tensor, written: Tensor, commit: MessageCommit, tie: TieRule
 ) -> LatestMessages:
     """Returns the latest messages once a commit's have replaced those of its nodes, role by role.
 
@@ -97,7 +58,12 @@ def _replace_latest(
     t_src = torch.where(new_src, commit.t[as_src.clamp(min=0)], t)
     t_dst = torch.where(new_dst, commit.t[as_dst.clamp(min=0)], t)
     has_src, has_dst = new_src | (valid & was_source), new_dst | (valid & ~was_source)
-    later = t_src > t_dst if tie == "last" else t_src >= t_dst
+    if tie == "event":
+        # A message of before the commit is older than all of the commit's.
+        newer = torch.where(new_src, as_src, -1) > torch.where(new_dst, as_dst, -1)
+        later = (t_src > t_dst) | ((t_src == t_dst) & newer)
+    else:
+        later = t_src > t_dst if tie == "last" else t_src >= t_dst
     is_source = has_src & (later | ~has_dst)
     fresh = torch.where(is_source, new_src, new_dst).nonzero().view(-1)
 
@@ -113,7 +79,7 @@ def _replace_latest(
 
 
 def _replace_pending(
-    old: PendingMessages, other: Tensor, n_id: Tensor, commit: Commit
+    old: PendingMessages, other: Tensor, n_id: Tensor, commit: MessageCommit
 ) -> tuple[PendingMessages, Tensor]:
     """Returns all messages once a commit's have replaced those of its nodes, and the rows at their other ends.
 
