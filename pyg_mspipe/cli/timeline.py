@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 
 from pyg_mspipe.cli.errors import one_line_errors
-from pyg_mspipe.pipeline import BatchRecord, draw_timeline, read_trace, summarize_timeline
-from pyg_mspipe.pipeline.timeline import read_title
+from pyg_mspipe.pipeline import BatchRecord
+from pyg_mspipe.timeline import draw_timeline, read_trace, summarize_timeline
+from pyg_mspipe.timeline.trace import read_title
 from pyg_mspipe.training import ConfigError
 
 

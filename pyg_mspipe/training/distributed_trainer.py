@@ -23,7 +23,7 @@ from pyg_mspipe.distributed.world import World
 from pyg_mspipe.memory import TGNMemory
 from pyg_mspipe.memory.messages import max_pending_events
 from pyg_mspipe.pipeline import InFlight, PipelineError
-from pyg_mspipe.pipeline.timeline import TraceWriter
+from pyg_mspipe.timeline.trace import TraceWriter
 from pyg_mspipe.training.checkpoint import CheckpointError
 from pyg_mspipe.training.config import ConfigError
 from pyg_mspipe.training.evaluation import LinkMetrics, link_metrics, score_batches

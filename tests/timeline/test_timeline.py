@@ -15,9 +15,9 @@ from pipelined_records import pipelined
 from rich.console import Console
 
 from pyg_mspipe.pipeline.record import STAGES, BatchRecord
-from pyg_mspipe.pipeline.timeline import TraceWriter, read_title, read_trace, write_trace
-from pyg_mspipe.pipeline.timeline_figure import draw_timeline
-from pyg_mspipe.pipeline.timeline_summary import summarize_timeline
+from pyg_mspipe.timeline.figure import draw_timeline
+from pyg_mspipe.timeline.summary import summarize_timeline
+from pyg_mspipe.timeline.trace import TraceWriter, read_title, read_trace, write_trace
 
 
 def events_of(path, phase, category=None):

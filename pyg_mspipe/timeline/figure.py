@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyg_mspipe.pipeline.record import STAGES, BatchRecord, Stage
-from pyg_mspipe.pipeline.timeline import drawn_commits, whole_file
+from pyg_mspipe.timeline.trace import drawn_commits, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
