@@ -1,6 +1,16 @@
-"""Temporal adjacency and stateless neighbour sampling."""
+"""Temporal adjacency, stateless neighbour sampling and similar nodes."""
 
 from pyg_mspipe.graph.neighbor_sampler import CutOff, Hop, NeighborSample, NeighborSampler, Strategy
+from pyg_mspipe.graph.similar_nodes import SimilarNodes, similar_nodes
 from pyg_mspipe.graph.temporal_csr import TemporalCSR
 
-__all__ = ["CutOff", "Hop", "NeighborSample", "NeighborSampler", "Strategy", "TemporalCSR"]
+__all__ = [
+    "CutOff",
+    "Hop",
+    "NeighborSample",
+    "NeighborSampler",
+    "SimilarNodes",
+    "Strategy",
+    "TemporalCSR",
+    "similar_nodes",
+]

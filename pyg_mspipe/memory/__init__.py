@@ -4,7 +4,6 @@ from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.messages import LatestMessages, MessageStore, PendingMessages
 from pyg_mspipe.memory.mitigation import Mitigation, MitigationName, make_mitigation
 from pyg_mspipe.memory.rows import Commit, MemoryRows
-from pyg_mspipe.memory.similarity import SimilarNodes, similar_nodes
 from pyg_mspipe.memory.static_memory import StaticMemory
 from pyg_mspipe.memory.tgn_memory import TGNMemory
 from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
@@ -18,11 +17,9 @@ __all__ = [
     "Mitigation",
     "MitigationName",
     "PendingMessages",
-    "SimilarNodes",
     "StaticMemory",
     "TGNMemory",
     "TimeEncoder",
     "TimeInit",
     "make_mitigation",
-    "similar_nodes",
 ]
