@@ -12,7 +12,7 @@ Access = Literal["read", "commit"]
 
 
 @dataclass(frozen=True)
-class Turn:
+class Assignment:
     """What a trainer does in one step.
 
     Attributes:
@@ -65,13 +65,13 @@ class SweepSchedule:
         """Returns the batch that ``group`` comes to at ``position``; its memory is reset before batch 0."""
         return (self.first_batch(group) + position) % self.num_batches
 
-    def turn(self, seat: Seat, step: int) -> Turn | None:
+    def assignment(self, seat: Seat, step: int) -> Assignment | None:
         """Returns what the trainer at ``seat`` does in ``step``; nothing where its slot has no batch there."""
         visit = (step - seat.slot) % self.plan.epoch
         position = step - visit
         if not 0 <= position < self.num_batches:
             return None
-        return Turn(position, self.batch_at(seat.group, position), visit)
+        return Assignment(position, self.batch_at(seat.group, position), visit)
 
     def positions(self, seat: Seat) -> range:
         """Returns which batches of its group's sweep the trainer at ``seat`` trains."""

@@ -18,9 +18,9 @@ import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
-from pyg_mspipe.distributed.neighbours import process_state
+from pyg_mspipe.distributed.host_processes import process_state
+from pyg_mspipe.distributed.memory_turns import TurnsCancelledError
 from pyg_mspipe.distributed.plan import ParallelPlan, Seat
-from pyg_mspipe.distributed.turns import TurnsCancelledError
 
 T = TypeVar("T")
 
@@ -177,7 +177,7 @@ class World:
                 raise
             raise TrainerLostError(self._who_is_lost()) from error
 
-    def neighbours(self, ranks: Iterable[int]) -> list[int]:
+    def other_pids(self, ranks: Iterable[int]) -> list[int]:
         """Returns the process ids of the other ranks in ``ranks``, which are on this host."""
         return [self._processes[rank].pid for rank in ranks if rank != self.rank]
 

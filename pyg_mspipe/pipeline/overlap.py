@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import torch
 
-from pyg_mspipe.pipeline.record import BatchRecord, Stage
+from pyg_mspipe.pipeline.record import BatchRecord, StageName
 
 Overlap = Literal["auto", "always", "never"]
 """Whether stages run beside training: where that gains time, or as one likes."""
@@ -17,7 +17,7 @@ Overlap = Literal["auto", "always", "never"]
 TRIAL = 8
 """How many batches are looked at before it is decided."""
 
-_BESIDE: tuple[Stage, ...] = ("sample", "gather", "fetch", "update")
+_BESIDE: tuple[StageName, ...] = ("sample", "gather", "fetch", "update")
 _WORTH = 0.04
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-Stage = Literal["sample", "gather", "fetch", "train", "update"]
-STAGES: tuple[Stage, ...] = ("sample", "gather", "fetch", "train", "update")
+StageName = Literal["sample", "gather", "fetch", "train", "update"]
+STAGES: tuple[StageName, ...] = ("sample", "gather", "fetch", "train", "update")
 
 
 @dataclass
@@ -27,15 +27,15 @@ class BatchRecord:
     """
 
     index: int
-    begin: dict[Stage, float] = field(default_factory=dict)
-    finish: dict[Stage, float] = field(default_factory=dict)
+    begin: dict[StageName, float] = field(default_factory=dict)
+    finish: dict[StageName, float] = field(default_factory=dict)
     rows_at: float | None = None
     bound: int = 0
     fetched: int = 0
     staleness: int = 0
-    computed: dict[Stage, float] = field(default_factory=dict)
+    computed: dict[StageName, float] = field(default_factory=dict)
 
-    def duration(self, stage: Stage) -> float:
+    def duration(self, stage: StageName) -> float:
         """Returns how long ``stage``, which is finished, worked, in seconds."""
         return self.finish[stage] - self.begin[stage]
 

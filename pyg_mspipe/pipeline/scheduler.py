@@ -12,7 +12,16 @@ from typing import Literal, TypeAlias, cast, get_args
 
 from pyg_mspipe.pipeline.durations import MOST_STALE, Durations, RunningDurations, paying_staleness
 
-__all__ = ["Decision", "Durations", "Mode", "Progress", "RunningDurations", "Scheduler", "Staleness", "parse_staleness"]
+__all__ = [
+    "Decision",
+    "Durations",
+    "Mode",
+    "PipelineState",
+    "RunningDurations",
+    "Scheduler",
+    "Staleness",
+    "parse_staleness",
+]
 
 Mode = Literal["sequential", "exact", "minimal"]
 Staleness: TypeAlias = Mode | int
@@ -43,7 +52,7 @@ def parse_staleness(text: str | int) -> Staleness:
 
 
 @dataclass(frozen=True)
-class Progress:
+class PipelineState:
     """What is known at the moment when a batch has been gathered. Times are seconds on one clock.
 
     Attributes:
@@ -114,31 +123,31 @@ class Scheduler:
         self.staleness = parse_staleness(staleness)
         self.estimates = RunningDurations() if estimates is None else estimates
 
-    def decide(self, batch: int, progress: Progress) -> Decision:
+    def decide(self, batch: int, state: PipelineState) -> Decision:
         """Returns what holds for a batch that has just been gathered."""
         durations, spread = self.estimates.current(), self.estimates.spread()
         if durations is None or spread is None:
             most = 2 + MOST_STALE if self.staleness == "exact" else self._fixed(0)
-            return _undelayed(batch, progress.now, self._fixed(0), most, greedy=0, cap=0, best=progress.now)
+            return _undelayed(batch, state.now, self._fixed(0), most, greedy=0, cap=0, best=state.now)
         reserve = _RESERVE * (spread.gather**2 + spread.fetch**2 + spread.train**2 + spread.update**2) ** 0.5
-        trained, landings = _predict(durations, batch, progress)
-        best = max(trained, progress.now + durations.fetch)
+        trained, landings = _predict(durations, batch, state)
+        best = max(trained, state.now + durations.fetch)
         latest = best - durations.fetch + _ROUNDING * durations.period
-        greedy = batch - progress.version
-        while greedy and landings[batch - greedy - progress.version] + reserve <= latest:
+        greedy = batch - state.version
+        while greedy and landings[batch - greedy - state.version] + reserve <= latest:
             greedy -= 1
         cap = paying_staleness(durations, spread)
         if self.staleness not in ("exact", "minimal"):
-            return _undelayed(batch, progress.now, self._fixed(0), self._fixed(0), greedy=greedy, cap=cap, best=best)
+            return _undelayed(batch, state.now, self._fixed(0), self._fixed(0), greedy=greedy, cap=cap, best=best)
         bound = min(greedy, cap) if self.staleness == "minimal" else 0
         # The next batch is gathered when this one has been fetched, and it must be fetched before this one is trained.
         # A minimal fetch that comes too late has waited in vain; an exact one has saved the forwarding of a commit.
         latest -= max(0.0, durations.gather + durations.fetch - durations.train)
         latest -= reserve if self.staleness == "minimal" else 0.0
-        expect = progress.version + sum(landing <= latest for landing in landings)
+        expect = state.version + sum(landing <= latest for landing in landings)
         wait_for = max(0, batch - (bound if self.staleness == "minimal" else 2 + cap))
         # A wait is worth it for a commit alone.
-        fetch_at = latest if expect > progress.version else progress.now
+        fetch_at = latest if expect > state.version else state.now
         return Decision(batch, bound, greedy, cap, wait_for, max(expect, wait_for), fetch_at, best)
 
     def _fixed(self, otherwise: int) -> int:
@@ -150,25 +159,25 @@ def _undelayed(batch: int, now: float, bound: int, behind: int, *, greedy: int, 
     return Decision(batch, bound, greedy, cap, wait_for, wait_for, now, best)
 
 
-def _predict(durations: Durations, batch: int, progress: Progress) -> tuple[float, list[float]]:
+def _predict(durations: Durations, batch: int, state: PipelineState) -> tuple[float, list[float]]:
     """Returns ``f_4(batch - 1)``, and ``f_5`` of the commits ``version..batch - 1``, by the clock.
 
     What is overdue is taken to end now.
     """
-    now = progress.now
+    now = state.now
     trained = begin = now
     rows: dict[int, float] = {}
-    for i in range(progress.training, batch):
-        known = progress.rows_at
-        if i == progress.training and progress.train_begin is not None:
-            begin = progress.train_begin
-        rows[i] = known if i == progress.training and known is not None else max(now, begin + durations.rows)
+    for i in range(state.training, batch):
+        known = state.rows_at
+        if i == state.training and state.train_begin is not None:
+            begin = state.train_begin
+        rows[i] = known if i == state.training and known is not None else max(now, begin + durations.rows)
         begin = trained = max(now, begin + durations.train)
     landings: list[float] = []
     landed = now
-    for i in range(progress.version, batch):
-        if i == progress.version and progress.update_begin is not None:
-            begin = progress.update_begin
+    for i in range(state.version, batch):
+        if i == state.version and state.update_begin is not None:
+            begin = state.update_begin
         else:
             begin = max(rows.get(i, now), landed)
         landed = max(now, begin + durations.update)

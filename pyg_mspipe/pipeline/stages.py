@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.memory import Commit, MemoryRows, TGNMemory
-from pyg_mspipe.pipeline.record import STAGES, BatchRecord
-from pyg_mspipe.pipeline.record import Stage as StageName
+from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
 from pyg_mspipe.pipeline.streams import settle
 
 

@@ -11,8 +11,7 @@ import torch
 
 from pyg_mspipe.memory import TGNMemory
 from pyg_mspipe.pipeline.durations import RunningDurations
-from pyg_mspipe.pipeline.record import BatchRecord
-from pyg_mspipe.pipeline.record import Stage as StageName
+from pyg_mspipe.pipeline.record import BatchRecord, StageName
 from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight, Stage, StateVersion
 
 

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyg_mspipe.pipeline.record import STAGES, BatchRecord, Stage
+from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
 from pyg_mspipe.timeline.trace import drawn_commits, whole_file
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _choose(records: Sequence[BatchRecord], first: int | None, last: int | None)
 def _window(records: Sequence[BatchRecord], chosen: Sequence[BatchRecord]) -> tuple[float, float]:
     """Returns the time from the first batch's fetch, or from the start of the pass, to the last batch's commit."""
     head = chosen[0]
-    late: tuple[Stage, ...] = STAGES if head is records[0] else ("fetch", "train", "update")
+    late: tuple[StageName, ...] = STAGES if head is records[0] else ("fetch", "train", "update")
     begins = [head.begin[stage] for stage in late if stage in head.finish] or list(head.begin.values())
     return min(begins), max(finish for record in chosen for finish in record.finish.values())
 
@@ -145,7 +145,7 @@ def _draw_bars(axes: Axes, records: Sequence[BatchRecord], start: float, end: fl
 
 
 def _draw_numbers(
-    axes: Axes, lane: int, stage: Stage, records: Sequence[BatchRecord], start: float, end: float
+    axes: Axes, lane: int, stage: StageName, records: Sequence[BatchRecord], start: float, end: float
 ) -> None:
     """Writes batch numbers into the bars that have room for them: all of a lane upright, or all turned."""
     from matplotlib.patheffects import withStroke

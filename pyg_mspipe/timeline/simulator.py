@@ -11,8 +11,8 @@ from statistics import fmean
 from typing import get_args
 
 from pyg_mspipe.pipeline.durations import WINDOW, Durations, Measured
-from pyg_mspipe.pipeline.record import STAGES, BatchRecord, Stage
-from pyg_mspipe.pipeline.scheduler import Decision, Progress, Scheduler, Staleness
+from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
+from pyg_mspipe.pipeline.scheduler import Decision, PipelineState, Scheduler, Staleness
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Clock:
         record = BatchRecord(i)
         before = self.records[-1].finish if self.records else {}
 
-        def work(stage: Stage, seconds: float, *after: float) -> float:
+        def work(stage: StageName, seconds: float, *after: float) -> float:
             record.begin[stage] = max(after)
             record.finish[stage] = record.begin[stage] + seconds
             return record.finish[stage]
@@ -145,7 +145,7 @@ class _Clock:
         gathered = work("gather", durations.gather, sampled, before.get("fetch", 0.0))
 
         self._observe(gathered, durations)
-        decision = self.scheduler.decide(i, self._progress(gathered))
+        decision = self.scheduler.decide(i, self._state(gathered))
         idle = before.get("train", 0.0)
         start = min(decision.fetch_at, idle, self._commit(decision.expect))
         fetched = work("fetch", durations.fetch, gathered, self._commit(decision.wait_for), start)
@@ -163,7 +163,7 @@ class _Clock:
         """Returns when a version was there."""
         return self.committed[version - 1] if version else 0.0
 
-    def _progress(self, now: float) -> Progress:
+    def _state(self, now: float) -> PipelineState:
         """Returns what had happened by then."""
 
         def past(moment: float | None) -> float | None:
@@ -172,7 +172,7 @@ class _Clock:
         training, version = bisect_right(self.trained, now), bisect_right(self.committed, now)
         in_training = self.records[training] if training < len(self.records) else None
         in_update = self.records[version] if version < len(self.records) else None
-        return Progress(
+        return PipelineState(
             now,
             training,
             past(in_training.begin["train"]) if in_training else None,

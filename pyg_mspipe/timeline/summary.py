@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pyg_mspipe.pipeline.record import STAGES, BatchRecord, Stage
+from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
 
 Limit = Literal["sampling", "copy", "training", "update", "dependency", "overlap"]
 
@@ -59,7 +59,7 @@ class TimelineSummary:
     rate: float
     bound: float
     overlap: float | None
-    stages: dict[Stage, StageSummary]
+    stages: dict[StageName, StageSummary]
     staleness: dict[int, int]
     limit: Limit
     advice: str
@@ -99,7 +99,7 @@ def summarize_timeline(records: Iterable[BatchRecord]) -> TimelineSummary:
     steady = done[len(done) // 8 : len(done) - len(done) // 8]
     first, last = steady[0], steady[-1]
     # Where training takes no time and memory is never waited for, batches are done at once and commits are not.
-    last_stages: tuple[Stage, ...] = ("train", "update")
+    last_stages: tuple[StageName, ...] = ("train", "update")
     period = max(last.finish[each] - first.finish[each] for each in last_stages) / (last.index - first.index)
     stages = {
         stage: StageSummary(
@@ -131,7 +131,7 @@ def summarize_timeline(records: Iterable[BatchRecord]) -> TimelineSummary:
     )
 
 
-def _waiting(record: BatchRecord, stage: Stage) -> float:
+def _waiting(record: BatchRecord, stage: StageName) -> float:
     if stage == STAGES[0]:
         return 0.0
     ready = record.finish[STAGES[STAGES.index(stage) - 1]]
@@ -166,7 +166,7 @@ def _limit(resources: dict[Limit, float], dependency: float, period: float) -> L
     return "dependency" if dependency > _MARGIN * resources[slowest] else slowest
 
 
-def _advice(limit: Limit, tau: dict[Stage, float], resources: dict[Limit, float], period: float) -> str:
+def _advice(limit: Limit, tau: dict[StageName, float], resources: dict[Limit, float], period: float) -> str:
     if limit == "sampling":
         return f"sampling takes {_ms(tau['sample'])} a batch; fewer neighbours or hops would help."
     if limit == "copy":

@@ -14,14 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, TypeAlias
 
-from pyg_mspipe.pipeline.record import STAGES, BatchRecord, Stage
+from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
 
 DEFAULT_LIMIT = 4096
 """How many batches a trace has unless told otherwise: some 5 MB."""
 
 _FORMAT = 1
 _PROCESS = 1
-_ROWS: dict[Stage, int] = {stage: row for row, stage in enumerate(STAGES, start=1)}
+_ROWS: dict[StageName, int] = {stage: row for row, stage in enumerate(STAGES, start=1)}
 _STAGE, _VERSION, _ROWS_EXIST = "stage", "version", "rows"
 
 _Json: TypeAlias = "dict[str, _Json] | list[_Json] | str | int | float | bool | None"
@@ -277,15 +277,15 @@ def _ticks(seconds: float) -> int:
     return round(seconds * 8e6)
 
 
-def _span(record: BatchRecord, stage: Stage) -> tuple[int, int]:
+def _span(record: BatchRecord, stage: StageName) -> tuple[int, int]:
     return _ticks(record.begin[stage]), _ticks(record.finish[stage])
 
 
-def _event(phase: str, category: str, name: str, stage: Stage, ticks: int) -> _Event:
+def _event(phase: str, category: str, name: str, stage: StageName, ticks: int) -> _Event:
     return {"ph": phase, "cat": category, "name": name, "pid": _PROCESS, "tid": _ROWS[stage], "ts": ticks / 8}
 
 
-def _row_names(stage: Stage, row: int) -> Iterator[_Event]:
+def _row_names(stage: StageName, row: int) -> Iterator[_Event]:
     of_row: _Event = {"ph": "M", "pid": _PROCESS, "tid": row}
     yield of_row | {"name": "thread_name", "args": {"name": stage}}
     yield of_row | {"name": "thread_sort_index", "args": {"sort_index": row}}

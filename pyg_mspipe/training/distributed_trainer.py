@@ -15,9 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pyg_mspipe.distributed import ParallelPlan, Seat
 from pyg_mspipe.distributed.gradients import GradientSums, add_in_order
+from pyg_mspipe.distributed.host_processes import when_one_ends
 from pyg_mspipe.distributed.memory_group import MemoryGroup
-from pyg_mspipe.distributed.neighbours import when_one_ends
-from pyg_mspipe.distributed.turns import AccessRecord
+from pyg_mspipe.distributed.memory_turns import AccessRecord
 from pyg_mspipe.distributed.visits import Visits
 from pyg_mspipe.distributed.world import World
 from pyg_mspipe.memory import TGNMemory
@@ -196,7 +196,7 @@ class DistributedTrainer(ParallelTrainer):
         make_flights = self._own_flights if self._group is None else self._shared_flights
 
         def get(step: int) -> Visits | None:
-            turn = self.schedule.turn(self.seat, step) if step < self.schedule.num_steps else None
+            turn = self.schedule.assignment(self.seat, step) if step < self.schedule.num_steps else None
             return self._visits if turn is None or turn.visit else next(flights).batch
 
         def train(step: int) -> Tensor:
@@ -254,7 +254,7 @@ class DistributedTrainer(ParallelTrainer):
         flights = iter(engine)
         try:
             # What a process was to do that is gone is waited for by nobody.
-            with when_one_ends(self.world.neighbours(self.plan.ranks(self.seat.group)), group.turns.cancel):
+            with when_one_ends(self.world.other_pids(self.plan.ranks(self.seat.group)), group.turns.cancel):
                 # Not delegated, so that an end from outside comes here before it comes to the engine.
                 for flight in flights:  # noqa: UP028
                     yield flight

@@ -92,7 +92,7 @@ class _Trainer:
 
     def read(self, step: int) -> None:
         """Reads a new batch if it is this trainer's turn."""
-        turn = self.run.schedule.turn(self.seat, step)
+        turn = self.run.schedule.assignment(self.seat, step)
         if turn is None or turn.visit:
             return
         if turn.batch == 0 and turn.position == 0 and self.seat.part == 0:

@@ -109,7 +109,7 @@ class ParallelTrainer(Trainer, ABC):
 
     def _part(self, seat: Seat, step: int) -> range:
         """Returns the events that a trainer trains in a step."""
-        turn = self.schedule.turn(seat, step)
+        turn = self.schedule.assignment(seat, step)
         return range(0) if turn is None else self.schedule.part(self._batches.events_of(turn.batch), seat)
 
     def _source(self, seat: Seat, positions: range | None = None) -> VisitBatches:
@@ -125,7 +125,7 @@ class ParallelTrainer(Trainer, ABC):
             seat: The trainer.
             step: Of the sweep.
         """
-        turn = self.schedule.turn(seat, step)
+        turn = self.schedule.assignment(seat, step)
         events = self._events[step]
         batch = None if turn is None or visits is None or not visits.batches else visits.batches[turn.visit]
         if batch is None:
@@ -148,7 +148,7 @@ class ParallelTrainer(Trainer, ABC):
 
     def _restored(self, seat: Seat, step: int) -> Visits | None:
         """Returns the batch that a trainer held when the checkpoint was written, if it is to be trained on."""
-        turn = self.schedule.turn(seat, step)
+        turn = self.schedule.assignment(seat, step)
         if turn is None or turn.visit == 0:
             return None
         source = self._source(seat)
@@ -161,7 +161,7 @@ class ParallelTrainer(Trainer, ABC):
         """Writes what a checkpoint needs to know of one trainer."""
         if self._run_folder is None or self.plan.world == 1:
             return
-        turn = self.schedule.turn(seat, self.progress.batch) if visits is not None else None
+        turn = self.schedule.assignment(seat, self.progress.batch) if visits is not None else None
         held = visits.rows if visits is not None and turn is not None and turn.visit else []
         leads = seat.group > 0 and seat.rank == self.plan.ranks(seat.group)[0]
         memory = self._group_memory(seat.group).memory_state() if leads else {}

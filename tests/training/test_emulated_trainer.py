@@ -45,7 +45,7 @@ class WatchedTrainer(EmulatedTrainer):
 
     def _loss(self, scorer, memory, visits, seat, step):
         loss = super()._loss(scorer, memory, visits, seat, step)
-        turn = self.schedule.turn(seat, step)
+        turn = self.schedule.assignment(seat, step)
         batch = None if turn is None or not visits.batches else visits.batches[turn.visit]
         self.seen.append((self.progress.epoch, step, seat, turn, batch, loss.item()))
         return loss

@@ -38,7 +38,7 @@ class AccessRecord:
     finish: int
 
 
-class Turns:
+class MemoryTurns:
     """Lets the trainers of a memory group read and commit in the order of DistTGL (SC 2023, section 3.3).
 
     All parts of a batch are read when all commits of the batches before it are in, and committed, one part after the
