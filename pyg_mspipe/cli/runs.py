@@ -18,6 +18,7 @@ from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.cli.launch import Launch, launched
 from pyg_mspipe.cli.settings import read_toml
+from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.distributed.world import World
 from pyg_mspipe.training import (
     ConfigError,
@@ -148,9 +149,8 @@ def evaluate(run: Run, stream: Moved = None) -> None:
         cut_off, negatives = trainer.config.cut_off, trainer.config.negatives
         result = {"epoch": checkpoint["progress"]["best_epoch"] + 1, "cut_off": cut_off, "negatives": negatives}
         result |= {part: asdict(each) for part, each in metrics.items()}
-        partial = run / f".evaluation.{os.getpid()}.part"
-        partial.write_text(json.dumps(result, indent=2) + "\n")
-        partial.replace(run / EVALUATION)
+        with atomic_write(run / EVALUATION) as file:
+            file.write(f"{json.dumps(result, indent=2)}\n".encode())
         console.print(_table(metrics, f"{run}, epoch {result['epoch']}; cut-off {cut_off}, negatives from {negatives}"))
 
 

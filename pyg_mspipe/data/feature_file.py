@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.data.errors import StreamError
 
 DTYPES = {"<f4": torch.float32, "<f2": torch.float16}
@@ -94,26 +95,19 @@ def write_features(path: str | Path, features: Tensor | Iterable[Tensor]) -> Non
         OSError: If the file cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(bytes(_HEADER_BYTES))
-            num_rows, width, dtype = 0, 0, torch.float32
-            for block in [features] if isinstance(features, Tensor) else features:
-                if num_rows == 0 and block.dim() == 2:
-                    width, dtype = block.size(1), block.dtype
-                _check_block(block, num_rows, width, dtype)
-                file.write(block.detach().cpu().contiguous().numpy().data)
-                num_rows += len(block)
-            if num_rows == 0:
-                raise StreamError(f"no features to write to {path}; give at least one row")
-            file.seek(0)
-            file.write(_header(num_rows, width, dtype))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        file.write(bytes(_HEADER_BYTES))
+        num_rows, width, dtype = 0, 0, torch.float32
+        for block in [features] if isinstance(features, Tensor) else features:
+            if num_rows == 0 and block.dim() == 2:
+                width, dtype = block.size(1), block.dtype
+            _check_block(block, num_rows, width, dtype)
+            file.write(block.detach().cpu().contiguous().numpy().data)
+            num_rows += len(block)
+        if num_rows == 0:
+            raise StreamError(f"no features to write to {path}; give at least one row")
+        file.seek(0)
+        file.write(_header(num_rows, width, dtype))
 
 
 def _check_block(block: Tensor, start: int, width: int, dtype: torch.dtype) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array  # type: ignore[import-untyped]
 from torch import Tensor
+
+from pyg_mspipe.data.atomic_write import atomic_write
 
 _FORMAT = 1
 
@@ -122,7 +123,8 @@ def load_or_compute(
         return SimilarNodes(torch.from_numpy(index))
     similar = similar_nodes(src, dst, num_nodes, size=size, max_degree=max_degree)
     try:
-        _write(path, key, similar.index.numpy())
+        with atomic_write(path) as file:
+            np.savez(file, key=np.array(key), index=similar.index.numpy())
     except OSError as error:
         warnings.warn(
             f"{path}: similar nodes are not kept ({error.strerror}) and will be computed again by the next run; "
@@ -146,19 +148,6 @@ def _blocks(work: _Ints) -> Iterator[tuple[int, int]]:
     cuts = np.flatnonzero(np.diff(work.cumsum() // _BLOCK_WORK)) + 1
     edges = [0, *cuts.tolist(), work.size]
     yield from pairwise(edges)
-
-
-def _write(path: Path, key: str, index: _Ints) -> None:
-    """Writes so that ``path`` holds either all of it or what it held before."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, key=np.array(key), index=index)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read(path: Path, key: str, shape: tuple[int, int]) -> _Ints | None:

@@ -7,8 +7,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
-from pyg_mspipe.timeline.trace import drawn_commits, whole_file
+from pyg_mspipe.timeline.trace import drawn_commits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +66,7 @@ def draw_timeline(
     _draw(figure.add_subplot(), records, chosen)
     image, path = BytesIO(), Path(path_or_axes)
     figure.savefig(image, format=path.suffix.removeprefix(".") or "png")
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(image.getvalue())
     return figure
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
+from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
 
 DEFAULT_LIMIT = 4096
@@ -26,26 +26,6 @@ _STAGE, _VERSION, _ROWS_EXIST = "stage", "version", "rows"
 
 _Json: TypeAlias = "dict[str, _Json] | list[_Json] | str | int | float | bool | None"
 _Event: TypeAlias = "dict[str, _Json]"
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that takes the place of ``path`` when the block ends; if it fails, ``path`` is what it was before.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class TraceWriter:
@@ -68,7 +48,7 @@ class TraceWriter:
             raise ValueError(f"limit={limit}; give at least 1, or None for all batches")
         self._title = title
         self._limit = math.inf if limit is None else limit
-        self._whole = whole_file(path)
+        self._whole = atomic_write(path)
         self._added = self._written = self._arrow = 0
         self._last = -1
         self._seen = 0

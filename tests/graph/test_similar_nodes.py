@@ -206,7 +206,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_partial_one_and_warns(cac
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fsync", full)
+        patch.setattr("os.fsync", full)
         with pytest.warns(UserWarning, match=r"stream\.similar\.npz: .*No space left on device"):
             assert cache.ask(size=4) == 1
     assert cache.path.read_bytes() == whole
