@@ -44,8 +44,8 @@ def similar_nodes(src: Tensor, dst: Tensor, num_nodes: int, *, size: int = 10, m
     """Returns for each node the ``size`` nodes whose sets of neighbours have the largest Jaccard index with its own.
 
     Neighbours are the nodes at the other end of the events given, whatever their direction and number. Give training
-    events alone: later events would leak into training. Equally similar nodes are taken in the order of their ids;
-    a node is not similar to itself, nor to one with which it shares no neighbour.
+    events alone: later events would leak into training. Equally similar nodes are taken in the order of their ids; a
+    node is not similar to itself, nor to one with which it shares no neighbour.
 
     Hubs, nodes with more than ``max_degree`` neighbours, are left out of all sets of neighbours, as common words are
     left out when texts are compared. Two nodes that share nothing but hubs are not similar, and the index of two other

@@ -34,19 +34,19 @@ def draw_timeline(
 ) -> Figure:
     """Returns a figure with a lane for each stage and, below, the staleness of each batch.
 
-    Time runs from the fetch of the first batch to the commit of the last; whatever batch a stage worked on meanwhile
-    is drawn. An arrow leads from a commit to the fetch that was the first to see it; a mark in training says when the
+    Time runs from the fetch of the first batch to the commit of the last; all batches that a stage worked on meanwhile
+    are drawn. An arrow leads from a commit to the fetch that was the first to see it; a mark in training says when the
     batch's new memory rows existed; an outline in the strip shows how much staleness was allowed.
 
     Args:
-        records: Of the batches of one pass. Stages that a batch has not finished are left out.
-        path_or_axes: A file to write, its format told by its name, or axes to draw into.
-        first: The first batch; a dozen from the middle are drawn unless told otherwise.
-        last: The last batch.
+        records: The records of the batches of one pass. Stages that a batch has not finished are left out.
+        path_or_axes: A file to write, in the format that the suffix of its name says, or axes to draw into.
+        first: The first batch to draw. Without ``first`` and ``last``, a dozen batches from the middle are drawn.
+        last: The last batch to draw.
 
     Raises:
         ImportError: If matplotlib is not installed.
-        ValueError: If none of the batches lies between the two.
+        ValueError: If there is no batch from ``first`` to ``last``.
         OSError: If the file cannot be written.
     """
     try:

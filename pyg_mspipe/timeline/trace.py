@@ -17,7 +17,7 @@ from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
 
 DEFAULT_LIMIT = 4096
-"""How many batches a trace has unless told otherwise: some 5 MB."""
+"""How many batches a trace has at most by default, which takes about 5 MB."""
 
 _FORMAT = 1
 _PROCESS = 1
@@ -31,16 +31,17 @@ _Event: TypeAlias = "dict[str, _Json]"
 class TraceWriter:
     """Writes the trace of one pass while it goes on, in memory that does not grow with its length.
 
-    The file appears as a whole when the ``with`` block ends, also when it ends with an error: a pass that failed is one
-    to look at.
+    The file appears as a whole when the ``with`` block ends. It appears also when the block ends with an error, since a
+    pass that failed is worth a look.
 
     Args:
-        path: Of the trace.
-        title: What it shows; the viewer's name for the group of rows.
-        limit: How many batches are written, the first ones; all where it is None. Title and reader say so.
+        path: The file to write.
+        title: What the trace shows; viewers give this name to its group of rows.
+        limit: How many batches are written at most, from the first on; None for all. The title tells if some are
+            missing.
 
     Raises:
-        OSError: If it cannot be written; ``path`` is what it was before.
+        OSError: If the file cannot be written; ``path`` is then what it was before.
     """
 
     def __init__(self, path: Path, title: str = "", *, limit: int | None = DEFAULT_LIMIT) -> None:
@@ -64,10 +65,11 @@ class TraceWriter:
         return self
 
     def add(self, record: BatchRecord) -> None:
-        """Adds a batch; stages that it has not finished are left out.
+        """Adds a batch; stages that the batch has not finished are left out.
 
         Args:
-            record: Of a batch that the pipeline is done with, or that it gave up; after those before it in the pass.
+            record: The record of a batch that the pipeline has finished or given up. Batches come in the order of the
+                pass.
         """
         if record.index <= self._last:
             raise ValueError(
@@ -138,11 +140,13 @@ class TraceWriter:
 
 
 def drawn_commits(seen: int, fetched: int) -> range:
-    """Returns the commits from which an arrow leads to a fetch: those it was first to see, or else the last it saw.
+    """Returns the commits from which an arrow leads to a fetch: those that no fetch before it saw.
+
+    If there are none, it is the last commit that the fetch saw.
 
     Args:
-        seen: How many commits the fetches before it saw.
-        fetched: How many it saw, its version.
+        seen: How many commits the fetches before this one saw.
+        fetched: How many commits this fetch saw, its version.
     """
     return range(max(0, min(seen, fetched - 1)), fetched)
 
@@ -151,12 +155,12 @@ def write_trace(path: Path, records: Iterable[BatchRecord], *, title: str = "") 
     """Writes a pass as a Chrome trace: all of it, or nothing.
 
     Args:
-        path: Of the trace.
-        records: Of the batches of one pass, in order. Stages that a batch has not finished are left out.
-        title: What it shows.
+        path: The file to write.
+        records: The records of the batches of one pass, in order. Stages that a batch has not finished are left out.
+        title: What the trace shows.
 
     Raises:
-        OSError: If it cannot be written; ``path`` is what it was before.
+        OSError: If the file cannot be written; ``path`` is then what it was before.
     """
     with TraceWriter(path, title, limit=None) as writer:
         for record in records:
@@ -164,14 +168,14 @@ def write_trace(path: Path, records: Iterable[BatchRecord], *, title: str = "") 
 
 
 def read_trace(path: Path | str) -> list[BatchRecord]:
-    """Returns the batches of a trace that a timeline was written to, in order, times to an eighth of a microsecond.
+    """Returns the records of the batches in a trace, in order, with times to an eighth of a microsecond.
 
     Args:
-        path: Of the file.
+        path: A trace that :class:`TraceWriter` wrote.
 
     Raises:
-        ValueError: If it is not such a trace.
-        OSError: If it cannot be read.
+        ValueError: If the file is not such a trace.
+        OSError: If the file cannot be read.
     """
     records: dict[int, BatchRecord] = {}
     stages = {row: stage for stage, row in _ROWS.items()}
@@ -205,11 +209,11 @@ def read_trace(path: Path | str) -> list[BatchRecord]:
 
 
 def read_title(path: Path | str) -> str:
-    """Returns the title of a trace that this module wrote; it says so if just the first batches were written.
+    """Returns the title of a trace that :class:`TraceWriter` wrote; it tells if only the first batches were written.
 
     Raises:
-        ValueError: If it is not such a trace.
-        OSError: If it cannot be read.
+        ValueError: If the file is not such a trace.
+        OSError: If the file cannot be read.
     """
     about = _content(path)["otherData"]
     assert isinstance(about, dict)
@@ -251,8 +255,8 @@ def _time(event: _Event, name: str, where: str) -> float:
 def _ticks(seconds: float) -> int:
     """Returns a time in eighths of a microsecond.
 
-    They are exact in binary, as microseconds and as nanoseconds: no viewer's arithmetic makes slices overlap that
-    touch, which Perfetto would drop.
+    Eighths are exact in binary, as microseconds and as nanoseconds, so that slices that touch do not overlap in any
+    viewer's arithmetic; Perfetto would drop slices that overlap.
     """
     return round(seconds * 8e6)
 
