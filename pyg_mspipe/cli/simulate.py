@@ -111,7 +111,7 @@ def _figures(result: Simulation, mean: Durations, staleness: Staleness) -> Rende
 
 
 def _timeline(result: Simulation, width: int) -> RenderableType:
-    """Returns a row for each stage over some periods in the third quarter of the pass, batches by number."""
+    """Returns a row for each stage over some periods in the third quarter of the pass, with the batches' numbers."""
     records = result.records
     label = max(map(len, STAGES)) + 2
     columns = max(width - label, 20)

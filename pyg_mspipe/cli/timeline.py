@@ -61,7 +61,7 @@ def timeline(
 
 
 def _in_line(records: list[BatchRecord]) -> bool:
-    """Returns whether no batch was begun before the one before it was trained."""
+    """Returns whether each batch was begun only after the batch before it was trained."""
     return not any(
         later.begin["sample"] < earlier.finish["train"]
         for earlier, later in itertools.pairwise(records)
