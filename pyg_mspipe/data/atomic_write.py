@@ -34,7 +34,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        # An error that names another file is about what the block reads, and one without a number is a message.
+        # An error that names another file is about what the block reads; an error without a number already says all.
         if error.errno is None or error.filename not in (None, str(partial)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error

@@ -92,7 +92,7 @@ def unseen_nodes_mask(data: TemporalData, split: StreamSplit) -> Tensor:
 
     Args:
         data: The stream that was split.
-        split: Its split.
+        split: The split of that stream.
     """
     ends = torch.stack([data["src"], data["dst"]])
     seen = ends[:, split.train.start : split.train.stop].flatten()

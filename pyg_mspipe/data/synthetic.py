@@ -72,7 +72,7 @@ def synthetic(
     rng = np.random.default_rng(seed)
     src, t = _sessions(rng, num_events, num_src)
     num_communities = -(-num_dst // _ITEMS_PER_COMMUNITY)
-    by_source = src.argsort(kind="stable")  # one source's events after the other's, each in order
+    by_source = src.argsort(kind="stable")  # events ordered by source, then by time
     is_first = np.diff(src[by_source], prepend=-1) != 0
     begins = _interest_begins(rng, is_first)
     community_of = rng.integers(num_communities, size=num_events)[begins]

@@ -192,8 +192,8 @@ class World:
             states = {rank: process_state(pid) for rank, pid in beside.items()}
             lost = [(rank, state) for rank, state in states.items() if state != "runs"]
             if lost:
-                # A process that ended by itself has reported why. Its report counts; this text does only if there is
-                # none.
+                # A process that ended by itself has reported why, and its report comes first; else this text is the
+                # report.
                 names = [f"rank {rank} (process {beside[rank]} on {host}) {_LOST[state]}" for rank, state in lost]
                 return self._first_cause(" and ".join(names))
             known = self._first_cause(None)

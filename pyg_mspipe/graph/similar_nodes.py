@@ -154,7 +154,8 @@ def _blocks(work: _Ints) -> Iterator[tuple[int, int]]:
 def _read(path: Path, key: str, shape: tuple[int, int]) -> _Ints | None:
     """Returns the index that a file holds under ``key``; None if it holds no such index, or is damaged."""
     try:
-        # numpy would leave the file open where it is damaged; it does compare the checksums of what it reads.
+        # The file is opened here because numpy would leave a damaged one open. numpy compares checksums of what it
+        # reads.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if arrays["key"].item() != key:
                 return None

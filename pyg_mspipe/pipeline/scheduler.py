@@ -148,7 +148,8 @@ class Scheduler:
         if self.staleness not in ("exact", "minimal"):
             return _undelayed(batch, state.now, self._fixed(0), self._fixed(0), greedy=greedy, cap=cap, best=best)
         bound = min(greedy, cap) if self.staleness == "minimal" else 0
-        # The next batch is gathered when this one has been fetched, and it must be fetched before this one is trained.
+        # This batch must be fetched early enough for the next batch to be gathered and fetched while this one is
+        # trained.
         # With `minimal`, a fetch that waited too long has waited in vain, so it keeps a reserve. With `exact`, the wait
         # has at least saved the forwarding of a commit.
         latest -= max(0.0, durations.gather + durations.fetch - durations.train)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = 12
-# Light enough for black numbers; told apart with any colour vision, also by lightness where they follow one another.
+# Light enough for black numbers, and told apart with any colour vision; neighbours differ in lightness too.
 _COLORS = ("#77AADD", "#EEDD88", "#44BB99", "#FFAABB", "#BBCC33", "#EE8866")
 _INK, _ARROW = "#222222", "#777777"
 _FONT = 7.0
