@@ -17,8 +17,8 @@ from benchmarks.harness.benchmark import Benchmark, Result, Run
 from pyg_mspipe import LastAggregator, TGNMemory
 from pyg_mspipe.memory import Commit
 from pyg_mspipe.pipeline import BatchRecord, InFlight, PipelineEngine, Staleness
+from pyg_mspipe.pipeline.durations import Durations
 from pyg_mspipe.pipeline.record import STAGES, StageName
-from pyg_mspipe.pipeline.scheduler import Durations
 from pyg_mspipe.pipeline.stages import Stage
 from pyg_mspipe.timeline.simulator import simulate
 

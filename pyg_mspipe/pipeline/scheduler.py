@@ -12,17 +12,6 @@ from typing import Literal, TypeAlias, cast, get_args
 
 from pyg_mspipe.pipeline.durations import MOST_STALE, Durations, RunningDurations, paying_staleness
 
-__all__ = [
-    "Decision",
-    "Durations",
-    "Mode",
-    "PipelineState",
-    "RunningDurations",
-    "Scheduler",
-    "Staleness",
-    "parse_staleness",
-]
-
 Mode = Literal["sequential", "exact", "minimal"]
 Staleness: TypeAlias = Mode | int
 """``"sequential"``, ``"exact"``, ``"minimal"``, or a fixed bound: how many commits a batch may always miss."""

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pyg_mspipe.pipeline.durations import RunningDurations
-from pyg_mspipe.pipeline.scheduler import Durations, PipelineState, Scheduler, parse_staleness
+from pyg_mspipe.pipeline.durations import Durations, RunningDurations
+from pyg_mspipe.pipeline.scheduler import PipelineState, Scheduler, parse_staleness
 
 # Quarters are exact in binary, so that what is equal on paper is equal here.
 quarters = st.integers(0, 40).map(lambda n: n / 4)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyg_mspipe.pipeline.durations import Durations, RunningDurations
 from pyg_mspipe.pipeline.record import STAGES
-from pyg_mspipe.pipeline.scheduler import Durations, RunningDurations, Scheduler
+from pyg_mspipe.pipeline.scheduler import Scheduler
 from pyg_mspipe.timeline.simulator import draw_durations, simulate
 
 MODES = ["sequential", "exact", "minimal", 0, 1, 4]
