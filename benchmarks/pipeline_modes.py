@@ -32,8 +32,8 @@ from benchmarks.harness.training import train_step
 from benchmarks.harness.workload import MSG_DIM, QUICK_EVENTS
 from pyg_mspipe import TGN, Batch, Batches, NegativeSampler, NeighborSampler, TemporalCSR, load_stream
 from pyg_mspipe.data import FeatureStore, MappedFeatures, TensorFeatures, write_features
-from pyg_mspipe.graph import Strategy
-from pyg_mspipe.memory import MitigationName, make_mitigation, similar_nodes
+from pyg_mspipe.graph import Strategy, similar_nodes
+from pyg_mspipe.memory import MitigationName, make_mitigation
 from pyg_mspipe.pipeline import BatchRecord, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.record import STAGES
 

@@ -14,11 +14,10 @@ from rich.table import Table
 from benchmarks.harness.benchmark import Benchmark, Result, Run
 from pyg_mspipe.memory import Commit, RowState
 from pyg_mspipe.pipeline import BatchRecord, InFlight, PipelineEngine, Staleness
-from pyg_mspipe.pipeline.record import STAGES
-from pyg_mspipe.pipeline.record import Stage as StageName
-from pyg_mspipe.pipeline.scheduler import Durations
-from pyg_mspipe.pipeline.simulator import simulate
+from pyg_mspipe.pipeline.durations import Durations
+from pyg_mspipe.pipeline.record import STAGES, StageName
 from pyg_mspipe.pipeline.stages import Stage
+from pyg_mspipe.timeline.simulator import simulate
 
 MODES: tuple[Staleness, ...] = ("sequential", "exact", "minimal", 0, 1, 2, 4)
 SETTINGS = {

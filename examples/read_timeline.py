@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from pyg_mspipe import TrainConfig, Trainer, load_stream
-from pyg_mspipe.pipeline import draw_timeline, read_trace, summarize_timeline
+from pyg_mspipe.timeline import draw_timeline, read_trace, summarize_timeline
 
 parser = argparse.ArgumentParser()
 parser.add_argument("stream", nargs="?", default="synthetic")

@@ -1,4 +1,4 @@
-"""What a command sets up before PyTorch is loaded: how it gets its memory, and what Ctrl-C does meanwhile."""
+"""What a command sets up before PyTorch is loaded: huge pages, and what Ctrl-C does while modules are imported."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 from types import FrameType
 
 HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
-"""The environment in which PyTorch asks Linux for huge pages for large tensors: addresses are looked up less often."""
+"""Environment variables that make PyTorch ask Linux for huge pages for large tensors, which saves address look-ups."""
 
 
 @contextmanager
 def loading() -> Iterator[None]:
     """Ends a command that is interrupted while its modules are imported, in one line and with exit code 130.
 
-    By a signal handler, as not every module lets a ``KeyboardInterrupt`` through. Where another program imports the
-    package, or has a handler of its own, nothing is changed. A command's tensors get :data:`HUGE_PAGES`, unless its
-    environment says otherwise.
+    A signal handler does so, since not every module lets a ``KeyboardInterrupt`` through. Nothing is changed if another
+    program imports the package, or has a handler of its own. The tensors of a command get :data:`HUGE_PAGES`, unless
+    its environment says otherwise.
     """
     is_command = _is_command()
     if is_command:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.benchmark import ROOT, Result
+from pyg_mspipe.data.atomic_write import atomic_write
 
 RESULTS = ROOT / "benchmarks" / "results"
 QUICK = "quick"
@@ -31,13 +31,8 @@ def write_result(result: Result, folder: Path = RESULTS) -> Path:
     """Writes a result and returns its file; whoever reads it sees the old one or the new one, never a part."""
     path = path_of(result["benchmark"], result["machine"], result["quick"], folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
-        json.dump(result, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with atomic_write(path) as file:
+        file.write(f"{json.dumps(result, indent=2)}\n".encode())
     return path
 
 

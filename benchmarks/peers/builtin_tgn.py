@@ -55,7 +55,7 @@ class BuiltinTGN:
     def evaluate(self) -> Scores:
         """Scores the validation events, going on from the memory that the last pass left behind."""
         work = self.workload
-        begin = self.model.state.begin
+        begin = self.model.state.span.begin
         batches = Batches(work.data, work.val, work.batch_size, self.sampler, work.val_negatives, memory_begin=begin)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
             metrics = evaluate(self.model, batches)

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from benchmarks.harness.benchmark import ROOT, Result
 from benchmarks.harness.stages import STAGES
 from benchmarks.report.markdown import stream_title
-from pyg_mspipe.pipeline import BatchRecord, draw_timeline
+from pyg_mspipe.pipeline import BatchRecord
+from pyg_mspipe.timeline import draw_timeline
 
 FOLDER = ROOT / "docs" / "_static" / "figures"
 # Told apart with any colour vision.

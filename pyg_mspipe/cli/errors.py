@@ -19,12 +19,12 @@ BAD_INPUT = 2
 FAILED = 1
 INTERRUPTED = 130
 
-# In what torch says where memory is short; on a CPU it has no error class for it.
+# Parts of torch's messages when memory is short; for a CPU, torch has no error class of its own.
 _SHORT_OF_MEMORY = ("allocate", "bad_alloc", "out of memory", "Storage size calculation overflowed")
 
 
 class State:
-    """What ``mspipe``'s own flags said."""
+    """The values of the flags that come before the command."""
 
     debug = False
 
@@ -54,7 +54,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def in_flags(text: str) -> str:
-    """Returns a message with the arguments and settings that it names spelled as flags, not those within a path."""
+    """Returns a message with the names of arguments and settings spelled as flags, except within paths."""
     text = re.sub(r"pass columns=\{([^}]*)\}", _columns_in_flags, text)
     text = re.sub(r"\b(sort|relabel|bipartite)=True\b", r"--\1", text)
     text = re.sub(r"(?<=: leave out )[\w, ]+(?=, which only)", _options_in_flags, text)
@@ -87,7 +87,7 @@ def _fail(error: Exception, text: str, code: int = BAD_INPUT) -> NoReturn:
 
 def _exit(code: int) -> NoReturn:
     if World.started():
-        # What torch has open to the others may wait, as it is taken down, for those that are gone.
+        # When torch closes its connections to the other processes, it may wait for processes that are gone.
         _exit_now(code)
     raise typer.Exit(code) from None
 

@@ -10,12 +10,12 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def with_flags(command: Callable[..., None], into: str, flags: Mapping[str, tuple[Any, Any]]) -> Callable[..., None]:
-    """Returns a command with flags in the place of one parameter, which gets their values as a dictionary.
+    """Returns a command with flags in place of one of its parameters, which gets their values as a dictionary.
 
     Args:
-        command: With a parameter ``into``.
-        into: Its name.
-        flags: By name, type (annotated with what the command line shows) and default.
+        command: A function with a parameter that is named ``into``.
+        into: The name of the parameter.
+        flags: The type (annotated with what the command line shows) and the default of each flag, by its name.
     """
     signature = inspect.signature(command, eval_str=True)
     own = [each.replace(kind=_KEYWORD) for name, each in signature.parameters.items() if name != into]

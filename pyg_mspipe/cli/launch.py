@@ -22,9 +22,9 @@ class Launch:
     """How a run was started.
 
     Attributes:
-        config: Of the run.
-        world: All processes, if there are several.
-        emulate: Whether this one stands for all trainers of the plan.
+        config: The settings of the run.
+        world: The processes of the run, if torchrun has started it; else None.
+        emulate: Whether this process stands for all trainers of the plan.
     """
 
     config: TrainConfig
@@ -33,11 +33,11 @@ class Launch:
 
     @property
     def leads(self) -> bool:
-        """Whether this process speaks for the run."""
+        """Whether this process prints what is printed once for the whole run."""
         return self.world is None or self.world.leads
 
     def first(self, make: Callable[[], T]) -> T:
-        """Returns, in every process, what the first one makes; where it fails, all do."""
+        """Returns the first process's result of ``make`` in every process; if ``make`` fails, all processes raise."""
         if self.world is None:
             return make()
         value, error = None, None
@@ -50,7 +50,7 @@ class Launch:
         return self.world.first(value)  # type: ignore[return-value]
 
     def load(self, read: Callable[[], TemporalData]) -> TemporalData:
-        """Returns the stream, read by every process; the first one does it before the others, which find it there."""
+        """Returns the stream, read by the first process and then by the others, which find it downloaded."""
         data, error = None, None
         for leads in (True, False):
             if self.leads == leads:
@@ -66,7 +66,7 @@ class Launch:
         return data
 
     def trainer(self, data: TemporalData, *args: Any, **options: Any) -> Trainer:
-        """Returns the trainer; the arguments are those of :class:`Trainer`."""
+        """Returns the trainer of this process; the arguments are those of :class:`Trainer`."""
         if self.world is not None:
             return DistributedTrainer(data, self.config, *args, world=self.world, **options)
         kind = EmulatedTrainer if self.emulate else Trainer
@@ -80,16 +80,17 @@ class Launch:
 
 @contextmanager
 def launched(config: TrainConfig, emulate: bool, command: str) -> Iterator[Launch]:
-    """Gives how the run was started; where there are other processes, waits for them.
+    """Yields how the run was started, once all of its processes have met.
 
     Args:
-        config: Of the run.
-        emulate: Whether one process is to stand for all trainers.
-        command: What to type after ``torchrun``, for messages.
+        config: The settings of the run.
+        emulate: Whether one process is to stand for all trainers of the plan.
+        command: The command and arguments to type after ``mspipe``, for messages.
 
     Raises:
-        ConfigError: If the plan wants processes that nobody has started.
-        TrainerLostError: If another process is gone.
+        ConfigError: If the plan has several trainers and torchrun has not started the run, or if it has started a run
+            that is to be emulated.
+        TrainerLostError: If another process of the run is gone.
     """
     plan = ParallelPlan.parse(config.parallel)
     if not World.started():

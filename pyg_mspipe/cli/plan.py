@@ -185,14 +185,14 @@ def _steps(schedule: SweepSchedule, steps: range) -> RenderableType:
 
 
 def _cell(schedule: SweepSchedule, seat: Seat, step: int) -> Text:
-    turn = schedule.turn(seat, step)
-    if turn is None:
+    assignment = schedule.assignment(seat, step)
+    if assignment is None:
         return Text("")
     batch, access, negatives = _widths(schedule)
-    text = f"{turn.batch:>{batch}}{'RW' if turn.visit == 0 else '':{access}}"
-    number = f"/{schedule.epoch(0, seat.group, turn.visit)}"
+    text = f"{assignment.batch:>{batch}}{'RW' if assignment.visit == 0 else '':{access}}"
+    number = f"/{schedule.epoch(0, seat.group, assignment.visit)}"
     # A trainer's next batch, and the next slot's, have another colour.
-    color = sum(divmod(turn.position, schedule.plan.epoch)) % len(_STYLES)
+    color = sum(divmod(assignment.position, schedule.plan.epoch)) % len(_STYLES)
     return Text(f"{text}{number:{negatives}}", style=_STYLES[color])
 
 

@@ -18,6 +18,7 @@ from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.cli.launch import Launch, launched
 from pyg_mspipe.cli.settings import read_toml
+from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.distributed.world import World
 from pyg_mspipe.training import (
     ConfigError,
@@ -66,7 +67,7 @@ def train(
         if config is not None:
             hints = get_type_hints(train) | {name: get_args(kind)[0] for name, (kind, _) in options.READING.items()}
             from_file = read_toml(config, {name: hints.get(name) for name in values})
-            # What is typed wins over what is written.
+            # A flag on the command line overrides the file.
             sources = {name: ctx.get_parameter_source(name) for name in values}
             typed = {name for name, where in sources.items() if where is not None and where.name == "COMMANDLINE"}
             values |= {name: value for name, value in from_file.items() if name not in typed}
@@ -119,7 +120,7 @@ def resume(
         chosen = TrainConfig(**checkpoint["config"] | {"parallel": parallel or before})
         source = checkpoint["source"]
         if _is_finished(checkpoint["progress"], chosen.epochs):
-            # However it was started, there is nothing left to start.
+            # A run that is finished needs no processes, however it was started.
             options.open_source(source)
             if os.environ.get("RANK", "0") == "0":
                 typer.echo(_finished(run, checkpoint["progress"]))
@@ -148,14 +149,13 @@ def evaluate(run: Run, stream: Moved = None) -> None:
         cut_off, negatives = trainer.config.cut_off, trainer.config.negatives
         result = {"epoch": checkpoint["progress"]["best_epoch"] + 1, "cut_off": cut_off, "negatives": negatives}
         result |= {part: asdict(each) for part, each in metrics.items()}
-        partial = run / f".evaluation.{os.getpid()}.part"
-        partial.write_text(json.dumps(result, indent=2) + "\n")
-        partial.replace(run / EVALUATION)
+        with atomic_write(run / EVALUATION) as file:
+            file.write(f"{json.dumps(result, indent=2)}\n".encode())
         console.print(_table(metrics, f"{run}, epoch {result['epoch']}; cut-off {cut_off}, negatives from {negatives}"))
 
 
 def _check_timeline(config: TrainConfig) -> None:
-    """Refuses a place that no timeline can be written to, before the run rather than within it."""
+    """Refuses a place where no timeline can be written, before the run begins."""
     path = Path(config.timeline)
     if config.timeline and path.is_dir():
         raise ConfigError(f"--timeline {path} is a folder; give the name of a file")
@@ -164,7 +164,7 @@ def _check_timeline(config: TrainConfig) -> None:
 
 
 def _similar_cache(source: dict[str, Any]) -> Path | None:
-    """Returns where similar nodes are kept: beside a stream's file, if that folder can be written."""
+    """Returns the file that keeps similar nodes, beside the stream's own file; None if it cannot be written there."""
     path = Path(source["name_or_path"])
     if not path.is_file() or not os.access(path.parent, os.W_OK):
         return None
@@ -172,7 +172,7 @@ def _similar_cache(source: dict[str, Any]) -> Path | None:
 
 
 def _move(checkpoint: dict[str, Any], stream: Path | None) -> None:
-    """Names the place that a run's stream was moved to; whether it is the same stream is seen on loading."""
+    """Tells a checkpoint where the run's stream is now; loading checks that it is the same stream."""
     if stream is not None:
         checkpoint["source"]["name_or_path"] = str(stream.resolve())
         return
@@ -182,10 +182,10 @@ def _move(checkpoint: dict[str, Any], stream: Path | None) -> None:
 
 
 def _before_restart(launch: Launch, out: Path | None) -> dict[str, Any] | None:
-    """Returns the last checkpoint of a run that torchrun has started anew, unless there is none or another run's.
+    """Returns the last checkpoint of a run that torchrun has started anew; None if there is none for this run.
 
     Raises:
-        ConfigError: If torchrun is to start the run anew, and the folder's name would be another each time.
+        ConfigError: If torchrun may start the run anew, and the run's folder would have another name each time.
     """
     if World.may_restart() and out is None:
         raise ConfigError("torchrun's --max-restarts needs --out, by which a run that starts anew finds its checkpoint")

@@ -1,4 +1,4 @@
-"""Flags and TOML keys of ``mspipe train``, made from the one list of settings there is."""
+"""Flags and TOML keys of ``mspipe train``, made from the settings in :class:`TrainConfig`."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def read_toml(path: Path, known: Mapping[str, object]) -> dict[str, Any]:
 
     Args:
         path: The file.
-        known: The keys that it may have, with the types that the command's own flags declare; nothing for a setting,
-            whose type :class:`TrainConfig` checks.
+        known: The keys that the file may have, each with the type that the command's own flag declares, or None for a
+            setting, whose type :class:`TrainConfig` checks.
 
     Raises:
-        ConfigError: If the file cannot be read, has an unknown key, or a value of another type.
+        ConfigError: If the file cannot be read, or has an unknown key or a value of another type.
     """
     try:
         with path.open("rb") as file:
@@ -65,7 +65,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-# What TOML must hold for a flag of some type.
+# For the type of a flag: the check of its value in a TOML file, and what to give where the check fails.
 _KINDS: dict[object, tuple[Callable[[Any], bool], str]] = {
     str: (_is_text, "a text"),
     Path: (_is_text, "a path"),

@@ -16,10 +16,10 @@ from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.pipeline.durations import Durations
 from pyg_mspipe.pipeline.record import STAGES, BatchRecord
 from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
-from pyg_mspipe.pipeline.simulator import Simulation, draw_durations
-from pyg_mspipe.pipeline.simulator import simulate as run_clock
-from pyg_mspipe.pipeline.timeline import write_trace
-from pyg_mspipe.pipeline.timeline_summary import summarize_timeline
+from pyg_mspipe.timeline.simulator import Simulation, draw_durations
+from pyg_mspipe.timeline.simulator import simulate as run_clock
+from pyg_mspipe.timeline.summary import summarize_timeline
+from pyg_mspipe.timeline.trace import write_trace
 from pyg_mspipe.training import ConfigError
 
 _STYLES = ("black on bright_cyan", "black on bright_yellow", "black on bright_green", "black on bright_magenta")
@@ -111,7 +111,7 @@ def _figures(result: Simulation, mean: Durations, staleness: Staleness) -> Rende
 
 
 def _timeline(result: Simulation, width: int) -> RenderableType:
-    """Returns a row for each stage over some periods in the third quarter of the pass, batches by number."""
+    """Returns a row for each stage over some periods in the third quarter of the pass, with the batches' numbers."""
     records = result.records
     label = max(map(len, STAGES)) + 2
     columns = max(width - label, 20)

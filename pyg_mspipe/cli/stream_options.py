@@ -1,4 +1,4 @@
-"""Flags that say how to read a stream, the same for every command that reads one."""
+"""Flags that say how to read a stream, the same for every command that reads a stream."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ READING: dict[str, tuple[Any, Any]] = {
     "bipartite": (Bipartite, False),
     "relabel": (Relabel, False),
 }
-"""The flags, with their types and defaults."""
+"""The flags by name, with their types and defaults."""
 
 
 def with_reading(command: Callable[..., None]) -> Callable[..., None]:
@@ -96,7 +96,7 @@ def source_of(
 
 
 def time_note(source: dict[str, Any], first: int, last: int) -> str | None:
-    """Returns what to know of times that a file holds in a unit finer than seconds, unless their scale was chosen."""
+    """Returns a note if a file holds times in a unit finer than seconds and --time-scale was not given."""
     unit = guess_time_unit(first, last).removeprefix("epoch ")
     if unit not in _TO_SECONDS or "time_scale" in source or not Path(source["name_or_path"]).is_file():
         return None
@@ -104,7 +104,7 @@ def time_note(source: dict[str, Any], first: int, last: int) -> str | None:
 
 
 def column_note(source: dict[str, Any]) -> str | None:
-    """Returns which columns of a file are not used."""
+    """Returns a note on the columns of a file that are not used; None if all are."""
     path = Path(source["name_or_path"])
     unused = unused_columns(path, source.get("columns")) if path.is_file() else []
     if not unused:
@@ -119,7 +119,7 @@ def column_note(source: dict[str, Any]) -> str | None:
 
 
 def flags_of(reading: dict[str, Any]) -> list[str]:
-    """Returns what to type for ``reading``, as the arguments of a command."""
+    """Returns the arguments to type for the values in ``reading``."""
     words = []
     for name, (_, default) in READING.items():
         flag, value = f"--{name.replace('_', '-')}", reading[name]
@@ -135,11 +135,11 @@ def open_source(source: dict[str, Any]) -> TemporalData:
     """Returns the stream that :func:`source_of` describes.
 
     Raises:
-        CheckpointError: If it describes none, as that of a run that was started from Python.
+        CheckpointError: If it describes no stream, as in the checkpoint of a run that was started from Python.
     """
     if "name_or_path" not in source:
         raise CheckpointError("the run was not started by mspipe train; go on with it from Python: Trainer.resume")
     name = source["name_or_path"]
-    # Only a path that was made absolute is one; load_stream tells names from paths itself otherwise.
+    # `source_of` makes the path of a file absolute; any other text is for load_stream to interpret.
     options = {key: value for key, value in source.items() if key != "name_or_path"}
     return load_stream(Path(name) if Path(name).is_absolute() else name, **options)

@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 
 from pyg_mspipe.cli.errors import one_line_errors
-from pyg_mspipe.pipeline import BatchRecord, draw_timeline, read_trace, summarize_timeline
-from pyg_mspipe.pipeline.timeline import read_title
+from pyg_mspipe.pipeline import BatchRecord
+from pyg_mspipe.timeline import draw_timeline, read_trace, summarize_timeline
+from pyg_mspipe.timeline.trace import read_title
 from pyg_mspipe.training import ConfigError
 
 
@@ -60,7 +61,7 @@ def timeline(
 
 
 def _in_line(records: list[BatchRecord]) -> bool:
-    """Returns whether no batch was begun before the one before it was trained."""
+    """Returns whether each batch was begun only after the batch before it was trained."""
     return not any(
         later.begin["sample"] < earlier.finish["train"]
         for earlier, later in itertools.pairwise(records)

@@ -1,4 +1,4 @@
-"""What a model must beat: scoring a destination by how often it was used so far."""
+"""The baseline that a model must beat: destinations scored by how often they occurred so far."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch_geometric.data import TemporalData
 def popularity_ap(data: TemporalData, events: range, negatives: Tensor) -> float:
     """Returns the average precision of popularity, the number of earlier events with the same destination.
 
-    It sees more than a model does, for which the earlier events of the same batch are hidden.
+    This baseline sees more than a model, from which the earlier events of the same batch are hidden.
 
     Args:
         data: A stream as `check_stream` returns it.

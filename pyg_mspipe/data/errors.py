@@ -2,10 +2,10 @@
 
 
 class StreamError(ValueError):
-    """A stream, its source or its split that cannot be used; one line that says what, where and how to mend it.
+    """A stream, a source or a split cannot be used; the text says what is wrong, where, and how to mend it.
 
     Args:
-        *problems: Such lines; the first is the error's text.
+        *problems: One line for each problem; the first is the text of the error.
     """
 
     def __init__(self, *problems: str) -> None:
@@ -13,10 +13,10 @@ class StreamError(ValueError):
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """All that was found, of each kind of problem the first event that shows it."""
+        """All problems that were found; for each kind of problem, the first event that shows it."""
         return self.args
 
     def __str__(self) -> str:
-        """Returns the first of them."""
+        """Returns the first problem."""
         problems = self.problems
         return problems[0] if problems else ""

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.data.errors import StreamError
 
 DTYPES = {"<f4": torch.float32, "<f2": torch.float16}
-"""What a file may hold, in numpy's words."""
+"""The dtypes that a file may hold, by numpy's names."""
 
-# A page: rows whose size divides it then lie within one. numpy accepts any multiple of 64.
+# The size of a page, so that rows whose size divides it never cross a page. numpy accepts any multiple of 64.
 _HEADER_BYTES = 4096
 
 
@@ -25,10 +26,10 @@ class FeatureLayout:
     """Where the rows of a file lie.
 
     Attributes:
-        num_rows: How many there are, at least 1.
+        num_rows: Number of rows, at least 1.
         width: Numbers in a row, at least 1.
-        dtype: Of the numbers.
-        offset: Of the first row, in bytes; row follows row without a gap.
+        dtype: Type of the numbers.
+        offset: Where the first row begins, in bytes; rows follow each other without a gap.
     """
 
     num_rows: int
@@ -46,8 +47,8 @@ def read_layout(path: Path) -> FeatureLayout:
     """Returns the layout of a file, from its header and its size.
 
     Raises:
-        StreamError: If there is no such file, it is no ``.npy`` file of float32 or float16 rows in C order, or its size
-            is not what its header says.
+        StreamError: If the file does not exist, is not a ``.npy`` file of float32 or float16 rows in C order, or does
+            not have the size that its header says.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -55,7 +56,7 @@ def read_layout(path: Path) -> FeatureLayout:
     with path.open("rb") as file:
         try:
             version = np.lib.format.read_magic(file)
-            # Version 3 is for names of columns, which rows of numbers have not.
+            # Version 3 only adds names of columns, which rows of numbers do not have.
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, columns_first, dtype = read(file)
         except ValueError as error:
@@ -84,40 +85,33 @@ def write_features(path: str | Path, features: Tensor | Iterable[Tensor]) -> Non
     """Writes rows to a ``.npy`` file, so that ``path`` holds either all of them or what it held before.
 
     Args:
-        path: Of the file.
-        features: Float32[E, F] or Float16[E, F], finite; or blocks of it in order, from a generator for instance, where
-            the whole does not fit into memory.
+        path: The file to write.
+        features: Float32[E, F] or Float16[E, F], finite; or blocks of rows in order, from a generator for instance,
+            where all rows together do not fit into memory.
 
     Raises:
-        StreamError: If a block has another shape or dtype than the first, or holds what is not finite, or there are no
-            rows at all.
+        StreamError: If a block has another shape or dtype than the first, or holds a number that is not finite, or if
+            there are no rows at all.
         OSError: If the file cannot be written.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(bytes(_HEADER_BYTES))
-            num_rows, width, dtype = 0, 0, torch.float32
-            for block in [features] if isinstance(features, Tensor) else features:
-                if num_rows == 0 and block.dim() == 2:
-                    width, dtype = block.size(1), block.dtype
-                _check_block(block, num_rows, width, dtype)
-                file.write(block.detach().cpu().contiguous().numpy().data)
-                num_rows += len(block)
-            if num_rows == 0:
-                raise StreamError(f"no features to write to {path}; give at least one row")
-            file.seek(0)
-            file.write(_header(num_rows, width, dtype))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        file.write(bytes(_HEADER_BYTES))
+        num_rows, width, dtype = 0, 0, torch.float32
+        for block in [features] if isinstance(features, Tensor) else features:
+            if num_rows == 0 and block.dim() == 2:
+                width, dtype = block.size(1), block.dtype
+            _check_block(block, num_rows, width, dtype)
+            file.write(block.detach().cpu().contiguous().numpy().data)
+            num_rows += len(block)
+        if num_rows == 0:
+            raise StreamError(f"no features to write to {path}; give at least one row")
+        file.seek(0)
+        file.write(_header(num_rows, width, dtype))
 
 
 def _check_block(block: Tensor, start: int, width: int, dtype: torch.dtype) -> None:
-    """Refuses a block that does not go on from row ``start``."""
+    """Refuses a block that cannot follow the ``start`` rows before it."""
     if block.dim() != 2 or block.size(1) == 0:
         raise StreamError(
             f"row {start}: the features have shape {tuple(block.shape)}; give [rows, width], width above 0"
@@ -137,9 +131,10 @@ def _check_block(block: Tensor, start: int, width: int, dtype: torch.dtype) -> N
 
 
 def _header(num_rows: int, width: int, dtype: torch.dtype) -> bytes:
-    """The ``.npy`` header, version 1.0, always of the same length, as the number of rows is known last of all.
+    """Returns the ``.npy`` header, version 1.0, always of the same length.
 
-    The format is described in the documentation of ``numpy.lib.format``.
+    The number of rows is known only at the end, when the header is written over its empty place. The format is
+    described in the documentation of ``numpy.lib.format``.
     """
     (descr,) = [name for name, each in DTYPES.items() if each == dtype]
     text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({num_rows}, {width}), }}"

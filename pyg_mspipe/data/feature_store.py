@@ -15,9 +15,11 @@ from torch import Tensor
 
 from pyg_mspipe.data.feature_file import read_layout
 
-# Pages that lie no further apart are read in one request: reading three pages takes less than another request.
+# Pages with no more than this many others between them are read in one request: reading those others costs less than a
+# second request.
 _GAP_PAGES = 2
-# Linux drops what a request asks for past its read-ahead window, by default 128 KiB; the last row may reach past this.
+# Linux drops the part of a request that is beyond its read-ahead window, by default 128 KiB. The rows of a request
+# begin within half of that, since the last one may reach further.
 _REQUEST_BYTES = 64 * 1024
 
 
@@ -36,14 +38,14 @@ class FeatureStore(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the numbers: float32, float16 or bfloat16."""
+        """Type of the numbers: float32, float16 or bfloat16."""
         ...
 
     def read(self, ids: Tensor) -> Tensor:
         """Returns the rows ``[M, F]`` of ``ids: Int64[M]``, in their order, on the store's own device.
 
         Raises:
-            IndexError: If there is no such row.
+            IndexError: If an id is not that of a row.
         """
         ...
 
@@ -53,10 +55,12 @@ class TensorFeatures:
 
     Args:
         x: Float32[E, F], Float16[E, F] or BFloat16[E, F], on any device. It is not copied.
-        pinned: Read into page-locked memory, from which a GPU copies without waiting (``non_blocking=True``).
+        pinned: Whether rows are read into page-locked memory, from which a GPU copies without waiting
+            (``non_blocking=True``).
 
     Raises:
-        ValueError: If ``x`` has another shape or dtype, or ``pinned`` is asked for where it cannot be had.
+        ValueError: If ``x`` has another shape or dtype, or if ``pinned`` is true although ``x`` is on a GPU or there is
+            no CUDA device.
     """
 
     def __init__(self, x: Tensor, pinned: bool = False) -> None:
@@ -82,33 +86,34 @@ class TensorFeatures:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the numbers."""
+        """Type of the numbers."""
         return self._x.dtype
 
     def read(self, ids: Tensor) -> Tensor:
         """Returns the rows ``[M, F]`` of ``ids: Int64[M]``, in their order, on the device of the features.
 
         Raises:
-            IndexError: If there is no such row, and the features are on the CPU.
+            IndexError: If an id is not that of a row, and the features are on the CPU.
         """
         return _select(self._x, ids.to(self._x.device), self._pinned, "the features")
 
 
 class MappedFeatures:
-    """Features in a file, of which only the rows that are asked for are read, and nothing is kept but the page cache.
+    """Features in a file: only the rows that are asked for are read, and only the system's page cache keeps them.
 
     The file is a matrix in numpy's ``.npy`` format, from :func:`write_features` or ``numpy.save``; it must not change
     while it is open. Before rows are copied, the operating system is asked for all their pages, so that the disk has
-    many requests to work on; without ``posix_fadvise`` (macOS, Windows) pages are read as they are met. While the disk
-    is waited for, other Python threads run.
+    many requests to work on; without ``posix_fadvise`` (macOS, Windows) pages are read as they are met. Other Python
+    threads run while a read waits for the disk.
 
     Args:
-        path: Of the file: float32 or float16 in C order.
-        pinned: Read into page-locked memory, from which a GPU copies without waiting (``non_blocking=True``).
+        path: The file, with float32 or float16 rows in C order.
+        pinned: Whether rows are read into page-locked memory, from which a GPU copies without waiting
+            (``non_blocking=True``).
 
     Raises:
-        StreamError: If there is no such file, or its format, order, dtype or size is another.
-        ValueError: If ``pinned`` is asked for where there is no CUDA.
+        StreamError: If the file does not exist, or has another format, order, dtype or size.
+        ValueError: If ``pinned`` is true and there is no CUDA device.
     """
 
     def __init__(self, path: str | Path, pinned: bool = False) -> None:
@@ -121,14 +126,14 @@ class MappedFeatures:
         # Read-only, as a private writable mapping larger than memory would be refused.
         self._mapping = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The given buffer is not writable")  # nobody is given the tensor
+            warnings.filterwarnings("ignore", "The given buffer is not writable")  # the tensor is never handed out
             flat = torch.frombuffer(
                 self._mapping, dtype=layout.dtype, count=layout.num_rows * layout.width, offset=layout.offset
             )
         self._x = flat.view(layout.num_rows, layout.width)
         self._prefetches = hasattr(os, "posix_fadvise")
         if self._prefetches:
-            # What is needed has been asked for; reading ahead of a page in between would read what is not.
+            # All pages that are needed are asked for explicitly; read-ahead would fetch pages that are not needed.
             self._mapping.madvise(mmap.MADV_RANDOM)
 
     @property
@@ -143,14 +148,14 @@ class MappedFeatures:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the numbers: float32 or float16."""
+        """Type of the numbers: float32 or float16."""
         return self._layout.dtype
 
     def read(self, ids: Tensor) -> Tensor:
         """Returns the rows ``[M, F]`` of ``ids: Int64[M]``, in their order, on the CPU.
 
         Raises:
-            IndexError: If there is no such row.
+            IndexError: If an id is not that of a row.
         """
         ids = ids.cpu()
         if self._prefetches:
@@ -168,17 +173,17 @@ class MappedFeatures:
         """
         if not self._prefetches:
             raise NotImplementedError(f"evict needs posix_fadvise, which {sys.platform} has not; run it on Linux")
-        os.fsync(self._fd)  # what has not been written yet cannot be dropped
-        self._mapping.madvise(mmap.MADV_DONTNEED)  # nor what is mapped
+        os.fsync(self._fd)  # pages that are not on the disk yet cannot be dropped
+        self._mapping.madvise(mmap.MADV_DONTNEED)  # nor can pages that are mapped
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def requests(ids: Tensor, offset: int, row_bytes: int) -> list[tuple[int, int]]:
-    """Returns the parts of a file to ask for, as ``(start, length)`` in bytes: few, and little more than the rows.
+    """Returns the parts of a file to ask for, as ``(start, length)`` in bytes: few parts, little larger than the rows.
 
     Args:
         ids: Int64[U], unique, sorted: the rows.
-        offset: Of row 0, in bytes.
+        offset: Where row 0 begins, in bytes.
         row_bytes: The size of a row.
     """
     page = mmap.PAGESIZE

@@ -22,7 +22,7 @@ _FIELDS = ("src", "dst", "t", "msg", "y")
 
 
 class NamesAsIdsError(StreamError):
-    """Ids that are no numbers, in a file that was read as if they were."""
+    """A file holds ids that are not numbers, and was read without ``relabel``."""
 
 
 def read_stream(
@@ -33,7 +33,7 @@ def read_stream(
     bipartite: bool = False,
     relabel: bool = False,
 ) -> tuple[TemporalData, Place]:
-    """Returns the events of a file in the file's order, not yet checked, and what says where each of them stands.
+    """Returns the events of a file in the file's order, not yet checked, and what tells where in the file an event is.
 
     `load_stream` explains the arguments.
 
@@ -51,25 +51,25 @@ def read_stream(
         src, dst = _number_by_appearance(src, dst, separate=bipartite)
     if bipartite:
         offset = np.max(src, initial=-1, where=np.isfinite(src)) + 1
-        dst = np.where(dst < 0, dst, dst + offset)  # a negative id stays one, for check_stream to name
+        dst = np.where(dst < 0, dst, dst + offset)  # a negative id stays negative, so that check_stream names it
     t = _scale(_numbers(path, table, names["t"][0], times=True), time_scale)
     data = TemporalData(src=torch.from_numpy(src), dst=torch.from_numpy(dst), t=torch.from_numpy(t))
     if "msg" in names:
         data.msg = _features(path, table, names["msg"])
     if "y" in names:
         labels = _column(path, table, names["y"][0])
-        # A column of this name that nobody asked for, and that cannot be one of labels, is left alone.
+        # A column that happens to be called y and holds no numbers is left out, unless the caller asked for it.
         if "y" in (columns or {}) or labels.dtype.kind in "iufb":
             data.y = torch.from_numpy(_numbers(path, table, names["y"][0]))
     return data, table.place
 
 
 def unused_columns(path: Path, columns: Mapping[str, str | Sequence[str]] | None = None) -> list[str]:
-    """Returns the columns of a file that a stream is not made of, in the file's order.
+    """Returns the columns of a file that the stream read from it does not use, in the file's order.
 
     Args:
-        path: Of a file that `read_stream` can read.
-        columns: As for it.
+        path: A file that `read_stream` can read.
+        columns: The mapping that `read_stream` gets.
     """
     available = column_names(path)
     try:
@@ -82,7 +82,7 @@ def unused_columns(path: Path, columns: Mapping[str, str | Sequence[str]] | None
 def _match_columns(
     path: Path, columns: Mapping[str, str | Sequence[str]], available: Sequence[str]
 ) -> dict[str, list[str]]:
-    """The file's columns behind each field; only `msg` may have several, and only `msg` and `y` none."""
+    """Returns the file's columns for each field; only `msg` may have several, and only `msg` and `y` none."""
     for field, chosen in columns.items():
         if field not in _FIELDS:
             raise StreamError(f"columns has the key '{field}'; its keys are {', '.join(_FIELDS)}")
@@ -107,7 +107,7 @@ def _match_columns(
 
 
 def _mend_of_csv(path: Path, names: Sequence[str]) -> str:
-    """What to do about a CSV file whose first line gave such names; nothing if they may well be names."""
+    """Returns how to mend a CSV file whose first line gave these column names; empty if they may be right."""
     if not path.name.endswith((".csv", ".csv.gz")):
         return ""
     separator = next((mark for mark in ";\t|" if mark in names[0]), None) if len(names) == 1 else None
@@ -119,7 +119,7 @@ def _mend_of_csv(path: Path, names: Sequence[str]) -> str:
 
 
 def _ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
-    """Node ids as int64 or float64; with `relabel` as whatever the file holds, none missing."""
+    """Returns node ids as int64 or float64; with `relabel`, as the file holds them, none of them missing."""
     values = _column(path, table, name)
     if not relabel:
         if values.dtype.kind not in "iuf":
@@ -135,7 +135,10 @@ def _ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
 
 
 def _number_by_appearance(src: Array, dst: Array, *, separate: bool) -> tuple[Array, Array]:
-    """Ids numbered from 0 as they appear, event by event, source first; each side for itself if `separate`."""
+    """Returns ids numbered from 0 in the order of their appearance, event by event, source first.
+
+    With `separate`, sources and destinations are numbered independently of each other.
+    """
     if separate:
         return _first_seen_ranks(src), _first_seen_ranks(dst)
     numbers = {src.dtype.kind, dst.dtype.kind} <= set("iuf")
@@ -154,7 +157,7 @@ def _first_seen_ranks(values: Array) -> Array:
 
 
 def _features(path: Path, table: Table, names: Sequence[str]) -> Tensor:
-    """Features side by side, `msg: Float32[E, D]`."""
+    """Returns the columns of features side by side, `msg: Float32[E, D]`."""
     blocks = [_numbers(path, table, name) for name in names]
     lengths = {len(block) for block in blocks}
     if len(lengths) > 1:
@@ -190,7 +193,7 @@ def _column(path: Path, table: Table, name: str) -> Array:
 
 
 def _widen(values: Array) -> Array:
-    """A writable copy in native byte order: integers as int64, float32 as it is, other floats as float64."""
+    """Returns a writable copy in native byte order: integers as int64, float32 as it is, other floats as float64."""
     kind = values.dtype.kind
     if kind in "iu":
         return values.astype(np.int64)
@@ -198,7 +201,7 @@ def _widen(values: Array) -> Array:
 
 
 def _holding(table: Table, name: str, values: Array, kinds: Sequence[pa.DataType]) -> str:
-    """Names the first value that is of none of the kinds, and where it stands."""
+    """Returns a text that names the first value of none of the kinds, and where in the file it is."""
     if not values.size:
         return f"column '{name}' holds values of type {values.dtype}"
     entry = first_unlike(values, kinds)

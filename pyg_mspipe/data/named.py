@@ -69,7 +69,7 @@ def read_tgb(name: str, root: Path) -> TemporalData:
         from tgb.utils.info import PROJ_DIR
     except ModuleNotFoundError as error:
         raise StreamError(f"{name} needs {error.name}; pip install 'pyg_mspipe[tgb]'") from error
-    # py-tgb puts its own folder before every root, so that the way out of it must be part of the root
+    # py-tgb puts its own folder before every root, so the root must lead out of that folder again
     inside_root = os.path.relpath(root.resolve(), Path(PROJ_DIR).resolve())
     try:
         events = LinkPropPredDataset(name, root=inside_root).full_data

@@ -38,8 +38,9 @@ def split_stream(
     """Returns the stream split by time, by fraction or at two given times; events of the same time stay together.
 
     The fractions are quantiles of `t`, the rule of PyG's `TemporalData.train_val_test_split` and of TGB. PyG compares
-    times as float32. Where that holds them all, up to 2**24, the boundaries are PyG's; past it, for epoch seconds for
-    one, PyG's are off by what float32 rounds, and those given here are exact, as TGB's.
+    times as float32. As long as float32 holds all times exactly, up to 2**24, the boundaries are the same as PyG's.
+    Beyond that, for example with epoch seconds, float32 rounds PyG's boundaries; those given here stay exact, as in
+    TGB.
 
     Args:
         data: A stream as `check_stream` returns it.
@@ -91,7 +92,7 @@ def unseen_nodes_mask(data: TemporalData, split: StreamSplit) -> Tensor:
 
     Args:
         data: The stream that was split.
-        split: Its split.
+        split: The split of that stream.
     """
     ends = torch.stack([data["src"], data["dst"]])
     seen = ends[:, split.train.start : split.train.stop].flatten()

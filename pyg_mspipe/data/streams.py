@@ -1,4 +1,4 @@
-"""One door to every stream: published sets, files and the generator."""
+"""Any stream by its name or path: published sets, files and the generator."""
 
 import difflib
 import os
@@ -49,13 +49,14 @@ def load_stream(
         time_scale: For files: multiplies the times, which are then rounded. 1000 keeps the milliseconds of times
             in fractional seconds.
         bipartite: For files: sources and destinations are numbered independently of each other, both from 0, so that
-            destinations are moved behind the sources (by `max(src) + 1`). For `synthetic` see there.
+            destinations are moved behind the sources (by `max(src) + 1`). For `synthetic`: the argument of this name
+            that `synthetic` takes.
         relabel: For files: number ids that are strings or sparse integers from 0, in the order of their appearance.
         check: If false, return the events as they were read, so that `find_problems` can tell what is wrong with them.
-        **synthetic_options: For `synthetic`: its arguments.
+        **synthetic_options: For `synthetic`: the other arguments that `synthetic` takes.
 
     Raises:
-        StreamError: If the name or path is not known, the source cannot be read, or its stream does not pass.
+        StreamError: If the name or path is not known, the source cannot be read, or `check_stream` refuses its stream.
 
     Example:
         >>> from pyg_mspipe import load_stream
@@ -93,18 +94,18 @@ def load_stream(
 def _checked(
     path: Path, read: Callable[..., tuple[TemporalData, Place]], relabel: bool, **options: Any
 ) -> TemporalData:
-    """Returns the stream of a file, checked with ``options``; the error has all that is wrong with it."""
+    """Returns the stream of a file, checked with ``options``; an error lists all problems of the file."""
     try:
         data, place = read(relabel=relabel)
     except NamesAsIdsError as error:
-        # What will be wrong once the ids are numbered is to be known now.
+        # The error also lists the problems that would remain if the ids were numbered.
         behind: tuple[str, ...] = ()
         try:
             _checked(path, read, True, **options)
         except StreamError as others:
             behind = others.problems
         except (TypeError, ValueError):
-            pass  # what stands for ids cannot even be told apart
+            pass  # the ids cannot even be compared
         raise StreamError(*error.problems, *behind) from None
     try:
         return check_stream(data, place=place, **options)

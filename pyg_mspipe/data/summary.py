@@ -1,4 +1,4 @@
-"""What a stream looks like: counts, times, ties, degrees, and what deserves a second look."""
+"""A stream in numbers: counts, times, ties and degrees, with warnings about what may be a mistake."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ class DegreeSketch:
     """How many events the nodes have, over the nodes that have any.
 
     Attributes:
-        median: Half of the nodes have at most as many.
-        p90: Of the nodes, 90 % have at most as many.
-        p99: Of the nodes, 99 % have at most as many.
+        median: Half of the nodes have at most this many events.
+        p90: 90 % of the nodes have at most this many events.
+        p99: 99 % of the nodes have at most this many events.
         max: The events of the busiest node.
-        gini: 0 if all nodes have equally many, towards 1 if few have nearly all.
+        gini: 0 if all nodes have equally many events, towards 1 if few nodes have nearly all events.
     """
 
     median: int
@@ -53,7 +53,7 @@ class StreamSummary:
         degrees: Events per node; a self-loop counts once.
         msg_dim: The width of `msg`.
         label_counts: The most frequent values of `y` with their counts, at most 20; empty without `y`.
-        warnings: What can be used but may not be meant, one line each.
+        warnings: One line for each property that is allowed but may be a mistake.
     """
 
     num_events: int
@@ -128,7 +128,7 @@ def guess_time_unit(first_time: int, last_time: int) -> str:
 def _sketch(degree: Tensor) -> DegreeSketch:
     ordered = degree.sort().values
     n = len(ordered)
-    # the smallest degree that at least the share of the nodes does not exceed
+    # the smallest degree that at least this percentage of the nodes does not exceed
     median, p90, p99 = (int(ordered[-(-n * percent // 100) - 1]) for percent in (50, 90, 99))
     rank = torch.arange(1, n + 1, dtype=torch.float64, device=degree.device)
     gini = float(2.0 * (rank * ordered).sum() / (n * ordered.sum()) - (n + 1) / n)

@@ -1,4 +1,4 @@
-"""A generated stream whose structure lies in who returns to what, and when, not in what is popular."""
+"""A generated stream in which a source's own past tells its next destination, and popularity tells little."""
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +31,12 @@ def synthetic(
 ) -> TemporalData:
     """Returns 30 days of generated events; the same arguments give the same stream.
 
-    Destinations belong to communities of equal size. A source is interested in one community at a time and drifts: with
-    every event it may turn to another. It acts in sessions, at an hour of the day that most prefer, and the activity of
-    sources follows a power law. With an event it either returns to one of the destinations of its last few events, or
-    picks one of its community, all alike. So no destination stays ahead of the others, and counting how often each was
-    used says little about the next event, while the source's own past and its interest say much.
+    Destinations belong to communities of equal size. A source is interested in one community at a time, and with every
+    event it may turn to another. It acts in sessions, at an hour of the day that most prefer, and the activity of
+    sources follows a power law. Each event either returns to a destination of the source's last few events, or goes to
+    a destination of the community, all of them equally likely. So no destination stays ahead of the others, and
+    counting how often each was used says little about the next event, while the source's own past and its interest say
+    much.
 
     Args:
         num_events: `E`.
@@ -71,7 +72,7 @@ def synthetic(
     rng = np.random.default_rng(seed)
     src, t = _sessions(rng, num_events, num_src)
     num_communities = -(-num_dst // _ITEMS_PER_COMMUNITY)
-    by_source = src.argsort(kind="stable")  # one source's events after the other's, each in order
+    by_source = src.argsort(kind="stable")  # events ordered by source, then by time
     is_first = np.diff(src[by_source], prepend=-1) != 0
     begins = _interest_begins(rng, is_first)
     community_of = rng.integers(num_communities, size=num_events)[begins]
@@ -94,7 +95,7 @@ def synthetic(
 
 
 def _sessions(rng: np.random.Generator, num_events: int, num_src: int) -> tuple[Ints, Ints]:
-    """The source and the time of each event, sorted by time."""
+    """Returns the source and the time of each event, sorted by time."""
     lengths = rng.geometric(1.0 / _MEAN_SESSION, size=num_events)
     session = np.repeat(np.arange(num_events), lengths)[:num_events]
     num_sessions = session[-1] + 1
@@ -110,7 +111,7 @@ def _sessions(rng: np.random.Generator, num_events: int, num_src: int) -> tuple[
 
 
 def _interest_begins(rng: np.random.Generator, is_first: npt.NDArray[np.bool_]) -> Ints:
-    """Per event, source by source, where the interest that it belongs to begins."""
+    """Returns, for events ordered by source, the position of the event with which each event's interest began."""
     num_events = len(is_first)
     turns = is_first | (rng.random(num_events) < _SWITCH_PROBABILITY)
     begins: Ints = np.maximum.accumulate(np.where(turns, np.arange(num_events), 0))
@@ -118,7 +119,10 @@ def _interest_begins(rng: np.random.Generator, is_first: npt.NDArray[np.bool_]) 
 
 
 def _choose(rng: np.random.Generator, begins: Ints, community: Ints, num_dst: int, num_communities: int) -> Ints:
-    """Per event, source by source, its destination from 0: one of a few events ago or any of the community."""
+    """Returns, for events ordered by source, their destinations from 0.
+
+    A destination is that of a few events ago, or any of the community.
+    """
     num_events = len(begins)
     position = np.arange(num_events)
     lag = np.minimum(rng.geometric(0.4, size=num_events), position - begins)

@@ -30,10 +30,10 @@ class Table:
     """The columns of a file.
 
     Attributes:
-        names: Their names, in the file's order.
-        column: Gives a column by its name: `[E]`, or `[E, D]` where the file holds vectors. Strings come as objects
+        names: The names of the columns, in the file's order.
+        column: Returns a column by its name: `[E]`, or `[E, D]` where the file holds vectors. Strings come as objects
             or unicode, dates and timestamps as the integers that stand for them.
-        place: Says where an event stands, for messages: its number, and its line where the file has lines.
+        place: Returns where in the file an event is, for messages: its number and, in a file of lines, its line.
     """
 
     names: list[str]
@@ -45,7 +45,7 @@ def open_table(path: Path) -> Table:
     """Returns the columns of a file, read by the format that its suffix names.
 
     Raises:
-        StreamError: If there is no such file, its format is not known, or it cannot be read.
+        StreamError: If the file does not exist, has an unknown format, or cannot be read.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -56,7 +56,7 @@ def open_table(path: Path) -> Table:
 
 
 def column_names(path: Path) -> list[str]:
-    """Returns the names of a file's columns, without their entries; none where it cannot be read."""
+    """Returns the names of a file's columns; an empty list if the file cannot be read."""
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
@@ -67,7 +67,7 @@ def column_names(path: Path) -> list[str]:
 
 
 def text_columns(path: Path) -> list[str]:
-    """Returns the columns that hold texts, as far as a file's beginning shows; none where it cannot be read."""
+    """Returns the columns that hold texts, judging by the beginning of a file; none if it cannot be read."""
     if path.suffix == ".npz":
         return []
     try:
@@ -77,7 +77,7 @@ def text_columns(path: Path) -> list[str]:
 
 
 def _schema(path: Path) -> pa.Schema:
-    """The columns of a Parquet or CSV file with their types, those of a CSV file by its beginning."""
+    """Returns the columns of a Parquet or CSV file with their types, for a CSV file judging by its beginning."""
     if path.suffix == ".parquet":
         return parquet.read_schema(path)
     with csv.open_csv(path, **_CSV) as reader:
@@ -152,7 +152,10 @@ def _open_arrow(path: Path) -> Table:
 
 
 def first_unlike(values: Array, kinds: Sequence[pa.DataType]) -> int:
-    """Returns the first entry of texts that keeps them from being read as any one of `kinds`; 0 if none does."""
+    """Returns the position of the first text that none of `kinds` can read; 0 if one of them reads all texts.
+
+    The position is that of the kind that reads the most texts before it fails.
+    """
     try:
         texts = pa.array(values.reshape(-1).tolist(), pa.string())
     except pa.ArrowException:
@@ -162,12 +165,12 @@ def first_unlike(values: Array, kinds: Sequence[pa.DataType]) -> int:
 
 
 def is_like(text: str, kind: pa.DataType) -> bool:
-    """Says whether a text can be read as `kind`."""
+    """Returns whether a text can be read as `kind`."""
     return _readable(pa.array([text], pa.string()), kind) == 1
 
 
 def _readable(texts: pa.Array, kind: pa.DataType) -> int:
-    """How many entries, from the first, can be read as `kind`."""
+    """Returns how many entries, from the first on, can be read as `kind`."""
     low, high = 0, len(texts)
     while low < high:
         middle = (low + high) // 2
@@ -180,12 +183,15 @@ def _readable(texts: pa.Array, kind: pa.DataType) -> int:
 
 
 def _line_of(path: Path, event: int) -> int | None:
-    """The line of a CSV file that an event ends in, counted from 1; blank lines and the header are no events."""
+    """Returns the line of a CSV file in which an event ends, from 1; blank lines and the header are no events."""
     return next(islice((line for line, _ in _csv_rows(path)), event + 1, None), None)
 
 
 def _odd_line(path: Path) -> str | None:
-    """What is wrong with the first line of a CSV file that has more or fewer columns than its header, if one has."""
+    """Returns what is wrong with the first line of a CSV file that has not as many columns as the header.
+
+    None if all lines have as many.
+    """
     rows = _csv_rows(path)
     expected = len(next(rows, (0, []))[1])
     for line, row in rows:
@@ -195,7 +201,7 @@ def _odd_line(path: Path) -> str | None:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file that are not blank, as far as they can be read, each with the line that it ends in."""
+    """Yields the rows of a CSV file that are not blank, as far as it can be read, each with its last line's number."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         rows = text_csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline=""))
         try:
@@ -219,14 +225,14 @@ def _skip_blank(row: csv.InvalidRow) -> str:
 
 
 _CSV: dict[str, Any] = {
-    # A text that is empty or says NA is as much a gap as a number that does.
+    # An empty text or NA is a missing value in a column of texts, as it is in a column of numbers.
     "convert_options": csv.ConvertOptions(strings_can_be_null=True),
     "parse_options": csv.ParseOptions(invalid_row_handler=_skip_blank),
 }
 
 
 def _stack_lists(path: Path, name: str, lists: pa.Array) -> Array:
-    """The lists of a column as rows `[E, D]`."""
+    """Returns the lists of a column as rows `[E, D]`."""
     lengths = compute.list_value_length(lists).to_numpy(zero_copy_only=False)
     if not len(lengths):
         return np.empty((0, 0))

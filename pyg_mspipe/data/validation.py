@@ -1,4 +1,4 @@
-"""The boundary check of event streams: everything behind it may rely on what it promises."""
+"""The check of event streams at the boundary: all other code relies on what it guarantees."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from torch_geometric.data import TemporalData
 from pyg_mspipe.data.errors import StreamError
 
 Place = Callable[[int], str]
-"""Says where an event stands."""
+"""Returns where in its source the event with a given number is, for messages."""
 
 
 def check_stream(
@@ -24,15 +24,15 @@ def check_stream(
     Args:
         data: The events, in the order of their numbers.
         sort: Sort by time if needed; events of the same time keep their order.
-        msg_names: What the columns of `msg` are called where they come from, for messages.
-        place: Says where the event of a number stands where it comes from, for messages; by default its number.
+        msg_names: The names of the columns of `msg` in the source, for messages.
+        place: Returns where in the source the event with a given number is, for messages; by default its number.
 
     Returns:
         The stream with ``src: Int64[E], >= 0``, ``dst: Int64[E], >= 0``, ``t: Int64[E], non-decreasing`` and
         ``msg: Float32[E, D], finite``, where ``E >= 1`` and ``D`` may be 0.
 
     Raises:
-        StreamError: If `find_problems` finds any.
+        StreamError: If `find_problems` finds a problem.
     """
     problems = find_problems(data, sort=sort, msg_names=msg_names, place=place)
     if problems:
@@ -52,13 +52,13 @@ def find_problems(
 ) -> list[str]:
     """Returns everything that keeps the stream from being used, one line each; an empty list means that nothing does.
 
-    Of each kind of problem the first event that shows it is named.
+    For each kind of problem, the first event that shows it is named.
 
     Args:
         data: The events, in the order of their numbers.
         sort: Whether the stream will be sorted, so that decreasing times are no problem.
-        msg_names: What the columns of `msg` are called where they come from, for messages.
-        place: Says where the event of a number stands where it comes from, for messages; by default its number.
+        msg_names: The names of the columns of `msg` in the source, for messages.
+        place: Returns where in the source the event with a given number is, for messages; by default its number.
     """
     return list(_problems(data, sort=sort, msg_names=msg_names, place=place or "event {}".format))
 
@@ -67,7 +67,7 @@ def _problems(data: TemporalData, *, sort: bool, msg_names: Sequence[str], place
     shape_problems = list(_shape_problems(data))
     yield from shape_problems
     if shape_problems:
-        return  # values can only be told of fields that line up
+        return  # values can be checked only if all fields have one entry per event
     for name in ("src", "dst", "t"):
         yield from _value_problems(name, data[name], place)
     if not sort and not data["t"].is_complex():
@@ -110,7 +110,7 @@ def _shape_problems(data: TemporalData) -> Iterator[str]:
 
 
 def _value_problems(name: str, values: Tensor, place: Place) -> Iterator[str]:
-    """What keeps `src`, `dst` or `t` (`values: [E]`) from being whole numbers, and ids from being `>= 0`."""
+    """Yields what keeps `src`, `dst` or `t` (`values: [E]`) from being whole numbers, and ids from being `>= 0`."""
     if name == "t":
         mend = "times are kept as int64: pass time_scale=1000 to load_stream, or multiply t, to keep a finer unit"
     else:
@@ -148,18 +148,18 @@ def _feature_problems(msg: Tensor, names: Sequence[str], place: Place) -> Iterat
         event, column = (~finite).nonzero()[0].tolist()
         value = msg[event, column].item()
         what = "beyond the range of float32" if msg[event, column].isfinite() else "not finite"
-        # A name can stand for several columns, in which case it is not known where each begins.
+        # One name can stand for several columns of msg; then the name of this column is not known.
         where = f"'{names[column]}'" if len(names) == msg.size(1) else column
         yield f"{place(event)}: msg is {value} in column {where}, {what}; fill in, scale or drop it"
 
 
 def _first(mask: Tensor) -> int | None:
-    """The index of the first true entry of `mask: Bool[E]`."""
+    """Returns the index of the first true entry of `mask: Bool[E]`, if there is one."""
     return int(mask.int().argmax()) if bool(mask.any()) else None
 
 
 def _comparable(values: Tensor) -> Tensor:
-    """The values in a dtype that torch can compare, which unsigned integers are not."""
+    """Returns the values in a dtype that torch can compare; it cannot compare unsigned integers."""
     return values if values.is_floating_point() else values.to(torch.int64)
 
 

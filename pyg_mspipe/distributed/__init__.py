@@ -2,11 +2,12 @@
 
 from pyg_mspipe.distributed.plan import ParallelPlan, PlanError, Seat
 from pyg_mspipe.distributed.planner import BatchLoss, PlanChoice, choose_plan
-from pyg_mspipe.distributed.schedule import SweepSchedule, Turn
+from pyg_mspipe.distributed.schedule import Assignment, SweepSchedule
 from pyg_mspipe.distributed.shared_memory import SharedMemoryError
 from pyg_mspipe.distributed.world import DisagreementError, TrainerLostError, World
 
 __all__ = [
+    "Assignment",
     "BatchLoss",
     "DisagreementError",
     "ParallelPlan",
@@ -16,7 +17,6 @@ __all__ = [
     "SharedMemoryError",
     "SweepSchedule",
     "TrainerLostError",
-    "Turn",
     "World",
     "choose_plan",
 ]

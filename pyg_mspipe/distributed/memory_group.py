@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
+from pyg_mspipe.distributed.memory_turns import AccessRecord, MemoryTurns
 from pyg_mspipe.distributed.plan import ParallelPlan, Seat
 from pyg_mspipe.distributed.shared_memory import share
-from pyg_mspipe.distributed.turns import AccessRecord, Turns
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
 from pyg_mspipe.memory import RowState
 from pyg_mspipe.pipeline import InFlight, default_stages
-from pyg_mspipe.pipeline.record import Stage as StageName
+from pyg_mspipe.pipeline.record import StageName
 from pyg_mspipe.pipeline.stages import Stage
 
 _HOST = "localhost"
@@ -60,7 +60,7 @@ class MemoryGroup:
             self._server = TCPStore(_HOST, 0, is_master=True, wait_for_workers=False, timeout=wait)
             port[0] = self._server.port
         dist.broadcast_object_list(port, src=self.leader, group=self._processes)
-        self.turns = Turns(_HOST, port[0], plan.minibatch, seat.part, timeout, log)
+        self.turns = MemoryTurns(_HOST, port[0], plan.minibatch, seat.part, timeout, log)
 
     @property
     def leads(self) -> bool:
@@ -84,7 +84,7 @@ class GroupFetch:
     requires: ClassVar[frozenset[str]] = frozenset({"batch"})
     adds: ClassVar[frozenset[str]] = frozenset({"rows"})
 
-    def __init__(self, state: RowState, turns: Turns) -> None:
+    def __init__(self, state: RowState, turns: MemoryTurns) -> None:
         self.state = state
         self.turns = turns
 

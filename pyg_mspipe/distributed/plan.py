@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 class PlanError(ValueError):
-    """A shape that cannot be trained, with the reason and how to mend it."""
+    """A plan cannot be trained; the text says why, and how to mend it."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,10 @@ class Seat:
     """One trainer's place in a plan.
 
     Attributes:
-        rank: Of its process, in ``0..world - 1``.
-        group: Which memory state it trains on.
-        slot: Which of the ``j`` trainers that take turns at new batches it belongs to.
-        part: Which of the ``i`` parts of a batch it takes.
+        rank: The rank of the trainer's process, in ``0..world - 1``.
+        group: The memory group that the trainer belongs to: those that train on one memory state.
+        slot: Which of the ``j`` slots of the group the trainer is in; slots take turns at new batches.
+        part: Which of the ``i`` parts of a batch the trainer takes.
     """
 
     rank: int
@@ -35,10 +35,10 @@ class ParallelPlan:
     The trainers of a memory group have consecutive ranks, and so live on one host where hosts take whole groups.
 
     Attributes:
-        minibatch: ``i``: a batch is split over so many trainers, which read one version and commit together.
-        epoch: ``j``: so many trainers share a memory state; each trains a batch for ``j`` steps, with other negatives
-            in each, and commits it once.
-        memory: ``k``: so many independent memory states, each at another time of the stream.
+        minibatch: ``i``, the number of trainers that a batch is split over; they read one version and commit together.
+        epoch: ``j``, the number of slots that share a memory state; each trains a batch for ``j`` steps, with other
+            negatives in each step, and commits it once.
+        memory: ``k``, the number of independent memory states, each at another time of the stream.
 
     Raises:
         PlanError: If a number is below 1.
@@ -93,7 +93,10 @@ class ParallelPlan:
         return self.epoch * self.memory
 
     def seat(self, rank: int) -> Seat:
-        """Returns the place of ``rank``.
+        """Returns the place of the trainer with a rank.
+
+        Args:
+            rank: In ``0..world - 1``.
 
         Raises:
             PlanError: If there is no such rank.
@@ -120,11 +123,11 @@ class ParallelPlan:
         """Returns the host of each memory group.
 
         Args:
-            trainers: How many run on each host, in the order of their ranks.
+            trainers: How many trainers run on each host; hosts are in the order of the ranks.
 
         Raises:
-            PlanError: If their sum is not the plan's, or a group would stand on two hosts: node memory is shared within
-                a host and never crosses the network.
+            PlanError: If the plan has more or fewer trainers, or a memory group would be on two hosts: node memory is
+                shared within a host and never crosses the network.
         """
         if sum(trainers) != self.world:
             raise PlanError(

@@ -1,4 +1,4 @@
-"""Which plan suits a stream: ``i`` from its dependencies, ``k`` from the hosts' memory, ``j`` from the rest."""
+"""Which plan suits a stream: ``i`` by its dependencies, ``k`` by the hosts' memory, ``j`` for the trainers left."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BatchLoss:
         batch_size: Events in the batches of all ``i`` trainers together.
         missed: Share of the events that miss a dependency: one of their nodes had its previous event, in either role,
             in the same batch, where memory does not see it.
-        loss: Of the events that miss none at the batch size of one trainer, the share by which there are fewer now.
+        loss: By what share the events that miss no dependency are fewer than at the batch size of one trainer.
     """
 
     batch_size: int
@@ -38,8 +38,8 @@ class PlanChoice:
     Attributes:
         plan: The choice.
         measured: What batch sizes cost on the stream, in ascending order.
-        largest_batch: The largest of them whose loss is allowed.
-        group_bytes: Host memory of one memory group.
+        largest_batch: The largest measured batch size up to which no loss is too high.
+        group_bytes: The size of one memory group in host memory, in bytes.
         reasons: A sentence each for the batch size, ``i``, ``k`` and ``j``.
     """
 
@@ -61,7 +61,7 @@ def spread(world: int, hosts: int) -> list[int]:
     """Returns how many of ``world`` trainers run on each host.
 
     Raises:
-        PlanError: If it is not the same number, at least 1, on each.
+        PlanError: If the trainers cannot be spread evenly, or there is not one for each host.
     """
     if world < 1 or hosts < 1 or world % hosts:
         raise PlanError(f"{world} trainers on {hosts} hosts; give each host the same number of them, at least 1")
@@ -69,14 +69,14 @@ def spread(world: int, hosts: int) -> list[int]:
 
 
 def last_dependency(src: Tensor, dst: Tensor) -> Tensor:
-    """Returns the last earlier event that either node of each event took part in; -1 for none: Int64[E].
+    """Returns, for each event, the latest earlier event of either of its nodes, -1 if there is none: Int64[E].
 
     Args:
-        src: Int64[E], in the order of events.
-        dst: Int64[E].
+        src: Int64[E], sources in the order of events.
+        dst: Int64[E], destinations in the same order.
     """
     event = torch.arange(src.numel())
-    # A self-loop stands once, else it would be its own past.
+    # A self-loop is counted once for its node; counted twice, it would depend on itself.
     stands = torch.stack([torch.ones_like(src, dtype=torch.bool), src != dst], dim=1).view(-1)
     node, order = torch.stack([src, dst], dim=1).view(-1)[stands], event.repeat_interleave(2)[stands]
     node, by_node = node.sort(stable=True)
@@ -109,11 +109,11 @@ def choose_plan(
 ) -> PlanChoice:
     """Returns the plan for a stream by the rule of DistTGL (SC 2023, arXiv 2307.07649).
 
-    ``i`` is as large as a global batch can be that still captures the dependencies: an event captures them if the
-    previous events of both its nodes lie before its batch. Doubling a batch costs some of the events that do. That cost
-    is relative to what there is to lose, as on dense streams few events capture everything even in small batches.
-    ``k`` is as large as the hosts' memory allows, as memory groups cost neither dependencies nor held batches, and
-    ``j`` is the rest.
+    ``i`` is the largest number of trainers whose global batch still captures the dependencies: an event captures them
+    if the previous events of both its nodes lie before its batch. Larger batches have fewer such events. Their loss is
+    relative to the number of such events at the batch size of one trainer, since on dense streams even small batches
+    have few. ``k`` is as large as the hosts' memory allows, since more memory groups neither miss dependencies nor hold
+    batches for several steps. ``j`` takes the trainers that are left.
 
     Args:
         data: The stream, as :func:`~pyg_mspipe.data.check_stream` gives it.

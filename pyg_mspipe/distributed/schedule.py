@@ -12,14 +12,14 @@ Access = Literal["read", "commit"]
 
 
 @dataclass(frozen=True)
-class Turn:
+class Assignment:
     """What a trainer does in one step.
 
     Attributes:
-        position: Which batch of its memory group's sweep, from 0: the version that the batch reads.
+        position: The place of the batch in its memory group's sweep, from 0; also the version that the batch reads.
         batch: The batch's number in the stream.
-        visit: How often the trainer has trained it before, from 0. On visit 0 it is read from node memory and
-            committed.
+        visit: How often the trainer has trained the batch before, from 0. On visit 0 the batch is read from node memory
+            and committed.
     """
 
     position: int
@@ -36,8 +36,8 @@ class SweepSchedule:
     hold it for ``j`` steps. So a sweep has ``num_batches + j - 1`` steps, at whose ends some slots have nothing to do.
 
     Attributes:
-        plan: Who there is.
-        num_batches: Batches of the stream, each of all ``i`` parts.
+        plan: The trainers.
+        num_batches: Number of batches in the stream; all ``i`` parts together are one batch.
 
     Raises:
         PlanError: If there are fewer batches than memory groups.
@@ -65,13 +65,13 @@ class SweepSchedule:
         """Returns the batch that ``group`` comes to at ``position``; its memory is reset before batch 0."""
         return (self.first_batch(group) + position) % self.num_batches
 
-    def turn(self, seat: Seat, step: int) -> Turn | None:
-        """Returns what the trainer at ``seat`` does in ``step``; nothing where its slot has no batch there."""
+    def assignment(self, seat: Seat, step: int) -> Assignment | None:
+        """Returns what the trainer at ``seat`` does in ``step``; None if its slot has no batch in that step."""
         visit = (step - seat.slot) % self.plan.epoch
         position = step - visit
         if not 0 <= position < self.num_batches:
             return None
-        return Turn(position, self.batch_at(seat.group, position), visit)
+        return Assignment(position, self.batch_at(seat.group, position), visit)
 
     def positions(self, seat: Seat) -> range:
         """Returns which batches of its group's sweep the trainer at ``seat`` trains."""

@@ -15,21 +15,22 @@ _SHM = Path("/dev/shm")
 
 
 class SharedMemoryError(RuntimeError):
-    """There is not enough shared memory, with how to mend it."""
+    """The host has too little shared memory; the text says how to mend it."""
 
 
 def share(tensors: dict[str, Tensor], group: dist.ProcessGroup | None, leader: int) -> dict[str, Tensor]:
     """Returns tensors with the leader's content in memory that all processes of a group see.
 
-    The memory has no name once this returns, and goes with the last of its processes, however that ends.
+    When this returns, the memory has no name any more: the system frees it when the last of the processes ends, in
+    whatever way.
 
     Args:
-        tensors: On the CPU; of the same names, shapes and dtypes in every process.
-        group: Of processes on one host; all of them call this.
-        leader: The rank whose content it is.
+        tensors: Tensors on the CPU, with the same names, shapes and dtypes in every process.
+        group: The processes, all on one host; each of them calls this.
+        leader: The rank whose content the shared tensors get.
 
     Raises:
-        SharedMemoryError: In every process of the group, if the host has too little.
+        SharedMemoryError: If the host has too little shared memory; raised in every process of the group.
     """
     offsets, size = _layout(tensors)
     leads = dist.get_rank() == leader
@@ -56,7 +57,7 @@ def share(tensors: dict[str, Tensor], group: dist.ProcessGroup | None, leader: i
 
 
 def _layout(tensors: dict[str, Tensor]) -> tuple[dict[str, int], int]:
-    """Returns where each tensor begins, and the size of all, in bytes."""
+    """Returns where each tensor begins, and the size of all together, in bytes."""
     offsets, end = {}, 0
     for name, value in tensors.items():
         offsets[name] = end

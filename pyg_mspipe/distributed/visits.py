@@ -118,7 +118,7 @@ class VisitBatches:
         last = self.seat.part == self.schedule.plan.minibatch - 1
         goes_on = following < self.schedule.num_batches
         if last and goes_on and self.schedule.batch_at(self.seat.group, following) == 0:
-            state.clear_within(self.batches.events.start)
+            state.clear(self.batches.events.start, within_pipeline=True)
 
     def _begin(self, position: int) -> int:
         """Returns the first event that the group's memory has seen when it comes to a batch."""

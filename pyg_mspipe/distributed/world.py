@@ -1,4 +1,4 @@
-"""The processes of a run: how they meet, agree, and tell which of them is gone."""
+"""The processes of a run: how they meet and agree, and which of them is to blame when one is gone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import torch
 import torch.distributed as dist
 from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
-from pyg_mspipe.distributed.neighbours import process_state
+from pyg_mspipe.distributed.host_processes import process_state
+from pyg_mspipe.distributed.memory_turns import TurnsCancelledError
 from pyg_mspipe.distributed.plan import ParallelPlan, Seat
-from pyg_mspipe.distributed.turns import TurnsCancelledError
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ _COMMUNICATION = ("gloo", "Gloo", "NCCL", "TCPStore", "Connection", "Timed out w
 
 
 class TrainerLostError(RuntimeError):
-    """Another process of the run is gone, or does not answer."""
+    """Another process of the run is gone, or does not answer; the text says which."""
 
 
 class DisagreementError(ValueError):
@@ -48,12 +48,13 @@ class World:
     """All processes of a run, one trainer each, as torchrun has started them.
 
     Args:
-        plan: Who there is.
-        device: Of this process; gradients go by nccl between GPUs, all else by gloo.
-        timeout: In seconds, after which a process that does not answer is given up.
+        plan: The plan, with one process for each trainer.
+        device: The device of this process. Gradients on GPUs are exchanged by nccl, everything else by gloo.
+        timeout: After how many seconds a process that does not answer is given up.
 
     Raises:
-        PlanError: If there are other processes than the plan wants, or a memory group would be on two hosts.
+        PlanError: If there are more or fewer processes than trainers in the plan, or a memory group would be on two
+            hosts.
         TrainerLostError: If the processes do not reach each other.
     """
 
@@ -67,7 +68,7 @@ class World:
         wait = timedelta(seconds=timeout)
         try:
             store, rank, size = next(iter(rendezvous("env://", timeout=wait)))
-            # Torchrun keeps its own store when it starts the run anew, with the addresses of before.
+            # When torchrun starts the run anew it keeps its store, which still holds the addresses of the last start.
             kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
             self._store = PrefixStore(f"attempt-{_restarts() if kept else 0}", store)
             dist.init_process_group(backend, store=self._store, rank=rank, world_size=size, timeout=wait)
@@ -89,11 +90,11 @@ class World:
 
     @property
     def leads(self) -> bool:
-        """Whether this process does what is done once for the run."""
+        """Whether this process does the work that is done once for the whole run."""
         return self.rank == 0
 
     def first(self, value: T) -> T:
-        """Returns, in every process, the ``value`` that the first one gives; it is pickled."""
+        """Returns the first process's ``value`` in every process; the value is pickled."""
         values: list[T] = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
@@ -105,7 +106,7 @@ class World:
 
     @property
     def restarted(self) -> bool:
-        """Whether torchrun has started the run anew after a failure; the agents of some hosts may not count it."""
+        """Whether torchrun has started the run anew after a failure, as its agent on at least one host has counted."""
         return any(process.restarts for process in self._processes)
 
     @staticmethod
@@ -123,13 +124,13 @@ class World:
         dist.destroy_process_group()
 
     def agree(self, values: Mapping[str, object]) -> None:
-        """Raises in every process if some value is not the same in all.
+        """Raises in every process if a value is not the same in all processes.
 
         Args:
-            values: By name, as they are to be shown.
+            values: The values, by the names that an error shows.
 
         Raises:
-            DisagreementError: Naming what differs, and between which ranks.
+            DisagreementError: If a value differs; the text names the value and the ranks.
         """
         all_values: list[Mapping[str, object]] = [{}] * self.plan.world
         dist.all_gather_object(all_values, dict(values))
@@ -142,10 +143,10 @@ class World:
                     )
 
     def raise_together(self, error: BaseException | None) -> None:
-        """Raises in every process if one of them has an error: its own, or one that names the rank.
+        """Raises in every process if one of them has an error: its own error, or one that names the rank that has one.
 
         Args:
-            error: Of this process, if it has one.
+            error: The error of this process, if it has one.
         """
         problems: list[str | None] = [None] * self.plan.world
         dist.all_gather_object(problems, None if error is None else f"{type(error).__name__}: {error}")
@@ -157,13 +158,13 @@ class World:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Turns what torch raises when another process is gone into an error that says which one, and why.
+        """Replaces the error that torch raises when another process is gone by one that says which process, and why.
 
-        From then on SIGTERM is ignored: torchrun sends it as soon as one process ends, and this one ends by itself
-        once it has said what it knows.
+        After an error SIGTERM is ignored: torchrun sends it as soon as one process ends, and this process ends by
+        itself once it has reported what it knows.
 
         Raises:
-            TrainerLostError: Instead.
+            TrainerLostError: If another process is gone, or does not answer.
         """
         try:
             yield
@@ -177,12 +178,12 @@ class World:
                 raise
             raise TrainerLostError(self._who_is_lost()) from error
 
-    def neighbours(self, ranks: Iterable[int]) -> list[int]:
-        """Returns the process ids of the other ranks in ``ranks``, which are on this host."""
+    def other_pids(self, ranks: Iterable[int]) -> list[int]:
+        """Returns the process ids of the ranks in ``ranks``, all on this host, without this process's own."""
         return [self._processes[rank].pid for rank in ranks if rank != self.rank]
 
     def _who_is_lost(self) -> str:
-        """Returns which process is gone or does not answer, as whoever saw it first says."""
+        """Returns which process is gone or does not answer, as the process that noticed first has reported."""
         own = self._processes[self.rank]
         host = own.host.partition("/")[0]
         beside = {rank: each.pid for rank, each in enumerate(self._processes) if each.host == own.host and each.pid}
@@ -191,24 +192,25 @@ class World:
             states = {rank: process_state(pid) for rank, pid in beside.items()}
             lost = [(rank, state) for rank, state in states.items() if state != "runs"]
             if lost:
-                # One that has ended of its own accord has said why; only what nobody has said is to be told here.
+                # A process that ended by itself has reported why, and its report comes first; else this text is the
+                # report.
                 names = [f"rank {rank} (process {beside[rank]} on {host}) {_LOST[state]}" for rank, state in lost]
                 return self._first_cause(" and ".join(names))
             known = self._first_cause(None)
             if known:
                 return known
             time.sleep(0.05)
-        # Those that run here are the last to be suspected.
+        # A process on another host is suspected before the processes here, all of which still run.
         others = [rank for rank in range(self.plan.world) if rank not in beside]
         others = others or [rank for rank in beside if rank != self.rank]
         who = [f"rank {rank} on {self._processes[rank].host.partition('/')[0] or 'its host'}" for rank in others]
         return self._first_cause(f"{' or '.join(who)} was lost, or did not answer in {self.timeout:g} s")
 
     def _first_cause(self, mine: str | None) -> str:
-        """Returns why the run ends, as the first process that knew has said: this one, if none has before.
+        """Returns why the run ends, as the first process that knew the cause has reported it.
 
         Args:
-            mine: What this one knows, if it does.
+            mine: The cause as far as this process knows it. It becomes the report if no process has made one before.
         """
         key = f"cause/{self._processes[0].pid}"
         try:
@@ -222,7 +224,7 @@ class World:
 
 
 def _is_communication(error: BaseException | None) -> bool:
-    """Returns whether it was raised because another process did not do its part."""
+    """Returns whether an error was raised because another process did not do its part."""
     while error is not None:
         if isinstance(error, dist.DistError | TurnsCancelledError):
             return True
@@ -233,7 +235,7 @@ def _is_communication(error: BaseException | None) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    """Returns what an error says in short, without the place in torch's sources and what it advises."""
+    """Returns the first sentence of an error's text, without the place in torch's sources."""
     line = (str(error).splitlines() or [""])[0]
     return re.sub(r"\[[^] ]*:\d+\] ", "", line).partition(". ")[0]
 
@@ -243,5 +245,5 @@ def _restarts() -> int:
 
 
 def _host() -> str:
-    """Returns a name for the host; torchrun tells agents on one host apart, as in network namespaces."""
+    """Returns a name for the host. Agents of torchrun on one host count as hosts, as in network namespaces."""
     return f"{socket.gethostname()}/{os.environ.get('GROUP_RANK', '0')}"

@@ -1,7 +1,8 @@
-"""Temporal adjacency and stateless neighbour sampling."""
+"""Temporal adjacency, stateless neighbour sampling and similar nodes."""
 
 from pyg_mspipe.graph.neighbor_sampler import CutOff, Hop, NeighborSample, NeighborSampler, Strategy
 from pyg_mspipe.graph.pending_events import PendingEvents, pending_events
+from pyg_mspipe.graph.similar_nodes import SimilarNodes, similar_nodes
 from pyg_mspipe.graph.temporal_csr import TemporalCSR
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "NeighborSample",
     "NeighborSampler",
     "PendingEvents",
+    "SimilarNodes",
     "Strategy",
     "TemporalCSR",
     "pending_events",
+    "similar_nodes",
 ]

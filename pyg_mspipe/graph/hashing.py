@@ -1,4 +1,4 @@
-"""Random numbers as a pure function of what they are for, alike on every device and thread."""
+"""Random numbers as a pure function of what they are drawn for, the same on every device and thread."""
 
 from __future__ import annotations
 

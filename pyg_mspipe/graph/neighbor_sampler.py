@@ -66,7 +66,7 @@ class NeighborSample:
     seed: Tensor
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> NeighborSample:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
+        """Returns the sample on ``device``; with ``non_blocking``, its copies may still be under way."""
 
         def moved(x: Tensor) -> Tensor:
             return x.to(device, non_blocking=non_blocking)
@@ -86,10 +86,10 @@ class NeighborSampler:
         csr: The stream's history.
         num_neighbors: How many neighbours to take in each hop, e.g. ``[10]`` or ``[10, 10]``.
         strategy: ``"recent"`` takes the last ones; ``"uniform"`` draws without replacement from all earlier ones.
-        seed: Of the uniform draws.
+        seed: Decides the uniform draws.
 
     Raises:
-        TypeError: If ``csr`` is no ``TemporalCSR``, or ``num_neighbors`` no list of whole numbers.
+        TypeError: If ``csr`` is not a ``TemporalCSR``, or ``num_neighbors`` not a list of whole numbers.
         ValueError: If ``num_neighbors`` is empty or holds a number below 1, or the strategy is unknown.
 
     Example:
@@ -136,7 +136,7 @@ class NeighborSampler:
         * ``edge_index``: Int64[2, M], positions in ``n_id``: neighbour, node; sorted by node.
         * ``e_id``: Int64[M], the event that joins the two.
 
-        With several hops the edges of all hops are returned together, each node's once.
+        With several hops, the edges of all hops are returned together, and the edges into a node only once.
 
         Args:
             n_id: Int64[Q], the nodes to start from.
@@ -174,10 +174,11 @@ class NeighborSampler:
             epoch: Gives the uniform strategy fresh draws.
 
         Raises:
-            ValueError: If a bound is past ``E``. Bounds on CUDA are not looked at, which would wait for the device.
+            ValueError: If a bound is past ``E``. Bounds on CUDA are not checked, since a check would wait for the
+                device.
         """
         within = self._within(bound)
-        # A row is a pair (node, bound), as one number; where one bound is given for all, the node alone.
+        # A row is the pair (node, bound) as one number, or the node alone where all queries have one bound.
         span = self.csr.num_events + 1
         row, seed = (node * span + within if isinstance(within, Tensor) else node).unique(return_inverse=True)
         hops = []
@@ -198,7 +199,7 @@ class NeighborSampler:
         return NeighborSample(n_id=row, hops=tuple(hops), seed=seed)
 
     def _within(self, bound: Tensor | int) -> Tensor | int:
-        """Returns the bound held to ``0..E``; past it, a search would end in another node's history."""
+        """Returns the bound, clamped to ``0..E``: past ``E``, a search would end in another node's history."""
         last = self.csr.num_events
         if isinstance(bound, Tensor):
             largest = int(bound.max()) if bound.numel() and bound.device.type == "cpu" else 0

@@ -13,12 +13,12 @@ from torch_geometric.data import TemporalData
 class TemporalCSR:
     """A stream's events grouped by node and, within a node, ordered by event id.
 
-    Every event stands twice, once for each endpoint (a self-loop stands twice for its node, as in PyG's
-    ``LastNeighborLoader``). It is built once and never changes, so that any number of threads may read it.
+    Every event has two entries, one for each endpoint (a self-loop has two for its node, as in PyG's
+    ``LastNeighborLoader``). A history is built once and never changes, so that any number of threads may read it.
 
     Attributes:
-        key: Int64[2E], ascending, ``node * E + e_id`` of each entry. Node and event id are both in it, and the end of
-            a node's history before event ``e`` is the one place where ``node * E + e`` would be inserted.
+        key: Int64[2E], ascending, ``node * E + e_id`` of each entry. The key holds both node and event id, so that a
+            node's history before event ``e`` ends where ``node * E + e`` would be inserted.
         neighbor: Int64[2E], the node at the other end of each entry.
         indptr: Int64[N + 1], entries of node ``v`` are ``indptr[v]:indptr[v + 1]``.
         t: Int64[E], non-decreasing, time of each event in the stream's unit.

@@ -3,10 +3,10 @@
 from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.messages import LatestMessages, MessageStore, PendingMessages
 from pyg_mspipe.memory.mitigation import Mitigation, MitigationName, make_mitigation
-from pyg_mspipe.memory.node_state import NodeState, RowState
+from pyg_mspipe.memory.node_state import NodeState
 from pyg_mspipe.memory.plan import MemoryPlan
+from pyg_mspipe.memory.row_state import RowState
 from pyg_mspipe.memory.rows import Commit, MemoryRows
-from pyg_mspipe.memory.similarity import SimilarNodes, similar_nodes
 from pyg_mspipe.memory.static_memory import StaticMemory
 from pyg_mspipe.memory.tgn_memory import TGNMemory
 from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
@@ -23,11 +23,9 @@ __all__ = [
     "NodeState",
     "PendingMessages",
     "RowState",
-    "SimilarNodes",
     "StaticMemory",
     "TGNMemory",
     "TimeEncoder",
     "TimeInit",
     "make_mitigation",
-    "similar_nodes",
 ]

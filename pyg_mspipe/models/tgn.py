@@ -96,7 +96,7 @@ class TGN(Module):
     def reset_parameters(self) -> None:
         """Resets all learnable parameters, and the memory."""
         self.memory.reset_parameters()
-        self.state.clear(self.state.begin)
+        self.state.clear(self.state.span.begin)
         for layer in self.layers:
             layer.reset_parameters()  # type: ignore[operator]
         self.link_pred.reset_parameters()
@@ -152,12 +152,12 @@ class TGN(Module):
             batches: Of the stream that the memory has seen.
         """
         state = self.state
-        if state.settled == state.end:
+        if state.span.settled == state.span.end:
             return
 
         def rows() -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
             for n_id in torch.arange(state.num_nodes, device=batches.device).split(_SETTLE_CHUNK):
-                pending, raw_msg = batches.pending(n_id, state.end, state.begin)
+                pending, raw_msg = batches.pending(n_id, state.span.end, state.span.begin)
                 yield n_id, self._applied(n_id, pending, raw_msg)
 
         state.settle(rows())
@@ -177,7 +177,7 @@ class TGN(Module):
         plan = batch.plan
         assert plan is not None
         if not self.training:
-            if self.state.settled < self.state.end:
+            if self.state.span.settled < self.state.span.end:
                 raise RuntimeError("messages wait to be applied; call model.settle(batches) before evaluation")
             return self.state.read("memory", plan.n_id), self.state.read("last_update", plan.n_id)
         rows = batch.rows

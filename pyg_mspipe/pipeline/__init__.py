@@ -6,9 +6,6 @@ from pyg_mspipe.pipeline.loader import PipelineLoader
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
 from pyg_mspipe.pipeline.stages import InFlight, check_order, default_stages
-from pyg_mspipe.pipeline.timeline import read_trace
-from pyg_mspipe.pipeline.timeline_figure import draw_timeline
-from pyg_mspipe.pipeline.timeline_summary import StageSummary, TimelineSummary, summarize_timeline
 from pyg_mspipe.pipeline.work import PipelineError
 
 __all__ = [
@@ -19,13 +16,8 @@ __all__ = [
     "PipelineEngine",
     "PipelineError",
     "PipelineLoader",
-    "StageSummary",
     "Staleness",
-    "TimelineSummary",
     "check_order",
     "default_stages",
-    "draw_timeline",
     "parse_staleness",
-    "read_trace",
-    "summarize_timeline",
 ]

@@ -1,4 +1,4 @@
-"""How long the stages take: what durations say of the best rate and the staleness it needs, and estimates of them."""
+"""How long the stages take: estimates, the best rate that durations allow, and the staleness that it needs."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from typing import Literal, get_args
 Measured = Literal["sample", "gather", "fetch", "train", "rows", "update"]
 
 WINDOW = 32
-"""How many of a stage's last durations an estimate looks at."""
+"""From how many of a stage's last durations its estimate is made."""
 
 WARM_UP = 5
-"""How many durations of every stage make an estimate."""
+"""How many durations of every stage there must be before there are estimates."""
 
 MOST_STALE = 2
-"""No constant durations make more staleness pay: each of the loop's three parts takes at most one period."""
+"""The most staleness that can pay if durations are constant: each of the loop's three parts takes at most a period."""
 
-# A commit missed must win more than this share of the rate; because of jitter so many may, past the cap.
+# One more missed commit pays if it wins more than this share of the rate.
 _PAYS = 0.01
+# How many missed commits past the cap may pay because durations vary.
 _FOR_JITTER = 2
 
-# Of a normal distribution without a tenth at either end, the standard deviation is 0.66 of the whole's.
+# A normal distribution without its lowest and highest tenth has 0.66 of its standard deviation.
 _TRIMMED = 0.66
-# Sums of seconds are rounded; a loop that takes two periods takes no third.
+# Sums of seconds are rounded: a loop of just two periods must not seem to take a little more than two.
 _ROUNDING = 1e-9
 
 
@@ -67,7 +68,7 @@ class Durations:
         """Returns ``k*``, the least staleness with which the memory loop costs no rate.
 
         With a bound of ``k`` the loop spans ``k + 1`` periods: the maximum cycle ratio of the stage graph.
-        For durations that do not vary more never pays.
+        If durations do not vary, more staleness never pays.
         """
         if self.period <= 0:
             return 0
@@ -77,20 +78,20 @@ class Durations:
 def paying_staleness(mean: Durations, spread: Durations) -> int:
     """Returns the least staleness that costs at most 1 % of the rate which any more could reach.
 
-    For durations that do not vary this is ``k*`` of ``mean``, or less where its last commits win less than 1 %: a bound
-    of ``k`` allows ``k + 1`` batches per loop. Where durations vary, the loop overruns its ``k + 1`` periods at times
-    though it fits into them on average, and up to two commits more may pay. What overruns cost follows from the slack
-    ``b = (k + 1) Lambda - loop``. The lead of one stage over another is taken for a Brownian motion between barriers at
-    0 and ``b``, with drift ``d``, the difference of their mean durations, and variance ``v``, the sum of both. The
-    slower one then idles in each period for
+    If durations do not vary this is ``k*`` of ``mean``, or less where the last of its commits win less than 1 %: a
+    bound of ``k`` allows ``k + 1`` batches per loop. If durations vary, the loop sometimes overruns its ``k + 1``
+    periods although it fits into them on average, and up to two more commits may pay. The cost of overruns follows from
+    the slack ``b = (k + 1) Lambda - loop``. The lead of one stage over another is taken for a Brownian motion between
+    barriers at 0 and ``b``, with drift ``d``, the difference of their mean durations, and variance ``v``, the sum of
+    their variances. In each period the slower stage then idles for
 
         d / (exp(2 d b / v) - 1),    or v / (2 b) where d is 0
 
     seconds (J. M. Harrison, Brownian Motion and Stochastic Flow Systems, 1985).
 
     Args:
-        mean: Of the durations.
-        spread: Their standard deviations.
+        mean: The stages' mean durations.
+        spread: The standard deviations of the durations.
     """
     most = mean.staleness_cap + _FOR_JITTER
     return next((bound for bound in range(most) if _lost(mean, spread, bound) <= _PAYS), most)
@@ -127,12 +128,12 @@ def _idle(drift: float, slack: float, variance: float) -> float:
 
 
 class RunningDurations:
-    """Running estimates of how long the stages take, of what was measured.
+    """Running estimates of how long the stages take, from the durations that were measured.
 
-    A stage's estimate is the trimmed mean of its last 32 durations: a tenth at either end is left out (one at least).
-    So a batch that took 50 times as long, the first one, one beside a checkpoint or under page faults, does not count
-    at all, while a change that stays is followed batch by batch and complete after 32. An observation costs a search
-    and an insertion among 32 numbers; an estimate is computed when it is asked for.
+    A stage's estimate is the trimmed mean of its last 32 durations: the lowest and the highest tenth, at least one
+    each, are left out. So a batch that took 50 times as long (the first one, or one beside a checkpoint or under page
+    faults) does not count at all, while the estimate follows a lasting change batch by batch, wholly after 32. An
+    observation costs a search and an insertion among 32 numbers; an estimate is computed when it is asked for.
     """
 
     def __init__(self) -> None:
@@ -151,12 +152,12 @@ class RunningDurations:
         self._estimate = None
 
     def current(self) -> Durations | None:
-        """Returns the estimates; none during warm-up, until each stage was seen 5 times."""
+        """Returns the estimates; None during warm-up, until each stage was observed 5 times."""
         estimate = self._both()
         return None if estimate is None else estimate[0]
 
     def spread(self) -> Durations | None:
-        """Returns the standard deviations, estimated from the same durations; none during warm-up."""
+        """Returns the standard deviations, estimated from the same durations; None during warm-up."""
         estimate = self._both()
         return None if estimate is None else estimate[1]
 
@@ -169,7 +170,7 @@ class RunningDurations:
 
 
 class _Window:
-    """The last durations of one stage, in the order they came and sorted."""
+    """The last durations of one stage, both in the order in which they came and sorted."""
 
     def __init__(self) -> None:
         self._last: deque[float] = deque()
@@ -187,7 +188,7 @@ class _Window:
     def mean_and_deviation(self) -> tuple[float, float]:
         left_out = max(1, len(self._sorted) // 10)
         kept = self._sorted[left_out:-left_out]
-        # Measured from the least, so that equal durations have exactly their value and no deviation.
+        # Computed relative to the shortest, so that equal durations give exactly their value and no deviation.
         above = [seconds - kept[0] for seconds in kept]
         mean = sum(above) / len(above)
         variance = sum((each - mean) ** 2 for each in above) / len(above)

@@ -9,20 +9,20 @@ from typing import Literal, get_args
 
 import torch
 
-from pyg_mspipe.pipeline.record import BatchRecord, Stage
+from pyg_mspipe.pipeline.record import BatchRecord, StageName
 
 Overlap = Literal["auto", "always", "never"]
-"""Whether stages run beside training: where that gains time, or as one likes."""
+"""Whether stages run beside training: ``auto`` where that gains time, ``always``, or ``never``."""
 
 TRIAL = 8
-"""How many batches are looked at before it is decided."""
+"""How many batches are measured before ``auto`` decides."""
 
-_BESIDE: tuple[Stage, ...] = ("sample", "gather", "fetch", "update")
+_BESIDE: tuple[StageName, ...] = ("sample", "gather", "fetch", "update")
 _WORTH = 0.04
 
 
 def parse_overlap(text: str) -> bool | None:
-    """Returns whether stages run beside training; none where it is to be found out.
+    """Returns whether stages run beside training; None for ``auto``, where measurements decide.
 
     Raises:
         ValueError: If the text is none of :data:`Overlap`.
@@ -34,20 +34,20 @@ def parse_overlap(text: str) -> bool | None:
 
 
 def free_cores() -> int:
-    """Returns how many of the process's cores training leaves idle, in it and others that torchrun started here."""
+    """Returns how many cores training leaves idle for each process that torchrun has started on this host."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(0, cores // processes - torch.get_num_threads())
 
 
 def hides_waiting(records: Sequence[BatchRecord]) -> bool:
-    """Returns whether the stages wait, for a disk for instance, so much that it is worth to train meanwhile.
+    """Returns whether the stages wait so much, for a disk for instance, that training meanwhile gains time.
 
-    Where training computes on every core, a stage that computes beside it takes the time that it saves, and a little
-    more. What it waits is gained.
+    Where training computes on every core, a stage that computes beside it costs as much time as it saves, and a little
+    more. Only the time that a stage waits is gained.
 
     Args:
-        records: Of batches whose stages ran one after the other.
+        records: Records of batches whose stages ran one after the other.
     """
     waited = median(sum(r.duration(stage) - r.computed[stage] for stage in _BESIDE) for r in records)
     step = median(r.finish["train"] - r.begin["sample"] for r in records)

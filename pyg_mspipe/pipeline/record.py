@@ -1,4 +1,4 @@
-"""What is known of each batch's way through the pipeline: when each stage worked on it, and how stale it was."""
+"""The record of a batch's way through the pipeline: when each stage worked on it, and how stale its memory was."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-Stage = Literal["sample", "gather", "fetch", "train", "update"]
-STAGES: tuple[Stage, ...] = ("sample", "gather", "fetch", "train", "update")
+StageName = Literal["sample", "gather", "fetch", "train", "update"]
+STAGES: tuple[StageName, ...] = ("sample", "gather", "fetch", "train", "update")
 
 
 @dataclass
@@ -17,25 +17,25 @@ class BatchRecord:
     Attributes:
         index: The batch's number within the pass, from 0.
         begin: When each stage began; a stage that has not begun is missing.
-        finish: When it was done.
-        rows_at: When the batch's new memory rows existed, within training; none before.
-        bound: How many commits it was allowed to miss, ``k_i``.
+        finish: When each stage was done; a stage that is not done is missing.
+        rows_at: When the batch's new memory rows existed, a moment during training; None until then.
+        bound: How many commits the batch was allowed to miss, ``k_i``.
         fetched: The version that the fetch saw: commits ``0..fetched - 1``.
-        staleness: How many commits it missed when it was trained, ``s_i``: ``index - fetched``, or 0 where the missing
-            ones were forwarded.
-        computed: How much of each stage's time its thread computed and did not wait; that of training is not taken.
+        staleness: How many commits the batch missed when it was trained, ``s_i``: ``index - fetched``, or 0 where the
+            missing commits were forwarded.
+        computed: For how long each stage's thread computed rather than waited; not measured for training.
     """
 
     index: int
-    begin: dict[Stage, float] = field(default_factory=dict)
-    finish: dict[Stage, float] = field(default_factory=dict)
+    begin: dict[StageName, float] = field(default_factory=dict)
+    finish: dict[StageName, float] = field(default_factory=dict)
     rows_at: float | None = None
     bound: int = 0
     fetched: int = 0
     staleness: int = 0
-    computed: dict[Stage, float] = field(default_factory=dict)
+    computed: dict[StageName, float] = field(default_factory=dict)
 
-    def duration(self, stage: Stage) -> float:
+    def duration(self, stage: StageName) -> float:
         """Returns how long ``stage``, which is finished, worked, in seconds."""
         return self.finish[stage] - self.begin[stage]
 
@@ -46,7 +46,7 @@ class BatchRecord:
     def wait_ms(self) -> dict[str, float]:
         """Returns how long the batch waited before each stage but the first, in milliseconds.
 
-        For the update that is since its new rows existed.
+        The wait for the update begins when the batch's new rows exist.
         """
         ready = {after: self.finish[stage] for stage, after in pairwise(STAGES) if stage in self.finish}
         if self.rows_at is not None:

@@ -11,8 +11,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import torch
 
 from pyg_mspipe.memory import NodeState
-from pyg_mspipe.pipeline.record import STAGES, BatchRecord
-from pyg_mspipe.pipeline.record import Stage as StageName
+from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
 from pyg_mspipe.pipeline.streams import settle
 
 B = TypeVar("B")

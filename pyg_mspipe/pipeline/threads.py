@@ -11,7 +11,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pyg_mspipe.pipeline.record import BatchRecord
-from pyg_mspipe.pipeline.scheduler import Progress, Scheduler
+from pyg_mspipe.pipeline.scheduler import PipelineState, Scheduler
 from pyg_mspipe.pipeline.stages import B, InFlight
 from pyg_mspipe.pipeline.streams import StageStream, keep_for
 from pyg_mspipe.pipeline.work import StageWork
@@ -210,9 +210,9 @@ class StageThreads(Generic[B]):
                     return
             self._wait(self._may_copy, left)
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> PipelineState:
         current = self._current
-        return Progress(
+        return PipelineState(
             now=self._work.now(),
             training=self._begun if current is None else current.index,
             train_begin=None if current is None else current.begin["train"],

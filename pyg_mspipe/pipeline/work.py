@@ -10,8 +10,7 @@ from typing import Generic
 import torch
 
 from pyg_mspipe.pipeline.durations import RunningDurations
-from pyg_mspipe.pipeline.record import BatchRecord
-from pyg_mspipe.pipeline.record import Stage as StageName
+from pyg_mspipe.pipeline.record import BatchRecord, StageName
 from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight, Stage, StateVersion
 
 

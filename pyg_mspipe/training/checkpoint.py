@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any, BinaryIO
 
 import torch
 from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data.atomic_write import atomic_write
 
 _FORMAT = 1
 
@@ -29,32 +30,13 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with partial.open("wb") as file:
+        with atomic_write(path) as file:
             torch.save({"format": _FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
     except RuntimeError as error:
         if isinstance(error.__context__, OSError):  # torch hides why a write failed behind an error of its own
             raise OSError(error.__context__.errno, error.__context__.strerror, str(path)) from error
         raise
-    finally:
-        partial.unlink(missing_ok=True)
-    if os.name == "nt":  # which has no way to sync a folder
-        return
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def remove_partial(folder: Path) -> None:
-    """Removes what a process that was killed while it wrote may have left in a run's folder."""
-    for partial in folder.glob(".*.part"):
-        partial.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path | str) -> dict[str, Any]:

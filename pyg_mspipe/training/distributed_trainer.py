@@ -15,14 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pyg_mspipe.distributed import ParallelPlan, Seat
 from pyg_mspipe.distributed.gradients import GradientSums, add_in_order
+from pyg_mspipe.distributed.host_processes import when_one_ends
 from pyg_mspipe.distributed.memory_group import MemoryGroup
-from pyg_mspipe.distributed.neighbours import when_one_ends
-from pyg_mspipe.distributed.turns import AccessRecord
+from pyg_mspipe.distributed.memory_turns import AccessRecord
 from pyg_mspipe.distributed.visits import Visits
 from pyg_mspipe.distributed.world import World
 from pyg_mspipe.memory import Commit, RowState
 from pyg_mspipe.pipeline import InFlight, PipelineError
-from pyg_mspipe.pipeline.timeline import TraceWriter
+from pyg_mspipe.timeline.trace import TraceWriter
 from pyg_mspipe.training.checkpoint import CheckpointError
 from pyg_mspipe.training.config import ConfigError
 from pyg_mspipe.training.evaluation import LinkMetrics, link_metrics, score_batches
@@ -179,7 +179,7 @@ class DistributedTrainer(ParallelTrainer):
         self._visits = self._restored(self.seat, first)
         if self._group is not None:
             batch = self.schedule.batch_at(self.seat.group, 0)
-            if first == 0 and self._group.leads and (batch == 0 or state.end == state.begin):
+            if first == 0 and self._group.leads and (batch == 0 or state.span.end == state.span.begin):
                 state.clear(self._batches.events_of(batch).start)
             self._group.turns.start(f"{self.progress.step}", first)
             self._group.barrier()
@@ -187,19 +187,23 @@ class DistributedTrainer(ParallelTrainer):
         make_flights = self._own_flights if self._group is None else self._shared_flights
 
         def get(step: int) -> Visits | None:
-            turn = self.schedule.turn(self.seat, step) if step < self.schedule.num_steps else None
+            turn = self.schedule.assignment(self.seat, step) if step < self.schedule.num_steps else None
             if turn is None or turn.visit:
                 return self._visits
             flight = next(flights)
             assert flight.batch is not None
             return flight.batch if flight.rows is None else flight.batch.with_rows(flight.rows)
 
+        def hand_over(commit: Commit) -> None:
+            assert state.pipeline is not None
+            state.pipeline.commit(commit)
+
         def train(step: int) -> Tensor:
             nonlocal coming
             self._visits = get(step) if step == first else coming
             self._gradients.expect()
             self.optimizer.zero_grad()
-            loss = self._loss(self._scorer, self.model, self._hand_over, self._visits, self.seat, step)
+            loss = self._loss(self._scorer, self.model, hand_over, self._visits, self.seat, step)
             # The next batch needs no weights, and is made ready while the gradients are on their way.
             coming = get(step + 1)
             self._gradients.wait()
@@ -222,7 +226,7 @@ class DistributedTrainer(ParallelTrainer):
                 continue
             first = max(self.progress.batch - span.start, 0)
             state, batch = self.model.state, schedule.batch_at(group, span.start)
-            if first == 0 and (batch == 0 or state.end == state.begin):
+            if first == 0 and (batch == 0 or state.span.end == state.span.begin):
                 state.clear(self._batches.events_of(batch).start)
             source = self._source(self.seat, span)
             engine = self._engine(source, first, view, log, trace, step_of=source.positions.__getitem__)
@@ -250,7 +254,7 @@ class DistributedTrainer(ParallelTrainer):
         flights = iter(engine)
         try:
             # What a process was to do that is gone is waited for by nobody.
-            with when_one_ends(self.world.neighbours(self.plan.ranks(self.seat.group)), group.turns.cancel):
+            with when_one_ends(self.world.other_pids(self.plan.ranks(self.seat.group)), group.turns.cancel):
                 # Not delegated, so that an end from outside comes here before it comes to the engine.
                 for flight in flights:  # noqa: UP028
                     yield flight
@@ -266,11 +270,6 @@ class DistributedTrainer(ParallelTrainer):
             except PipelineError:
                 if not group.turns.cancelled:
                     raise
-
-    def _hand_over(self, commit: Commit) -> None:
-        pipeline = self.model.state.pipeline
-        assert pipeline is not None
-        pipeline.commit(commit)
 
     def _of_all(self, losses: Tensor, stop: bool) -> tuple[Tensor, bool]:
         mine = torch.cat([losses.cpu(), torch.tensor([float(stop)])])

@@ -96,14 +96,18 @@ class _Trainer:
         self.scorer = Scorer(model)
         state, batches = self.state, run._batches
         start = run.schedule.first_batch(seat.group) * batches.batch_size
-        if first == 0 and (start == 0 or state.end == state.begin) and seat.rank == run.plan.ranks(seat.group)[0]:
+        if (
+            first == 0
+            and (start == 0 or state.span.end == state.span.begin)
+            and seat.rank == run.plan.ranks(seat.group)[0]
+        ):
             state.clear(batches.events.start + start)
         self.source: VisitBatches = run._source(seat)
         self.visits: Visits | None = run._restored(seat, first)
 
     def read(self, step: int) -> None:
         """Reads a new batch if it is this trainer's turn."""
-        turn = self.run.schedule.turn(self.seat, step)
+        turn = self.run.schedule.assignment(self.seat, step)
         if turn is None or turn.visit:
             return
         source = self.source

@@ -95,7 +95,7 @@ def score_batches(
             scored[index] = logits
         else:
             batch = batches.without_queries(events)
-        model.state.apply_settled(model.commit(batch))
+        model.state.apply(model.commit(batch), settled=True)
         if on_batch is not None:
             on_batch(len(events))
     return scored

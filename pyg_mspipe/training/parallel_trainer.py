@@ -109,12 +109,12 @@ class ParallelTrainer(Trainer, ABC):
 
     def _part(self, seat: Seat, step: int) -> range:
         """Returns the events that a trainer trains in a step."""
-        turn = self.schedule.turn(seat, step)
+        turn = self.schedule.assignment(seat, step)
         return range(0) if turn is None else self.schedule.part(self._batches.events_of(turn.batch), seat)
 
     def _source(self, seat: Seat, positions: range | None = None) -> VisitBatches:
         state, epoch = self._group_state(seat.group), self.progress.epoch
-        return VisitBatches(self._batches, self.schedule, seat, epoch, positions, memory_begin=state.begin)
+        return VisitBatches(self._batches, self.schedule, seat, epoch, positions, memory_begin=state.span.begin)
 
     def _loss(
         self,
@@ -135,7 +135,7 @@ class ParallelTrainer(Trainer, ABC):
             seat: The trainer.
             step: Of the sweep.
         """
-        turn = self.schedule.turn(seat, step)
+        turn = self.schedule.assignment(seat, step)
         events = self._events[step]
         batch = None if turn is None or visits is None or not visits.batches else visits.batches[turn.visit]
         if batch is None:
@@ -156,7 +156,7 @@ class ParallelTrainer(Trainer, ABC):
 
     def _restored(self, seat: Seat, step: int) -> Visits | None:
         """Returns the batch that a trainer held when the checkpoint was written, if it is to be trained on."""
-        turn = self.schedule.turn(seat, step)
+        turn = self.schedule.assignment(seat, step)
         if turn is None or turn.visit == 0:
             return None
         source = self._source(seat)
@@ -173,7 +173,7 @@ class ParallelTrainer(Trainer, ABC):
         """Writes what a checkpoint needs to know of one trainer."""
         if self._run_folder is None or self.plan.world == 1:
             return
-        turn = self.schedule.turn(seat, self.progress.batch) if visits is not None else None
+        turn = self.schedule.assignment(seat, self.progress.batch) if visits is not None else None
         held = visits.batches if visits is not None and turn is not None and turn.visit else ()
         leads = seat.group > 0 and seat.rank == self.plan.ranks(seat.group)[0]
         memory = self._group_state(seat.group).save() if leads else {}

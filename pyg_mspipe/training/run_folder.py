@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyg_mspipe.training.checkpoint import remove_partial
+from pyg_mspipe.data.atomic_write import remove_partial
 from pyg_mspipe.training.config import ConfigError
 
 try:

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import check_stream, split_stream, unseen_nodes_mask
-from pyg_mspipe.graph import TemporalCSR
-from pyg_mspipe.memory import Mitigation, make_mitigation, similar_nodes
-from pyg_mspipe.memory.similarity import load_or_compute
+from pyg_mspipe.graph import TemporalCSR, similar_nodes
+from pyg_mspipe.graph.similar_nodes import load_or_compute
+from pyg_mspipe.memory import Mitigation, make_mitigation
 from pyg_mspipe.models import TGN
 from pyg_mspipe.pipeline import Batches
 from pyg_mspipe.pipeline.durations import RunningDurations

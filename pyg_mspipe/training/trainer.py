@@ -16,7 +16,7 @@ from torch import Tensor
 from pyg_mspipe.memory import Commit
 from pyg_mspipe.pipeline import Batch, BatchRecord, PipelineEngine, Staleness, parse_staleness
 from pyg_mspipe.pipeline.stages import B, BatchSource, Stage
-from pyg_mspipe.pipeline.timeline import TraceWriter
+from pyg_mspipe.timeline.trace import TraceWriter
 from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate, scores
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
 from pyg_mspipe.training.loss import LOSS_BLOCK, link_loss

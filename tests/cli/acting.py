@@ -10,7 +10,7 @@ import signal
 import sys
 
 from pyg_mspipe.cli import app
-from pyg_mspipe.distributed.turns import Turns
+from pyg_mspipe.distributed.memory_turns import MemoryTurns
 
 ACTS = {
     "die": lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -22,14 +22,14 @@ ACTS = {
 
 def act_at(call, position, act):
     """Has something done when a trainer comes to its turn at a batch."""
-    method = getattr(Turns, call)
+    method = getattr(MemoryTurns, call)
 
     def acting(turns, at):
         if at == position:
             ACTS[act]()
         method(turns, at)
 
-    setattr(Turns, call, acting)
+    setattr(MemoryTurns, call, acting)
 
 
 def main():

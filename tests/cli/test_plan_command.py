@@ -82,11 +82,11 @@ def test_the_drawn_schedule_is_the_schedule(mspipe, shape, batches):
     shown = int(first[1]) if first else schedule.num_steps
     assert shown >= min(schedule.num_steps, 6)
     for seat in schedule.plan.seats():
-        turns = {step: schedule.turn(seat, step) for step in range(shown)}
+        assignments = {step: schedule.assignment(seat, step) for step in range(shown)}
         assert drawn[seat.rank] == {
-            step: (turn.batch, turn.visit == 0, schedule.epoch(0, seat.group, turn.visit))
-            for step, turn in turns.items()
-            if turn is not None
+            step: (assignment.batch, assignment.visit == 0, schedule.epoch(0, seat.group, assignment.visit))
+            for step, assignment in assignments.items()
+            if assignment is not None
         }
 
 

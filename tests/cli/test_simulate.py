@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pyg_mspipe.pipeline.timeline import read_trace
+from pyg_mspipe.timeline.trace import read_trace
 
 
 def row(result, name):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pyg_mspipe.pipeline.record import STAGES, BatchRecord
-from pyg_mspipe.pipeline.timeline import TraceWriter
+from pyg_mspipe.timeline.trace import TraceWriter
 
 
 @pytest.fixture

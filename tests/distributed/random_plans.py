@@ -14,7 +14,7 @@ def schedules(draw):
     return SweepSchedule(plan, draw(st.integers(plan.memory, plan.memory + 12)))
 
 
-def turns(schedule, seat):
+def assignments(schedule, seat):
     """What a trainer does in the steps of a sweep in which it has something to do, by step."""
-    found = {step: schedule.turn(seat, step) for step in range(schedule.num_steps)}
-    return {step: turn for step, turn in found.items() if turn is not None}
+    found = {step: schedule.assignment(seat, step) for step in range(schedule.num_steps)}
+    return {step: assignment for step, assignment in found.items() if assignment is not None}

@@ -3,17 +3,17 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from random_plans import schedules, turns
+from random_plans import assignments, schedules
 
-from pyg_mspipe.distributed import ParallelPlan, PlanError, SweepSchedule, Turn
+from pyg_mspipe.distributed import Assignment, ParallelPlan, PlanError, SweepSchedule
 
 
 def test_a_sweep_of_two_groups_of_two_slots_is_this():
     schedule = SweepSchedule(ParallelPlan(1, 2, 2), 5)
     rows = []
     for seat in schedule.plan.seats():
-        row = [schedule.turn(seat, step) for step in range(schedule.num_steps)]
-        rows.append(" ".join("--" if turn is None else f"{turn.batch}{'RW'[turn.visit]}" for turn in row))
+        row = [schedule.assignment(seat, step) for step in range(schedule.num_steps)]
+        rows.append(" ".join("--" if each is None else f"{each.batch}{'RW'[each.visit]}" for each in row))
     assert rows == [
         "0R 0W 2R 2W 4R 4W",
         "-- 1R 1W 3R 3W --",
@@ -31,13 +31,13 @@ def test_a_groups_sweep_commits_every_batch_once_in_cyclic_order_from_its_segmen
             for rank in plan.ranks(group):
                 seat = plan.seat(rank)
                 if seat.part == part:
-                    commits += [(step, turn) for step, turn in turns(schedule, seat).items() if turn.visit == 0]
+                    commits += [(step, each) for step, each in assignments(schedule, seat).items() if each.visit == 0]
             commits.sort(key=lambda commit: commit[0])
             # One commit in each step, so that the version that a batch reads is its position.
             assert [step for step, _ in commits] == list(range(batches))
-            assert [turn.position for _, turn in commits] == list(range(batches))
+            assert [assignment.position for _, assignment in commits] == list(range(batches))
             first = group * batches // plan.memory
-            assert [turn.batch for _, turn in commits] == [*range(first, batches), *range(first)]
+            assert [assignment.batch for _, assignment in commits] == [*range(first, batches), *range(first)]
 
 
 @given(schedules())
@@ -45,14 +45,14 @@ def test_a_batch_is_held_for_j_consecutive_steps_by_the_same_trainers(schedule):
     plan = schedule.plan
     held = {}
     for seat in plan.seats():
-        for step, turn in turns(schedule, seat).items():
-            held.setdefault((seat.group, turn.position, seat.part), []).append((step, seat.rank, turn))
+        for step, assignment in assignments(schedule, seat).items():
+            held.setdefault((seat.group, assignment.position, seat.part), []).append((step, seat.rank, assignment))
     assert len(held) == plan.memory * schedule.num_batches * plan.minibatch
     for (group, position, part), visits in held.items():
         assert [step for step, _, _ in visits] == list(range(position, position + plan.epoch))
-        assert [turn.visit for _, _, turn in visits] == list(range(plan.epoch))
+        assert [assignment.visit for _, _, assignment in visits] == list(range(plan.epoch))
         assert len({rank for _, rank, _ in visits}) == 1
-        assert {turn.batch for _, _, turn in visits} == {schedule.batch_at(group, position)}
+        assert {assignment.batch for _, _, assignment in visits} == {schedule.batch_at(group, position)}
         assert plan.seat(visits[0][1]).part == part
 
 
@@ -63,9 +63,9 @@ def test_no_two_slots_of_a_group_hold_the_same_batch_and_all_parts_of_a_slot_do(
         for group in range(plan.memory):
             by_slot = {}
             for seat in map(plan.seat, plan.ranks(group)):
-                by_slot.setdefault(seat.slot, set()).add(schedule.turn(seat, step))
+                by_slot.setdefault(seat.slot, set()).add(schedule.assignment(seat, step))
             assert all(len(each) == 1 for each in by_slot.values())
-            batches = [turn.batch for each in by_slot.values() for turn in each if turn is not None]
+            batches = [assignment.batch for each in by_slot.values() for assignment in each if assignment is not None]
             assert len(batches) == len(set(batches))
 
 
@@ -75,22 +75,22 @@ def test_some_trainer_of_every_group_has_something_to_do_in_every_step_and_none_
     for group in range(plan.memory):
         seats = [plan.seat(rank) for rank in plan.ranks(group)]
         for step in range(schedule.num_steps):
-            assert any(schedule.turn(seat, step) is not None for seat in seats)
+            assert any(schedule.assignment(seat, step) is not None for seat in seats)
         for step in (-1, *range(schedule.num_steps, schedule.num_steps + 2 * plan.epoch)):
-            assert all(schedule.turn(seat, step) is None for seat in seats)
+            assert all(schedule.assignment(seat, step) is None for seat in seats)
 
 
 @given(schedules())
 def test_all_slots_are_busy_but_at_the_ends_of_a_sweep(schedule):
     inner = range(schedule.plan.epoch - 1, schedule.num_batches)
     for seat in schedule.plan.seats():
-        assert all(schedule.turn(seat, step) is not None for step in inner)
+        assert all(schedule.assignment(seat, step) is not None for step in inner)
 
 
 @given(schedules())
 def test_a_trainers_positions_are_those_of_its_turns(schedule):
     for seat in schedule.plan.seats():
-        first = [turn.position for turn in turns(schedule, seat).values() if turn.visit == 0]
+        first = [assignment.position for assignment in assignments(schedule, seat).values() if assignment.visit == 0]
         assert list(schedule.positions(seat)) == first
 
 
@@ -111,7 +111,7 @@ def test_a_single_trainer_goes_through_the_stream_as_without_a_plan(batches, swe
     schedule = SweepSchedule(ParallelPlan(), batches)
     (seat,) = schedule.plan.seats()
     assert schedule.num_steps == batches
-    assert list(turns(schedule, seat).values()) == [Turn(batch, batch, 0) for batch in range(batches)]
+    assert list(assignments(schedule, seat).values()) == [Assignment(batch, batch, 0) for batch in range(batches)]
     assert schedule.epoch(sweep, 0, 0) == sweep
 
 

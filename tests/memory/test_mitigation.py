@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyg_mspipe.graph import SimilarNodes
 from pyg_mspipe.memory.mitigation import (
     GatedMitigation,
     GradientMitigation,
@@ -15,7 +16,6 @@ from pyg_mspipe.memory.mitigation import (
     SimilarityMitigation,
     make_mitigation,
 )
-from pyg_mspipe.memory.similarity import SimilarNodes
 
 NUM_NODES = 9
 MEMORY_DIM = 3

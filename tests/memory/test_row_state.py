@@ -129,18 +129,18 @@ def test_rows_that_catch_up_are_those_of_a_fetch_after_the_commits(touched, draw
     assert all(torch.equal(early.values[name], late.values[name]) for name in reads)
     missed = state.note_missed(early, commits).missed
     assert missed.tolist() == [sum(node in each for each in touched) for node in n_id.tolist()]
-    assert state.end == len(commits)
+    assert state.span.end == len(commits)
 
 
 def test_a_state_is_saved_and_loaded_whole():
     state, other = state_of(), state_of(1)
     state.apply(Commit(torch.tensor([2]), {"memory": torch.ones(1, 3), "last_update": torch.tensor([9])}, stop=5))
     other.load(state.save())
-    assert (other.begin, other.end, other.settled) == (0, 5, 0)
+    assert other.span == (0, 5, 0)
     assert all(torch.equal(other.tables[name], table) for name, table in state.tables.items())
     copy = state.copy()
     copy.clear(3)
-    assert (copy.begin, copy.end, copy.settled) == (3, 3, 3)
+    assert copy.span == (3, 3, 3)
     assert not copy.tables["memory"].any()
     assert state.tables["memory"].any()
 
@@ -157,7 +157,7 @@ def test_states_that_are_attached_to_the_same_tensors_are_one():
     state, other = state_of(), state_of(1)
     other.attach(state.tensors())
     state.apply(Commit(torch.tensor([2]), {"memory": torch.ones(1, 3)}, stop=5))
-    assert other.end == 5
+    assert other.span.end == 5
     assert other.tables["memory"][2].tolist() == [1, 1, 1]
     assert state.nbytes == sum(x.nbytes for x in state.tensors().values())
 

@@ -114,7 +114,7 @@ def test_leaving_early_commits_what_was_trained_and_leaves_no_thread(staleness, 
         if flight.index == after:
             break
     assert not own_threads()
-    assert training.state.end == (after + 1) * BATCH
+    assert training.state.span.end == (after + 1) * BATCH
     training.state.clear(0)  # the memory is free again
 
 
@@ -131,7 +131,7 @@ def test_an_error_in_training_leaves_no_thread():
     with pytest.raises(ZeroDivisionError):
         train()
     assert not own_threads()
-    assert training.state.end == 4 * BATCH
+    assert training.state.span.end == 4 * BATCH
 
 
 def test_memory_is_bounded_by_the_prefetch():

@@ -139,7 +139,7 @@ def test_leaving_early_reports_every_commit(staleness, options):
             break
     assert [record.index for record in training.records] == list(range(10))
     assert len(training.applied) == 10
-    assert training.state.end == 10 * BATCH
+    assert training.state.span.end == 10 * BATCH
 
 
 def test_an_engine_is_for_one_pass():
@@ -187,7 +187,7 @@ def test_an_interrupt_while_threads_end_leaves_none(monkeypatch):
         batches.close()
     assert not own_threads()
     assert len(training.applied) == 4
-    assert training.state.end == 4 * BATCH
+    assert training.state.span.end == 4 * BATCH
 
 
 def test_an_error_survives_pickling():

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pyg_mspipe.pipeline.durations import RunningDurations
-from pyg_mspipe.pipeline.scheduler import Durations, Progress, Scheduler, parse_staleness
+from pyg_mspipe.pipeline.durations import Durations, RunningDurations
+from pyg_mspipe.pipeline.scheduler import PipelineState, Scheduler, parse_staleness
 
 # Quarters are exact in binary, so that what is equal on paper is equal here.
 quarters = st.integers(0, 40).map(lambda n: n / 4)
@@ -43,14 +43,14 @@ def situations(draw):
     )
     has_rows = version < training or (version == training and rows_at is not None)
     update_begin = now - draw(quarters) if has_rows and draw(st.booleans()) else None
-    return batch, Progress(now, training, train_begin, rows_at, version, update_begin)
+    return batch, PipelineState(now, training, train_begin, rows_at, version, update_begin)
 
 
 class Clock:
     """The recursions of the clock, from what is known on."""
 
-    def __init__(self, tau, progress):
-        self.tau, self.at = tau, progress
+    def __init__(self, tau, state):
+        self.tau, self.at = tau, state
         self.f4, self.u, self.f5 = cache(self.f4), cache(self.u), cache(self.f5)
 
     def b4(self, i):
@@ -77,19 +77,19 @@ class Clock:
         return max(self.at.now, begin + self.tau.update)
 
 
-def brute_force(tau, batch, progress):
+def brute_force(tau, batch, state):
     """Returns ``best`` and the least bound for which training starts then, tried one after the other."""
-    clock = Clock(tau, progress)
-    best = max(clock.f4(batch - 1), progress.now + tau.fetch)
-    bounds = [k for k in range(batch + 1) if max(progress.now, clock.f5(batch - 1 - k)) + tau.fetch <= best]
+    clock = Clock(tau, state)
+    best = max(clock.f4(batch - 1), state.now + tau.fetch)
+    bounds = [k for k in range(batch + 1) if max(state.now, clock.f5(batch - 1 - k)) + tau.fetch <= best]
     return clock, best, min(bounds)
 
 
 @given(some_durations(), situations())
 def test_the_bound_is_the_least_that_delays_nothing_and_never_more_than_the_cap(tau, situation):
-    batch, progress = situation
-    decision = Scheduler("minimal", known(tau)).decide(batch, progress)
-    _, best, least = brute_force(tau, batch, progress)
+    batch, state = situation
+    decision = Scheduler("minimal", known(tau)).decide(batch, state)
+    _, best, least = brute_force(tau, batch, state)
     assert decision.batch == batch
     assert decision.best == pytest.approx(best)
     assert decision.greedy == least
@@ -100,40 +100,40 @@ def test_the_bound_is_the_least_that_delays_nothing_and_never_more_than_the_cap(
 
 @given(some_durations(), situations())
 def test_the_fetch_waits_for_commits_that_land_before_its_latest_start_and_for_nothing_else(tau, situation):
-    batch, progress = situation
-    decision = Scheduler("minimal", known(tau)).decide(batch, progress)
-    clock, best, _ = brute_force(tau, batch, progress)
+    batch, state = situation
+    decision = Scheduler("minimal", known(tau)).decide(batch, state)
+    clock, best, _ = brute_force(tau, batch, state)
     latest = best - tau.fetch - max(0, tau.gather + tau.fetch - tau.train)
-    seen = max(v for v in range(batch + 1) if v <= progress.version or clock.f5(v - 1) <= latest)
+    seen = max(v for v in range(batch + 1) if v <= state.version or clock.f5(v - 1) <= latest)
     assert decision.expect == max(seen, decision.wait_for)
-    assert decision.fetch_at == pytest.approx(latest if seen > progress.version else progress.now)
-    assert decision.fetch_at >= progress.now
+    assert decision.fetch_at == pytest.approx(latest if seen > state.version else state.now)
+    assert decision.fetch_at >= state.now
 
 
 @given(some_durations(), situations())
 def test_the_fetch_sees_what_a_fetch_at_the_latest_start_would_see(tau, situation):
-    batch, progress = situation
-    decision = Scheduler("minimal", known(tau)).decide(batch, progress)
-    clock, best, _ = brute_force(tau, batch, progress)
+    batch, state = situation
+    decision = Scheduler("minimal", known(tau)).decide(batch, state)
+    clock, best, _ = brute_force(tau, batch, state)
     assume(decision.greedy <= decision.cap)
     # With both waits over, training still starts when it could have without memory.
-    start = max(progress.now, clock.f5(decision.wait_for - 1), min(decision.fetch_at, clock.f5(decision.expect - 1)))
+    start = max(state.now, clock.f5(decision.wait_for - 1), min(decision.fetch_at, clock.f5(decision.expect - 1)))
     assert start + tau.fetch <= best + 1e-6
 
 
 @given(some_durations(), situations(), st.integers(0, 9))
 def test_a_fixed_bound_holds_for_every_batch_and_its_fetch_is_not_delayed(tau, situation, bound):
-    batch, progress = situation
+    batch, state = situation
     for estimates in (known(tau), RunningDurations()):
-        decision = Scheduler(bound, estimates).decide(batch, progress)
+        decision = Scheduler(bound, estimates).decide(batch, state)
         assert (decision.bound, decision.wait_for) == (bound, max(0, batch - bound))
-        assert (decision.fetch_at, decision.expect) == (progress.now, decision.wait_for)
+        assert (decision.fetch_at, decision.expect) == (state.now, decision.wait_for)
 
 
 @given(some_durations(), situations())
 def test_exact_is_never_stale_and_waits_for_less_than_minimal(tau, situation):
-    batch, progress = situation
-    exact, minimal = (Scheduler(mode, known(tau)).decide(batch, progress) for mode in ("exact", "minimal"))
+    batch, state = situation
+    exact, minimal = (Scheduler(mode, known(tau)).decide(batch, state) for mode in ("exact", "minimal"))
     assert exact.bound == 0
     assert exact.wait_for == max(0, batch - 2 - exact.cap) <= minimal.wait_for
     assert exact.fetch_at == minimal.fetch_at
@@ -141,45 +141,45 @@ def test_exact_is_never_stale_and_waits_for_less_than_minimal(tau, situation):
 
 @given(some_durations(), situations())
 def test_sequential_waits_for_every_commit(tau, situation):
-    batch, progress = situation
-    decision = Scheduler("sequential", known(tau)).decide(batch, progress)
+    batch, state = situation
+    decision = Scheduler("sequential", known(tau)).decide(batch, state)
     assert (decision.bound, decision.wait_for, decision.expect) == (0, batch, batch)
 
 
 @given(situations())
 def test_nothing_is_missed_or_delayed_before_there_are_estimates(situation):
-    batch, progress = situation
-    minimal, exact = (Scheduler(mode).decide(batch, progress) for mode in ("minimal", "exact"))
-    assert (minimal.bound, minimal.cap, minimal.wait_for, minimal.fetch_at) == (0, 0, batch, progress.now)
-    assert (exact.bound, exact.wait_for, exact.fetch_at) == (0, max(0, batch - 4), progress.now)
+    batch, state = situation
+    minimal, exact = (Scheduler(mode).decide(batch, state) for mode in ("minimal", "exact"))
+    assert (minimal.bound, minimal.cap, minimal.wait_for, minimal.fetch_at) == (0, 0, batch, state.now)
+    assert (exact.bound, exact.wait_for, exact.fetch_at) == (0, max(0, batch - 4), state.now)
 
 
 @given(some_durations(), situations(), st.lists(st.floats(0.5, 2), min_size=8, max_size=8))
 def test_durations_that_vary_reserve_time_for_late_commits(tau, situation, factors):
-    batch, progress = situation
+    batch, state = situation
     estimates = RunningDurations()
     for factor in factors:
         for stage in ("sample", "gather", "fetch", "train", "rows", "update"):
             estimates.observe(stage, factor * getattr(tau, stage))
-    decision = Scheduler("minimal", estimates).decide(batch, progress)
+    decision = Scheduler("minimal", estimates).decide(batch, state)
     assert decision.bound == min(decision.greedy, decision.cap)
-    assert decision.greedy >= Scheduler("minimal", known(estimates.current())).decide(batch, progress).greedy
+    assert decision.greedy >= Scheduler("minimal", known(estimates.current())).decide(batch, state).greedy
     assert decision.wait_for <= decision.expect <= batch
-    assert progress.now <= decision.fetch_at <= max(progress.now, decision.best)
+    assert state.now <= decision.fetch_at <= max(state.now, decision.best)
 
 
 def test_the_commit_under_way_is_waited_for_where_training_takes_longer():
     # Batch 8 is gathered at 100; batch 7 trains until 103, commit 7 follows until 104 at the earliest.
     tau = Durations(1, 1, 1, 5, 1, rows=5)
-    decision = Scheduler("minimal", known(tau)).decide(8, Progress(100.0, 7, 98.0, None, 6, 99.5))
+    decision = Scheduler("minimal", known(tau)).decide(8, PipelineState(100.0, 7, 98.0, None, 6, 99.5))
     assert (decision.best, decision.greedy, decision.bound) == (103, 1, 1)
     assert decision.fetch_at == pytest.approx(102)
     assert decision.expect == 7
 
 
 def test_decisions_are_a_function_of_progress_and_estimates():
-    scheduler, progress = Scheduler("minimal", known(STEADY)), Progress(100.0, 7, 98.0, None, 6, 99.5)
-    assert scheduler.decide(8, progress) == scheduler.decide(8, progress)
+    scheduler, state = Scheduler("minimal", known(STEADY)), PipelineState(100.0, 7, 98.0, None, 6, 99.5)
+    assert scheduler.decide(8, state) == scheduler.decide(8, state)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from small_runs import Photographed, small_config, uneven_stream
 
 from pyg_mspipe.distributed import ParallelPlan, World
-from pyg_mspipe.distributed.turns import Turns
+from pyg_mspipe.distributed.memory_turns import MemoryTurns
 from pyg_mspipe.pipeline.work import StageWork
 from pyg_mspipe.training import DistributedTrainer, load_checkpoint
 
@@ -59,7 +59,7 @@ def run(number, job, logs):
     world = World(ParallelPlan.parse(config.parallel), torch.device("cpu"), config.timeout)
     undo = []
     if "delays" in job:
-        places = [(StageWork, "__call__"), (Turns, "end_read"), (Turns, "end_commit")]
+        places = [(StageWork, "__call__"), (MemoryTurns, "end_read"), (MemoryTurns, "end_commit")]
         undo = [delay(cls, name, f"{job['delays']} {world.rank} {name}") for cls, name in places]
     kind = PhotographedDistributedTrainer if job.get("photographs") else DistributedTrainer
     turns = []

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from pyg_mspipe.training import CheckpointError, load_checkpoint, save_checkpoint
-from pyg_mspipe.training.checkpoint import remove_partial
 
 CONTENT = {"weights": torch.arange(4.0), "state": {"t": torch.tensor([2**62])}, "step": 3, "best": float("-inf")}
 
@@ -72,13 +71,6 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(path, room):
 def test_a_missing_folder_is_an_error_of_the_system(tmp_path):
     with pytest.raises(FileNotFoundError):
         save_checkpoint(tmp_path / "nowhere" / "last.pt", CONTENT)
-
-
-def test_only_partial_files_are_removed(path):
-    for name in (".last.pt.1.part", ".best.pt.22.part", "mine.part", ".hidden"):
-        (path.parent / name).touch()
-    remove_partial(path.parent)
-    assert sorted(names(path)) == [".hidden", "last.pt", "mine.part"]
 
 
 def refused(path, message="not a checkpoint of pyg_mspipe, or damaged; give another file"):

@@ -16,8 +16,8 @@ from small_runs import (
 )
 
 from pyg_mspipe.distributed import ParallelPlan, SweepSchedule
-from pyg_mspipe.distributed.turns import AccessRecord
-from pyg_mspipe.pipeline.timeline import read_title, read_trace
+from pyg_mspipe.distributed.memory_turns import AccessRecord
+from pyg_mspipe.timeline.trace import read_title, read_trace
 from pyg_mspipe.training import EmulatedTrainer, Trainer, load_checkpoint
 
 WORKER = Path(__file__).with_name("distributed_worker.py")

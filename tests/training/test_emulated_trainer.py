@@ -45,7 +45,7 @@ class WatchedTrainer(EmulatedTrainer):
 
     def _loss(self, scorer, model, hand_over, visits, seat, step):
         loss = super()._loss(scorer, model, hand_over, visits, seat, step)
-        turn = self.schedule.turn(seat, step)
+        turn = self.schedule.assignment(seat, step)
         batch = None if turn is None or not visits.batches else visits.batches[turn.visit]
         self.seen.append((self.progress.epoch, step, seat, turn, batch, loss.item()))
         return loss
@@ -215,7 +215,7 @@ def test_parts_of_a_batch_have_events_in_turn_even_where_it_has_fewer_than_parts
     assert [None if batch is None else list(batch.events) for batch, _ in last] == [None, None, None, [420]]
     assert [loss for _, loss in last[:3]] == [0.0] * 3
     assert last[3][1] > 0
-    assert trainer.model.state.end == trainer.split.val.stop
+    assert trainer.model.state.span.end == trainer.split.val.stop
 
 
 @pytest.mark.parametrize("plan", ["1x2x1", "2x1x1", "1x1x2", "2x2x1", "1x3x1"])

@@ -36,7 +36,7 @@ def logits_by_hand(trainer, part):
     for index in range(len(batches)):
         batch = batches.read(0, index)
         found.append(scores(trainer.model, batch))
-        trainer.model.state.apply_settled(trainer.model.commit(batch))
+        trainer.model.state.apply(trainer.model.commit(batch), settled=True)
     return found
 
 

@@ -6,7 +6,7 @@ import torch
 from small_runs import contents, losses, read_log, resume, same, small_config, small_stream
 
 from pyg_mspipe.pipeline import PipelineError
-from pyg_mspipe.pipeline.timeline import read_trace
+from pyg_mspipe.timeline.trace import read_trace
 from pyg_mspipe.training import Interrupted, Trainer
 
 

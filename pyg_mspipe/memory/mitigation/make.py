@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from typing import Literal, get_args
 
+from pyg_mspipe.graph import SimilarNodes
 from pyg_mspipe.memory.mitigation.base import Mitigation
 from pyg_mspipe.memory.mitigation.gradient import GradientMitigation
 from pyg_mspipe.memory.mitigation.predictive import PredictiveMitigation
 from pyg_mspipe.memory.mitigation.similar import GatedMitigation, SimilarityMitigation
-from pyg_mspipe.memory.similarity import SimilarNodes
 
 MitigationName = Literal["none", "similarity", "gated", "gradient", "predictive"]
 """What repairs stale rows, by name, see :func:`make_mitigation`; ``"none"`` repairs nothing."""

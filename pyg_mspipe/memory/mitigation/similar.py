@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from pyg_mspipe.graph import SimilarNodes
 from pyg_mspipe.memory.mitigation.base import Mitigation, Repair
-from pyg_mspipe.memory.similarity import SimilarNodes
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from access_order import assert_in_order
 from torch.distributed import TCPStore
 
 from pyg_mspipe.distributed import ParallelPlan, SweepSchedule
-from pyg_mspipe.distributed.turns import AccessRecord, Turns, TurnsCancelledError
+from pyg_mspipe.distributed.memory_turns import AccessRecord, MemoryTurns, TurnsCancelledError
 
 PLANS = [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (1, 3), (3, 2)]
 HOST = "localhost"
@@ -28,7 +28,7 @@ class Group:
         self.plan = plan
         self.logs = [[] for _ in plan.seats()]
         self.turns = [
-            Turns(HOST, self.server.port, plan.minibatch, seat.part, timeout, log)
+            MemoryTurns(HOST, self.server.port, plan.minibatch, seat.part, timeout, log)
             for seat, log in zip(plan.seats(), self.logs, strict=True)
         ]
         self.commits = []
@@ -109,7 +109,7 @@ def test_what_the_store_holds_does_not_grow_with_the_sweep(parts, slots):
 
 def test_reads_of_a_batch_need_not_wait_for_one_another():
     server = serve()
-    one, other = (Turns(HOST, server.port, 2, part, 5.0) for part in range(2))
+    one, other = (MemoryTurns(HOST, server.port, 2, part, 5.0) for part in range(2))
     for turns in (other, one):
         turns.begin_read(0)
     for turns in (other, one):
@@ -119,7 +119,7 @@ def test_reads_of_a_batch_need_not_wait_for_one_another():
 @pytest.mark.parametrize("kind", ["read", "commit"])
 def test_a_turn_that_does_not_come_is_an_error_after_the_timeout(kind):
     server = serve()
-    turns = Turns(HOST, server.port, 2, 0, 8.0)  # long enough to connect on a busy machine
+    turns = MemoryTurns(HOST, server.port, 2, 0, 8.0)  # long enough to connect on a busy machine
     turns.start("0", 0)
     with pytest.raises(dist.DistStoreError, match="timeout"):
         turns.begin_read(1) if kind == "read" else turns.begin_commit(0)
@@ -129,7 +129,7 @@ def test_a_turn_that_does_not_come_is_an_error_after_the_timeout(kind):
 @pytest.mark.parametrize("kind", ["read", "commit"])
 def test_who_waits_is_woken_when_its_process_gives_up(kind):
     server = serve()
-    turns = Turns(HOST, server.port, 2, 0, 60.0, log := [])
+    turns = MemoryTurns(HOST, server.port, 2, 0, 60.0, log := [])
     turns.start("0", 0)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(turns.begin_read, 1) if kind == "read" else pool.submit(turns.begin_commit, 0)
@@ -147,7 +147,7 @@ def test_who_waits_is_woken_when_its_process_gives_up(kind):
 
 def test_both_threads_of_a_process_are_woken_and_it_can_begin_anew():
     server = serve()
-    turns = Turns(HOST, server.port, 2, 0, 60.0, log := [])
+    turns = MemoryTurns(HOST, server.port, 2, 0, 60.0, log := [])
     turns.start("0", 0)
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(turns.begin_read, 1), pool.submit(turns.begin_commit, 0)]

@@ -1,4 +1,4 @@
-"""The pipeline's clock without a pipeline: when each stage works on each batch, by the engine's own scheduler."""
+"""The pipeline's clock without a pipeline: when each stage works on each batch, by the same scheduler as training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from statistics import fmean
 from typing import get_args
 
 from pyg_mspipe.pipeline.durations import WINDOW, Durations, Measured
-from pyg_mspipe.pipeline.record import STAGES, BatchRecord, Stage
-from pyg_mspipe.pipeline.scheduler import Decision, Progress, Scheduler, Staleness
+from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
+from pyg_mspipe.pipeline.scheduler import Decision, PipelineState, Scheduler, Staleness
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Simulation:
     """A simulated pass.
 
     Attributes:
-        records: Of each batch.
-        decisions: Of each batch; empty for ``sequential``, which leaves none to take.
+        records: The record of each batch.
+        decisions: The scheduler's decision for each batch; empty for ``sequential``, which decides nothing.
         mean: The stages' mean durations.
     """
 
@@ -50,10 +50,10 @@ def draw_durations(mean: Durations, batches: int, *, jitter: float = 0.0, seed: 
     """Returns durations for each batch, drawn from log-normal distributions.
 
     Args:
-        mean: Their means.
-        batches: How many.
-        jitter: Their standard deviation, as a share of the mean. A batch's ``rows`` keep their share of its ``train``.
-        seed: Decides them.
+        mean: The means of the distributions.
+        batches: Number of batches.
+        jitter: The standard deviation, as a share of the mean. A batch's ``rows`` keep their share of its ``train``.
+        seed: Decides the draws.
     """
     rng = random.Random(seed)
     variance = math.log1p(jitter**2)
@@ -68,10 +68,10 @@ def draw_durations(mean: Durations, batches: int, *, jitter: float = 0.0, seed: 
 def simulate(
     durations: Sequence[Durations], staleness: Staleness | Scheduler, *, prefetch: int = 3, warm: bool = True
 ) -> Simulation:
-    """Returns what a pass does whose stages take the given times.
+    """Returns the simulation of a pass whose stages take the given times.
 
     Args:
-        durations: Of each batch. At least one stage takes time.
+        durations: The stages' durations for each batch; at least one of them is above 0.
         staleness: A mode or a fixed bound, or a scheduler with estimates of its own.
         prefetch: How many batches sampling may be ahead of training, ``P``: batch ``i`` is sampled when training of
             ``i - P`` has begun.
@@ -116,16 +116,16 @@ def _one_after_the_other(durations: Sequence[Durations]) -> list[BatchRecord]:
 
 @dataclass
 class _Clock:
-    """The stages' begins and finishes, batch by batch: all that a batch depends on belongs to batches before it."""
+    """When the stages begin and finish, batch by batch: a batch depends on batches before it alone."""
 
     scheduler: Scheduler
     prefetch: int
     records: list[BatchRecord] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
-    # What happened up to some moment is found by bisection: each of these rises.
+    # When batches were trained and committed; both lists rise, so that bisection finds what had happened by a moment.
     trained: list[float] = field(default_factory=list)
     committed: list[float] = field(default_factory=list)
-    # How many batches the estimates know of each stage.
+    # For how many batches the estimates have seen each stage's duration.
     observed: dict[Measured, int] = field(default_factory=lambda: {"fetch": 0, "train": 0, "rows": 0, "update": 0})
 
     def advance(self, durations: Durations) -> None:
@@ -134,7 +134,7 @@ class _Clock:
         record = BatchRecord(i)
         before = self.records[-1].finish if self.records else {}
 
-        def work(stage: Stage, seconds: float, *after: float) -> float:
+        def work(stage: StageName, seconds: float, *after: float) -> float:
             record.begin[stage] = max(after)
             record.finish[stage] = record.begin[stage] + seconds
             return record.finish[stage]
@@ -145,7 +145,7 @@ class _Clock:
         gathered = work("gather", durations.gather, sampled, before.get("fetch", 0.0))
 
         self._observe(gathered, durations)
-        decision = self.scheduler.decide(i, self._progress(gathered))
+        decision = self.scheduler.decide(i, self._state(gathered))
         idle = before.get("train", 0.0)
         start = min(decision.fetch_at, idle, self._commit(decision.expect))
         fetched = work("fetch", durations.fetch, gathered, self._commit(decision.wait_for), start)
@@ -160,11 +160,11 @@ class _Clock:
         self.decisions.append(decision)
 
     def _commit(self, version: int) -> float:
-        """Returns when a version was there."""
+        """Returns when all commits of a version were applied."""
         return self.committed[version - 1] if version else 0.0
 
-    def _progress(self, now: float) -> Progress:
-        """Returns what had happened by then."""
+    def _state(self, now: float) -> PipelineState:
+        """Returns the state of the pipeline at the time ``now``."""
 
         def past(moment: float | None) -> float | None:
             return moment if moment is not None and moment <= now else None
@@ -172,7 +172,7 @@ class _Clock:
         training, version = bisect_right(self.trained, now), bisect_right(self.committed, now)
         in_training = self.records[training] if training < len(self.records) else None
         in_update = self.records[version] if version < len(self.records) else None
-        return Progress(
+        return PipelineState(
             now,
             training,
             past(in_training.begin["train"]) if in_training else None,
@@ -182,7 +182,7 @@ class _Clock:
         )
 
     def _observe(self, now: float, gathered: Durations) -> None:
-        """Tells the estimates what the stages have finished by then."""
+        """Adds the durations of all stages that had finished by ``now`` to the estimates."""
         estimates = self.scheduler.estimates
         estimates.observe("sample", gathered.sample)
         estimates.observe("gather", gathered.gather)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse import csr_array  # type: ignore[import-untyped]
+from scipy.sparse import csr_array
 from torch import Tensor
+
+from pyg_mspipe.data.atomic_write import atomic_write
 
 _FORMAT = 1
 
-# Shared neighbours that are counted at once; with the largest row it bounds the memory of the computation.
+# How many shared neighbours are counted at once; this and the largest row bound the memory of the computation.
 _BLOCK_WORK = 1 << 21
 
 _Ints = npt.NDArray[np.int64]
@@ -43,14 +44,15 @@ def similar_nodes(src: Tensor, dst: Tensor, num_nodes: int, *, size: int = 10, m
     """Returns for each node the ``size`` nodes whose sets of neighbours have the largest Jaccard index with its own.
 
     Neighbours are the nodes at the other end of the events given, whatever their direction and number. Give training
-    events alone: what comes later would leak into training. Equally similar nodes are taken in the order of their ids;
-    a node is not similar to itself, nor to one with which it shares no neighbour.
+    events alone: later events would leak into training. Equally similar nodes are taken in the order of their ids; a
+    node is not similar to itself, nor to one with which it shares no neighbour.
 
-    Hubs, nodes with more than ``max_degree`` neighbours, are left out of all sets of neighbours, as a word that is in
-    every text says nothing of a text: two nodes that share nothing but hubs are not similar, and of others the index
-    is that of the sets without hubs. A hub has similar nodes like any other. Where there is none the index is exact.
-    This bounds the work, the sum of squared degrees that are not a hub's, by ``2 * max_degree * E``. Memory is that of
-    the events and the result, and of blocks of rows of the product of the adjacency matrix with itself.
+    Hubs, nodes with more than ``max_degree`` neighbours, are left out of all sets of neighbours, as common words are
+    left out when texts are compared. Two nodes that share nothing but hubs are not similar, and the index of two other
+    nodes is that of their sets without hubs. A hub itself has similar nodes like any other node. In a graph without
+    hubs the index is exact.
+    Leaving hubs out bounds the work, the sum of the squared degrees of all other nodes, by ``2 * max_degree * E``. The
+    memory needed is that of the events, of the result, and of blocks of rows of the squared adjacency matrix.
 
     Args:
         src: Int[E], ids below ``num_nodes``.
@@ -79,7 +81,7 @@ def similar_nodes(src: Tensor, dst: Tensor, num_nodes: int, *, size: int = 10, m
         node: _Ints = shared.indices
         other = row != node
         row, node, common = row[other], node[other], shared.data[other]
-        # Quotients of integers below 2^26 are distinct in double precision wherever they are distinct.
+        # Two different quotients of integers below 2^26 are different in double precision too.
         jaccard = common / (count[row] + count[node] - common)
         order = np.lexsort((node, -jaccard, row))
         row, node = row[order], node[order]
@@ -99,19 +101,19 @@ def load_or_compute(
     size: int = 10,
     max_degree: int = 1000,
 ) -> SimilarNodes:
-    """Returns :func:`similar_nodes`, from the file ``path`` if it holds them, else computed and written there.
+    """Returns :func:`similar_nodes`, read from the file ``path`` if it holds them, else computed and written there.
 
-    A file that is damaged, or was made of other events or with other options, is replaced. Where it cannot be written
-    there is a warning, and the next call computes anew.
+    A file that is damaged, or was made of other events or with other options, is replaced. If the file cannot be
+    written, a warning says so, and the next call computes anew.
 
     Args:
         path: The file, best next to the stream's own.
-        src: Int[E], of the training events.
-        dst: Int[E].
+        src: Int[E], the sources of the training events.
+        dst: Int[E], their destinations.
         num_nodes: Number of nodes ``N``.
-        fingerprint: A digest of the whole stream, which together with ``E`` tells what the events are.
-        size: As for :func:`similar_nodes`.
-        max_degree: As for :func:`similar_nodes`.
+        fingerprint: A digest of the whole stream; together with ``E`` it identifies the events.
+        size: See :func:`similar_nodes`.
+        max_degree: See :func:`similar_nodes`.
     """
     key = (
         f"format {_FORMAT}, stream {fingerprint}, {src.numel()} events, {num_nodes} nodes, "
@@ -122,7 +124,8 @@ def load_or_compute(
         return SimilarNodes(torch.from_numpy(index))
     similar = similar_nodes(src, dst, num_nodes, size=size, max_degree=max_degree)
     try:
-        _write(path, key, similar.index.numpy())
+        with atomic_write(path) as file:
+            np.savez(file, key=np.array(key), index=similar.index.numpy())
     except OSError as error:
         warnings.warn(
             f"{path}: similar nodes are not kept ({error.strerror}) and will be computed again by the next run; "
@@ -142,29 +145,17 @@ def _neighbors(ends: _Ints, num_nodes: int, max_degree: int) -> csr_array:
 
 
 def _blocks(work: _Ints) -> Iterator[tuple[int, int]]:
-    """Yields ranges of rows that take ``_BLOCK_WORK`` together, or a row more. ``work``: Int64[N], of each row."""
+    """Yields ranges of rows whose work is ``_BLOCK_WORK``, or at most one row more. ``work``: Int64[N], by row."""
     cuts = np.flatnonzero(np.diff(work.cumsum() // _BLOCK_WORK)) + 1
     edges = [0, *cuts.tolist(), work.size]
     yield from pairwise(edges)
 
 
-def _write(path: Path, key: str, index: _Ints) -> None:
-    """Writes so that ``path`` holds either all of it or what it held before."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, key=np.array(key), index=index)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _read(path: Path, key: str, shape: tuple[int, int]) -> _Ints | None:
-    """Returns the index that was written under ``key``, if there is one and it is whole."""
+    """Returns the index that a file holds under ``key``; None if it holds no such index, or is damaged."""
     try:
-        # numpy would leave the file open where it is damaged; it does compare the checksums of what it reads.
+        # The file is opened here because numpy would leave a damaged one open. numpy compares checksums of what it
+        # reads.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if arrays["key"].item() != key:
                 return None

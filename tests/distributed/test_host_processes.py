@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pyg_mspipe.distributed.neighbours import process_state, when_one_ends
+from pyg_mspipe.distributed.host_processes import process_state, when_one_ends
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot tell")
 SOON = 20.0  # seconds

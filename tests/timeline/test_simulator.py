@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyg_mspipe.pipeline.durations import Durations, RunningDurations
 from pyg_mspipe.pipeline.record import STAGES
-from pyg_mspipe.pipeline.scheduler import Durations, RunningDurations, Scheduler
-from pyg_mspipe.pipeline.simulator import draw_durations, simulate
+from pyg_mspipe.pipeline.scheduler import Scheduler
+from pyg_mspipe.timeline.simulator import draw_durations, simulate
 
 MODES = ["sequential", "exact", "minimal", 0, 1, 4]
 # What limits each: training, the copy path, the update, sampling; or several at once.

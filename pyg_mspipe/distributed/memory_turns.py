@@ -1,4 +1,4 @@
-"""Turns at a memory group's state: reads and commits in one order, by waiting."""
+"""Turns at the memory of a group: each trainer waits until it may read or commit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DONE, _CANCELLED = "done", "cancelled"
 
 
 class TurnsCancelledError(RuntimeError):
-    """Waiting for a turn was given up, as this process ends its sweep."""
+    """This process has given up waiting for its turn, because it ends its sweep."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class AccessRecord:
     """One access to the state.
 
     Attributes:
-        kind: What was done.
-        position: For which batch of the sweep.
-        part: By which of the ``i`` trainers of that batch.
-        begin: When, in nanoseconds of the host's monotonic clock.
-        finish: When it was done.
+        kind: Whether it was a read or a commit.
+        position: The place of the batch in the sweep.
+        part: Which of the ``i`` trainers of the batch made the access.
+        begin: When the access began, in nanoseconds of the host's monotonic clock.
+        finish: When the access was done, by the same clock.
     """
 
     kind: Access
@@ -38,19 +38,19 @@ class AccessRecord:
     finish: int
 
 
-class Turns:
+class MemoryTurns:
     """Lets the trainers of a memory group read and commit in the order of DistTGL (SC 2023, section 3.3).
 
-    All parts of a batch are read when all commits of the batches before it are in, and committed, one part after the
-    other, when all of its parts have been read. Each process says what it has done in a small store of
-    torch.distributed, which wakes those who wait for it.
+    The parts of a batch are read once all batches before it are committed. They are committed, one part after the
+    other, once all of them have been read. Each process reports what it has done to a small store of torch.distributed,
+    which wakes the processes that wait for it.
 
     Args:
         host: Where the store of the group is served.
-        port: Of the store.
+        port: The port of the store.
         parts: How many trainers share a batch, ``i``.
-        part: Which of them this is.
-        timeout: In seconds, for a turn to come.
+        part: Which of these trainers this process is, from 0.
+        timeout: How long to wait for a turn, in seconds.
         log: Gets a record of each access, if given.
 
     Attributes:
@@ -69,7 +69,7 @@ class Turns:
         self.parts = parts
         self.part = part
         self.log = log
-        # A client is blocked while it waits, so whoever waits has one of its own.
+        # A client is blocked while it waits, so each thread that may wait has a client of its own.
         self._reading, self._committing, self._cancelling = (
             TCPStore(host, port, is_master=False, timeout=timedelta(seconds=timeout)) for _ in range(3)
         )
@@ -80,37 +80,37 @@ class Turns:
         self._begin: dict[Access, int] = {}
 
     def start(self, sweep: str, first: int) -> None:
-        """Begins a sweep, or what is left of it: commits before position ``first`` are in.
+        """Begins a sweep, or the rest of one: all batches before position ``first`` are committed.
 
         Args:
-            sweep: Its name, the same in all processes of the group and no other sweep's.
+            sweep: A name for the sweep, the same in all processes of the group and used for no other sweep.
             first: The position to begin with.
         """
         self._sweep, self._first, self.cancelled = sweep, first, False
 
     def begin_read(self, position: int) -> None:
-        """Waits until all commits before a batch are in.
+        """Waits until all batches before a batch are committed.
 
         Raises:
             TurnsCancelledError: If :meth:`cancel` was called.
-            torch.distributed.DistStoreError: If that takes longer than the timeout.
+            torch.distributed.DistStoreError: If the wait takes longer than the timeout.
         """
         if position > self._first:
             self._await("read", self._reading, self._key("commit", position - 1, self.parts - 1))
         self._begin["read"] = time.monotonic_ns()
 
     def end_read(self, position: int) -> None:
-        """Says that this part of a batch has been read."""
+        """Reports that this process has read its part of a batch."""
         self._note("read", position)
         if self.parts > 1:
             self._reading.set(self._key("read", position, self.part), _DONE)
 
     def begin_commit(self, position: int) -> None:
-        """Waits until all parts of the batch have been read, and those before this one committed.
+        """Waits until all parts of a batch have been read, and the parts before this process's are committed.
 
         Raises:
             TurnsCancelledError: If :meth:`cancel` was called.
-            torch.distributed.DistStoreError: If that takes longer than the timeout.
+            torch.distributed.DistStoreError: If the wait takes longer than the timeout.
         """
         if self.part > 0:
             self._await("commit", self._committing, self._key("commit", position, self.part - 1))
@@ -120,11 +120,11 @@ class Turns:
         self._begin["commit"] = time.monotonic_ns()
 
     def end_commit(self, position: int) -> None:
-        """Says that this part of a batch is committed."""
+        """Reports that this process has committed its part of a batch."""
         self._note("commit", position)
         store = self._committing
         if self.part == self.parts - 1:
-            # Nobody waits for these any more: whoever did has read, or this commit would not be.
+            # No process waits for these keys any more, or this commit would not have had its turn.
             stale = [self._key("commit", position - 1, self.parts - 1)]
             stale += [self._key("read", position, part) for part in range(self.parts if self.parts > 1 else 0)]
             stale += [self._key("commit", position, part) for part in range(self.parts - 1)]
@@ -136,7 +136,7 @@ class Turns:
         """Ends all waiting in this process."""
         self.cancelled = True
         for key in tuple(self._awaited.values()):
-            # Where the store is gone, so is all waiting for it.
+            # If the store is gone, no process waits for it any more.
             with suppress(dist.DistError):
                 self._cancelling.set(key, _CANCELLED)
 
@@ -144,7 +144,7 @@ class Turns:
         self._awaited[kind] = key
         value = _CANCELLED if self.cancelled else store.get(key).decode()
         del self._awaited[kind]
-        # Others that wait for the same are woken too, and nobody goes on as if it had been done.
+        # Other processes that wait for this key are woken too; they must not go on as if the access had been made.
         if self.cancelled or value == _CANCELLED:
             raise TurnsCancelledError(f"waited for {key}, which was given up")
 

@@ -1,4 +1,4 @@
-"""Other processes of this host: whether they run, and waiting for one to end."""
+"""The processes of this host: whether one of them runs, and a call as soon as one of them ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ ProcessState = Literal["runs", "stopped", "gone"]
 
 
 def process_state(pid: int) -> ProcessState:
-    """Returns whether a process of this host runs; one that has ended and was not waited for is gone."""
+    """Returns whether a process of this host runs, is stopped by a signal, or is gone.
+
+    A process that has ended counts as gone even before its parent has waited for it.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -22,7 +25,7 @@ def process_state(pid: int) -> ProcessState:
     except PermissionError:
         return "runs"
     try:
-        # The letter behind the name, which stands in parentheses and may hold any character.
+        # The state is the letter after the process's name. The name is in parentheses and may itself contain some.
         letter = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return "gone" if Path("/proc/self").exists() else "runs"
@@ -31,13 +34,14 @@ def process_state(pid: int) -> ProcessState:
 
 @contextmanager
 def when_one_ends(pids: Iterable[int], then: Callable[[], None]) -> Iterator[None]:
-    """Calls ``then``, in a thread, as soon as one of some processes of this host ends.
+    """Calls ``then`` as soon as one of some processes of this host ends, as long as the ``with`` block lasts.
 
-    It sleeps until the system says so. Where the system cannot, on others than Linux, it is never called.
+    A thread makes the call. It sleeps until the operating system reports the end of a process. Only Linux reports
+    that; elsewhere ``then`` is never called.
 
     Args:
-        pids: Of the processes; not this one.
-        then: What to do; to do it twice must do no harm.
+        pids: The ids of the processes to wait for, without that of this process.
+        then: The call to make. It must do no harm when it is made twice.
     """
     if not hasattr(os, "pidfd_open"):
         yield
@@ -55,7 +59,7 @@ def when_one_ends(pids: Iterable[int], then: Callable[[], None]) -> Iterator[Non
                 waiting.register(process, select.POLLIN)
         except ProcessLookupError:
             then()
-        except OSError:  # a kernel, or a container, that does not let processes be waited for
+        except OSError:  # some kernels and containers do not allow to wait for a process
             yield
             return
 
@@ -63,7 +67,7 @@ def when_one_ends(pids: Iterable[int], then: Callable[[], None]) -> Iterator[Non
             if wake not in dict(waiting.poll()):
                 then()
 
-        thread = threading.Thread(target=wait, name="mspipe-neighbours", daemon=True)
+        thread = threading.Thread(target=wait, name="mspipe-host-processes", daemon=True)
         thread.start()
         stack.callback(thread.join)
         stack.callback(os.write, awake, b".")

@@ -1,4 +1,4 @@
-"""What a timeline amounts to: the rate, how much of the stages was hidden, what limits it and what would help."""
+"""What a timeline amounts to: the rate, how much of the stages was hidden, what limits the rate, what would help."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pyg_mspipe.pipeline.record import STAGES, BatchRecord, Stage
+from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
 
 Limit = Literal["sampling", "copy", "training", "update", "dependency", "overlap"]
 
@@ -27,10 +27,10 @@ class StageSummary:
     """One stage in steady state.
 
     Attributes:
-        duration: Median time that it worked on a batch, in seconds.
-        busy: Share of the time in which it worked.
-        waiting: Median time that a batch stood before it, in seconds; 0 for the first stage. A commit waits from when
-            the rows exist.
+        duration: Median time that the stage worked on a batch, in seconds.
+        busy: Share of the time in which the stage worked.
+        waiting: Median time that a batch waited for the stage, in seconds; 0 for the first stage. A commit waits from
+            the moment when its rows exist.
     """
 
     duration: float
@@ -46,12 +46,13 @@ class TimelineSummary:
         batches: How many batches finished all stages.
         rate: Batches per second in steady state.
         bound: The most that the stages' durations allow, ``1 / Lambda``, in batches per second.
-        overlap: Share of the possible overlap that was reached: 0 where one stage ran after the other, 1 where the
-            slowest hid all others; less than 0 where time passed outside the stages. None where nothing can overlap.
-        stages: By stage.
+        overlap: Share of the possible overlap that was reached: 0 if one stage ran after the other, 1 if the slowest
+            stage hid all others, less than 0 if time passed outside the stages. None if nothing can overlap.
+        stages: The summary of each stage.
         staleness: How many batches were trained with each staleness, in rising order.
         limit: What limits the rate: a stage; ``copy``, gather and fetch together; ``dependency``, the way from fetch
-            over the new rows to the commit that a later fetch waits for; or ``overlap``, where none explains it.
+            over the new rows to the commit that a later fetch waits for; or ``overlap``, if none of these explains the
+            rate.
         advice: What would help, in one sentence.
     """
 
@@ -59,7 +60,7 @@ class TimelineSummary:
     rate: float
     bound: float
     overlap: float | None
-    stages: dict[Stage, StageSummary]
+    stages: dict[StageName, StageSummary]
     staleness: dict[int, int]
     limit: Limit
     advice: str
@@ -84,10 +85,11 @@ class TimelineSummary:
 
 
 def summarize_timeline(records: Iterable[BatchRecord]) -> TimelineSummary:
-    """Returns what a pass amounts to: staleness over all of it, rates without the eighths where it fills and drains.
+    """Returns the summary of a pass: staleness over the whole pass, rates without its first and last eighth.
 
     Args:
-        records: Of the batches of one pass, in order. Those that did not finish all stages count for staleness alone.
+        records: The records of the batches of one pass, in order. Batches that did not finish all stages count for
+            staleness alone.
 
     Raises:
         ValueError: If fewer than two batches finished all stages.
@@ -98,8 +100,8 @@ def summarize_timeline(records: Iterable[BatchRecord]) -> TimelineSummary:
         raise ValueError(f"{len(done)} batches finished all stages; at least 2 are needed, so record a longer run")
     steady = done[len(done) // 8 : len(done) - len(done) // 8]
     first, last = steady[0], steady[-1]
-    # Where training takes no time and memory is never waited for, batches are done at once and commits are not.
-    last_stages: tuple[Stage, ...] = ("train", "update")
+    # If training takes no time and no fetch waits for a commit, training finishes at once and only commits take time.
+    last_stages: tuple[StageName, ...] = ("train", "update")
     period = max(last.finish[each] - first.finish[each] for each in last_stages) / (last.index - first.index)
     stages = {
         stage: StageSummary(
@@ -131,7 +133,7 @@ def summarize_timeline(records: Iterable[BatchRecord]) -> TimelineSummary:
     )
 
 
-def _waiting(record: BatchRecord, stage: Stage) -> float:
+def _waiting(record: BatchRecord, stage: StageName) -> float:
     if stage == STAGES[0]:
         return 0.0
     ready = record.finish[STAGES[STAGES.index(stage) - 1]]
@@ -141,9 +143,10 @@ def _waiting(record: BatchRecord, stage: Stage) -> float:
 
 
 def _dependency(records: Sequence[BatchRecord]) -> float:
-    """Returns the least time between two batches that the memory loop allows with the staleness they had; 0 for none.
+    """Returns the least time between two batches that the memory loop allows with the staleness they had.
 
-    Fetch, new rows and commit take their time once in as many periods as commits were missed, and one.
+    The loop of fetch, new rows and commit may span one period more than commits were missed. The result is 0 if no
+    fetch waited for a commit.
     """
     missed = [record.index - record.fetched for record in records]
     if any(record.staleness < miss for record, miss in zip(records, missed, strict=True)):
@@ -166,7 +169,7 @@ def _limit(resources: dict[Limit, float], dependency: float, period: float) -> L
     return "dependency" if dependency > _MARGIN * resources[slowest] else slowest
 
 
-def _advice(limit: Limit, tau: dict[Stage, float], resources: dict[Limit, float], period: float) -> str:
+def _advice(limit: Limit, tau: dict[StageName, float], resources: dict[Limit, float], period: float) -> str:
     if limit == "sampling":
         return f"sampling takes {_ms(tau['sample'])} a batch; fewer neighbours or hops would help."
     if limit == "copy":

@@ -7,60 +7,41 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
-from pyg_mspipe.pipeline.record import STAGES, BatchRecord, Stage
+from pyg_mspipe.data.atomic_write import atomic_write
+from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
 
 DEFAULT_LIMIT = 4096
-"""How many batches a trace has unless told otherwise: some 5 MB."""
+"""How many batches a trace has at most by default, which takes about 5 MB."""
 
 _FORMAT = 1
 _PROCESS = 1
-_ROWS: dict[Stage, int] = {stage: row for row, stage in enumerate(STAGES, start=1)}
+_ROWS: dict[StageName, int] = {stage: row for row, stage in enumerate(STAGES, start=1)}
 _STAGE, _VERSION, _ROWS_EXIST = "stage", "version", "rows"
 
 _Json: TypeAlias = "dict[str, _Json] | list[_Json] | str | int | float | bool | None"
 _Event: TypeAlias = "dict[str, _Json]"
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that takes the place of ``path`` when the block ends; if it fails, ``path`` is what it was before.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of a file")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 class TraceWriter:
     """Writes the trace of one pass while it goes on, in memory that does not grow with its length.
 
-    The file appears as a whole when the ``with`` block ends, also when it ends with an error: a pass that failed is one
-    to look at.
+    The file appears as a whole when the ``with`` block ends. It appears also when the block ends with an error, since a
+    pass that failed is worth a look.
 
     Args:
-        path: Of the trace.
-        title: What it shows; the viewer's name for the group of rows.
-        limit: How many batches are written, the first ones; all where it is None. Title and reader say so.
+        path: The file to write.
+        title: What the trace shows; viewers give this name to its group of rows.
+        limit: How many batches are written at most, from the first on; None for all. The title tells if some are
+            missing.
 
     Raises:
-        OSError: If it cannot be written; ``path`` is what it was before.
+        OSError: If the file cannot be written; ``path`` is then what it was before.
     """
 
     def __init__(self, path: Path, title: str = "", *, limit: int | None = DEFAULT_LIMIT) -> None:
@@ -68,7 +49,7 @@ class TraceWriter:
             raise ValueError(f"limit={limit}; give at least 1, or None for all batches")
         self._title = title
         self._limit = math.inf if limit is None else limit
-        self._whole = whole_file(path)
+        self._whole = atomic_write(path)
         self._added = self._written = self._arrow = 0
         self._last = -1
         self._seen = 0
@@ -84,10 +65,11 @@ class TraceWriter:
         return self
 
     def add(self, record: BatchRecord) -> None:
-        """Adds a batch; stages that it has not finished are left out.
+        """Adds a batch; stages that the batch has not finished are left out.
 
         Args:
-            record: Of a batch that the pipeline is done with, or that it gave up; after those before it in the pass.
+            record: The record of a batch that the pipeline has finished or given up. Batches come in the order of the
+                pass.
         """
         if record.index <= self._last:
             raise ValueError(
@@ -158,11 +140,13 @@ class TraceWriter:
 
 
 def drawn_commits(seen: int, fetched: int) -> range:
-    """Returns the commits from which an arrow leads to a fetch: those it was first to see, or else the last it saw.
+    """Returns the commits from which an arrow leads to a fetch: those that no fetch before it saw.
+
+    If there are none, it is the last commit that the fetch saw.
 
     Args:
-        seen: How many commits the fetches before it saw.
-        fetched: How many it saw, its version.
+        seen: How many commits the fetches before this one saw.
+        fetched: How many commits this fetch saw, its version.
     """
     return range(max(0, min(seen, fetched - 1)), fetched)
 
@@ -171,12 +155,12 @@ def write_trace(path: Path, records: Iterable[BatchRecord], *, title: str = "") 
     """Writes a pass as a Chrome trace: all of it, or nothing.
 
     Args:
-        path: Of the trace.
-        records: Of the batches of one pass, in order. Stages that a batch has not finished are left out.
-        title: What it shows.
+        path: The file to write.
+        records: The records of the batches of one pass, in order. Stages that a batch has not finished are left out.
+        title: What the trace shows.
 
     Raises:
-        OSError: If it cannot be written; ``path`` is what it was before.
+        OSError: If the file cannot be written; ``path`` is then what it was before.
     """
     with TraceWriter(path, title, limit=None) as writer:
         for record in records:
@@ -184,14 +168,14 @@ def write_trace(path: Path, records: Iterable[BatchRecord], *, title: str = "") 
 
 
 def read_trace(path: Path | str) -> list[BatchRecord]:
-    """Returns the batches of a trace that a timeline was written to, in order, times to an eighth of a microsecond.
+    """Returns the records of the batches in a trace, in order, with times to an eighth of a microsecond.
 
     Args:
-        path: Of the file.
+        path: A trace that :class:`TraceWriter` wrote.
 
     Raises:
-        ValueError: If it is not such a trace.
-        OSError: If it cannot be read.
+        ValueError: If the file is not such a trace.
+        OSError: If the file cannot be read.
     """
     records: dict[int, BatchRecord] = {}
     stages = {row: stage for stage, row in _ROWS.items()}
@@ -225,11 +209,11 @@ def read_trace(path: Path | str) -> list[BatchRecord]:
 
 
 def read_title(path: Path | str) -> str:
-    """Returns the title of a trace that this module wrote; it says so if just the first batches were written.
+    """Returns the title of a trace that :class:`TraceWriter` wrote; it tells if only the first batches were written.
 
     Raises:
-        ValueError: If it is not such a trace.
-        OSError: If it cannot be read.
+        ValueError: If the file is not such a trace.
+        OSError: If the file cannot be read.
     """
     about = _content(path)["otherData"]
     assert isinstance(about, dict)
@@ -271,21 +255,21 @@ def _time(event: _Event, name: str, where: str) -> float:
 def _ticks(seconds: float) -> int:
     """Returns a time in eighths of a microsecond.
 
-    They are exact in binary, as microseconds and as nanoseconds: no viewer's arithmetic makes slices overlap that
-    touch, which Perfetto would drop.
+    Eighths are exact in binary, as microseconds and as nanoseconds, so that slices that touch do not overlap in any
+    viewer's arithmetic; Perfetto would drop slices that overlap.
     """
     return round(seconds * 8e6)
 
 
-def _span(record: BatchRecord, stage: Stage) -> tuple[int, int]:
+def _span(record: BatchRecord, stage: StageName) -> tuple[int, int]:
     return _ticks(record.begin[stage]), _ticks(record.finish[stage])
 
 
-def _event(phase: str, category: str, name: str, stage: Stage, ticks: int) -> _Event:
+def _event(phase: str, category: str, name: str, stage: StageName, ticks: int) -> _Event:
     return {"ph": phase, "cat": category, "name": name, "pid": _PROCESS, "tid": _ROWS[stage], "ts": ticks / 8}
 
 
-def _row_names(stage: Stage, row: int) -> Iterator[_Event]:
+def _row_names(stage: StageName, row: int) -> Iterator[_Event]:
     of_row: _Event = {"ph": "M", "pid": _PROCESS, "tid": row}
     yield of_row | {"name": "thread_name", "args": {"name": stage}}
     yield of_row | {"name": "thread_sort_index", "args": {"sort_index": row}}

@@ -7,15 +7,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyg_mspipe.pipeline.record import STAGES, BatchRecord, Stage
-from pyg_mspipe.pipeline.timeline import drawn_commits, whole_file
+from pyg_mspipe.data.atomic_write import atomic_write
+from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
+from pyg_mspipe.timeline.trace import drawn_commits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _SHOWN = 12
-# Light enough for black numbers; told apart with any colour vision, also by lightness where they follow one another.
+# Light enough for black numbers, and told apart with any colour vision; neighbours differ in lightness too.
 _COLORS = ("#77AADD", "#EEDD88", "#44BB99", "#FFAABB", "#BBCC33", "#EE8866")
 _INK, _ARROW = "#222222", "#777777"
 _FONT = 7.0
@@ -33,19 +34,19 @@ def draw_timeline(
 ) -> Figure:
     """Returns a figure with a lane for each stage and, below, the staleness of each batch.
 
-    Time runs from the fetch of the first batch to the commit of the last; whatever batch a stage worked on meanwhile
-    is drawn. An arrow leads from a commit to the fetch that was the first to see it; a mark in training says when the
+    Time runs from the fetch of the first batch to the commit of the last; all batches that a stage worked on meanwhile
+    are drawn. An arrow leads from a commit to the fetch that was the first to see it; a mark in training says when the
     batch's new memory rows existed; an outline in the strip shows how much staleness was allowed.
 
     Args:
-        records: Of the batches of one pass. Stages that a batch has not finished are left out.
-        path_or_axes: A file to write, its format told by its name, or axes to draw into.
-        first: The first batch; a dozen from the middle are drawn unless told otherwise.
-        last: The last batch.
+        records: The records of the batches of one pass. Stages that a batch has not finished are left out.
+        path_or_axes: A file to write, in the format that the suffix of its name says, or axes to draw into.
+        first: The first batch to draw. Without ``first`` and ``last``, a dozen batches from the middle are drawn.
+        last: The last batch to draw.
 
     Raises:
         ImportError: If matplotlib is not installed.
-        ValueError: If none of the batches lies between the two.
+        ValueError: If there is no batch from ``first`` to ``last``.
         OSError: If the file cannot be written.
     """
     try:
@@ -65,7 +66,7 @@ def draw_timeline(
     _draw(figure.add_subplot(), records, chosen)
     image, path = BytesIO(), Path(path_or_axes)
     figure.savefig(image, format=path.suffix.removeprefix(".") or "png")
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(image.getvalue())
     return figure
 
@@ -91,7 +92,7 @@ def _choose(records: Sequence[BatchRecord], first: int | None, last: int | None)
 def _window(records: Sequence[BatchRecord], chosen: Sequence[BatchRecord]) -> tuple[float, float]:
     """Returns the time from the first batch's fetch, or from the start of the pass, to the last batch's commit."""
     head = chosen[0]
-    late: tuple[Stage, ...] = STAGES if head is records[0] else ("fetch", "train", "update")
+    late: tuple[StageName, ...] = STAGES if head is records[0] else ("fetch", "train", "update")
     begins = [head.begin[stage] for stage in late if stage in head.finish] or list(head.begin.values())
     return min(begins), max(finish for record in chosen for finish in record.finish.values())
 
@@ -145,7 +146,7 @@ def _draw_bars(axes: Axes, records: Sequence[BatchRecord], start: float, end: fl
 
 
 def _draw_numbers(
-    axes: Axes, lane: int, stage: Stage, records: Sequence[BatchRecord], start: float, end: float
+    axes: Axes, lane: int, stage: StageName, records: Sequence[BatchRecord], start: float, end: float
 ) -> None:
     """Writes batch numbers into the bars that have room for them: all of a lane upright, or all turned."""
     from matplotlib.patheffects import withStroke

@@ -1,11 +1,15 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyg_mspipe.memory import similarity
-from pyg_mspipe.memory.similarity import load_or_compute, similar_nodes
+from pyg_mspipe.graph.similar_nodes import load_or_compute, similar_nodes
+
+# As an attribute of its package the module gives way to its function.
+module = sys.modules["pyg_mspipe.graph.similar_nodes"]
 
 NUM_NODES = 8
 MANY = 10**6
@@ -46,7 +50,7 @@ def loop_similar(src, dst, num_nodes, size, max_degree):
 def test_similar_nodes_are_those_of_a_loop_over_all_pairs(pairs, size, max_degree, work):
     src, dst = pairs
     with pytest.MonkeyPatch.context() as patch:  # blocks of a row, of some rows, of all
-        patch.setattr(similarity, "_BLOCK_WORK", work)
+        patch.setattr(module, "_BLOCK_WORK", work)
         similar = similar_nodes(src, dst, NUM_NODES, size=size, max_degree=max_degree)
     assert similar.index.dtype == torch.long
     assert similar.index.equal(loop_similar(src, dst, NUM_NODES, size, max_degree))
@@ -127,7 +131,7 @@ class Cache:
             self.computed += 1
             return similar_nodes(*args, **options)
 
-        monkeypatch.setattr(similarity, "similar_nodes", counting)
+        monkeypatch.setattr(module, "similar_nodes", counting)
 
     def ask(self, num_events=20, num_nodes=9, **options):
         """Returns how often similar nodes were computed for this call; what it gave must be right."""
@@ -202,7 +206,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_partial_one_and_warns(cac
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(similarity.os, "fsync", full)
+        patch.setattr("os.fsync", full)
         with pytest.warns(UserWarning, match=r"stream\.similar\.npz: .*No space left on device"):
             assert cache.ask(size=4) == 1
     assert cache.path.read_bytes() == whole

@@ -1,0 +1,59 @@
+"""Files that are whole or not there at all, however the process that writes them ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file for writing that replaces ``path`` when the ``with`` block ends without an error.
+
+    The bytes go to a partial file in the same folder, which is synced to the disk and then renamed. Until then, and
+    when the block raises, ``path`` is what it was before. A process that is killed meanwhile leaves the partial file
+    behind; :func:`remove_partial` removes it.
+
+    Args:
+        path: The file to write, in a folder that exists.
+
+    Raises:
+        OSError: If the file cannot be written; the error names ``path``.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        # An error that names another file is about what the block reads; an error without a number already says all.
+        if error.errno is None or error.filename not in (None, str(partial)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Removes the partial files that processes which were killed while they wrote have left in a folder."""
+    for partial in folder.glob(".*.part"):
+        partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the renaming of a file in a folder outlast a power failure."""
+    if os.name == "nt":  # Windows cannot sync a folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
