@@ -82,7 +82,15 @@ class Wait:
 
     def __call__(self, flight: InFlight[Nothing]) -> None:
         flight.batch = Nothing()
-        wait(self.seconds)
+        if self.name == "fetch":
+            with flight.state.reading(flight):
+                wait(self.seconds)
+        elif self.name == "update":
+            wait(self.seconds)
+            with flight.state.committing(flight):
+                pass
+        else:
+            wait(self.seconds)
 
 
 def wait(seconds: float) -> None:

@@ -95,12 +95,9 @@ class GroupFetch:
         began = time.perf_counter()
         self.turns.begin_read(visits.position)
         flight.record.begin["fetch"] += time.perf_counter() - began  # waiting is no work
-        with flight.state.held():
-            flight.generation = flight.state.generation
+        with flight.state.reading(flight):
             visits.fetch(self.state)
         self.turns.end_read(visits.position)
-        # Others' commits were waited for, and among them are this process's own.
-        flight.record.fetched = flight.index
 
 
 class GroupUpdate:
@@ -123,7 +120,6 @@ class GroupUpdate:
         began = time.perf_counter()
         self.turns.begin_commit(visits.position)
         flight.record.begin["update"] += time.perf_counter() - began
-        with flight.state.held():
+        with flight.state.committing(flight):
             self.source.apply(self.state, visits, flight.commit)
-            flight.state.version = flight.index + 1
         self.turns.end_commit(visits.position)

@@ -154,8 +154,7 @@ class PipelineEngine(Generic[B]):
             PipelineError: If a stage failed.
         """
         self.drain()
-        with self._work.state.held():
-            self._work.state.generation += 1
+        with self._work.state.changing():
             yield
 
     # The consumer's side.
@@ -200,7 +199,7 @@ class PipelineEngine(Generic[B]):
         record.staleness = 0 if self.staleness == "exact" else flight.index - record.fetched
         if flight.rows is None:
             return
-        if flight.generation != self._work.state.generation:
+        if not self._work.state.is_current(flight):
             # The state was changed by others: it is read anew, once all commits are applied.
             flight.rows = None
             record.staleness = 0

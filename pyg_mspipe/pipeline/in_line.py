@@ -40,7 +40,6 @@ class InLine(Generic[B]):
         flight.record.bound = self._bound
         for name in ("sample", "gather", "fetch"):
             self._work(name, flight)
-        flight.record.fetched = self._work.state.version
         return flight
 
     def begin(self, flight: InFlight[B]) -> None:
@@ -74,7 +73,6 @@ class InLine(Generic[B]):
                 # An interrupt may have come between the update and what follows it.
                 if self._work.state.version <= flight.index:
                     self._work("update", flight)
-                    self._work.state.version = flight.index + 1
             except BaseException:
                 self._failed = True
                 raise

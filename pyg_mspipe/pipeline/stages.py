@@ -42,11 +42,7 @@ class BatchSource(Protocol[B]):
 
 
 class StateVersion:
-    """The version of the memory state: how many batches of the pass are committed.
-
-    Attributes:
-        version: How many.
-        generation: Raised whenever the state is changed by anything but a commit, so that older rows mean nothing.
+    """The version of the memory state, how many batches of the pass are committed, and who may touch the state.
 
     Args:
         version: The one to begin with.
@@ -54,14 +50,44 @@ class StateVersion:
     """
 
     def __init__(self, version: int, device: torch.device) -> None:
-        self.version = version
-        self.generation = 0
+        self._version = version
+        self._generation = 0
         self._device = device
         self._lock = threading.Lock()
 
+    @property
+    def version(self) -> int:
+        """How many batches of the pass are committed."""
+        return self._version
+
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keeps others from reading or writing node memory until what is done inside is over, on a GPU too."""
+    def reading(self, flight: InFlight[B]) -> Iterator[int]:
+        """Gives the version that a batch's rows are read at, which stays until the context is left."""
+        with self._held():
+            flight.record.fetched, flight.generation = self._version, self._generation
+            yield self._version
+
+    @contextmanager
+    def committing(self, flight: InFlight[B]) -> Iterator[None]:
+        """Lets a batch's commit be applied, which counts once the context is left without an error."""
+        with self._held():
+            yield
+            self._version = flight.index + 1
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Lets the state be changed by anything but a commit; rows that were read before mean nothing from then on."""
+        with self._held():
+            self._generation += 1
+            yield
+
+    def is_current(self, flight: InFlight[B]) -> bool:
+        """Returns whether a batch's rows are of the state as it is, but for commits."""
+        return flight.generation == self._generation
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keeps others from the state until what is done inside is over, on a GPU too."""
         with self._lock:
             yield
             settle(self._device)
@@ -167,9 +193,7 @@ class Fetch(Generic[B]):
     def __call__(self, flight: InFlight[B]) -> None:
         """Reads the rows, for the version that the state has or, where they catch up, for the batch's own."""
         assert flight.batch is not None
-        with flight.state.held():
-            version = flight.record.fetched = flight.state.version
-            flight.generation = flight.state.generation
+        with flight.state.reading(flight) as version:
             if version < flight.index and not self.catches_up:
                 flight.batch = self.source.as_of(flight.batch, flight.index, version)
             # What repairs stale rows is read where they can be stale.
@@ -199,10 +223,9 @@ class Update(Generic[B]):
 
     def __call__(self, flight: InFlight[B]) -> None:
         """Applies the commit, if there is one: a batch may be looked at without an update."""
-        with flight.state.held():
+        with flight.state.committing(flight):
             if flight.commit is not None:
                 self.state.apply(flight.commit)
-            flight.state.version = flight.index + 1
 
 
 def default_stages(source: BatchSource[B], state: NodeState, *, catches_up: bool = True) -> list[Stage[B]]:

@@ -47,7 +47,7 @@ class StageThreads(Generic[B]):
         self._begun = batches.start
         self._current: BatchRecord | None = None
         self._awaited: int | None = None
-        self._update_begin: float | None = None
+        self._updating: tuple[int, float] | None = None  # which batch's commit is applied, and since when
         self._failure: BaseException | None = None
         self._closing = False
         loops = {"sample": self._sample, "copy": self._copy, "update": self._update}
@@ -169,7 +169,6 @@ class StageThreads(Generic[B]):
                 self._work("gather", flight)
             with self._lock:
                 self._await_fetch(flight)
-            flight.record.fetched = self._work.state.version
             with stream.work():
                 self._work("fetch", flight)
             with self._lock:
@@ -186,14 +185,13 @@ class StageThreads(Generic[B]):
                         return
                     self._may_update.wait()
                 flight, ready = self._to_commit[0]
-                self._update_begin = self._work.now()
+                self._updating = flight.index, self._work.now()
             with stream.work(ready):
                 if flight.commit is not None:
                     keep_for(stream, flight.commit.tensors())
                 self._work("update", flight)
             with self._lock:
-                self._work.state.version = flight.index + 1
-                self._update_begin = None
+                self._updating = None
                 self._to_commit.popleft()
                 self._may_copy.notify()
                 self._may_train.notify()
@@ -211,14 +209,16 @@ class StageThreads(Generic[B]):
             self._wait(self._may_copy, left)
 
     def _progress(self) -> PipelineState:
-        current = self._current
+        current, version = self._current, self._work.state.version
+        # A commit that counts already may still be on its way out of the stage.
+        updating = self._updating if self._updating is not None and self._updating[0] == version else None
         return PipelineState(
             now=self._work.now(),
             training=self._begun if current is None else current.index,
             train_begin=None if current is None else current.begin["train"],
             rows_at=None if current is None else current.rows_at,
-            version=self._work.state.version,
-            update_begin=self._update_begin,
+            version=version,
+            update_begin=None if updating is None else updating[1],
         )
 
     def _wait(self, condition: threading.Condition, timeout: float | None = None) -> None:

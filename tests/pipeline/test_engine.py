@@ -8,7 +8,6 @@ from engine_runs import BATCH, Delayed, StoredTraining, Training, assert_same_ru
 from torch_geometric.nn.models.tgn import MeanAggregator
 
 from pyg_mspipe.pipeline import PipelineEngine, PipelineError, default_stages
-from pyg_mspipe.pipeline.stages import Update
 
 CPU = torch.device("cpu")
 
@@ -216,32 +215,3 @@ def test_every_stage_of_every_batch_is_on_record():
         assert order == sorted(order)
         assert record.finish["fetch"] <= record.begin["train"] <= record.rows_at <= record.finish["train"]
         assert record.rows_at <= record.begin["update"]
-
-
-class BareUpdate(Update):
-    """Applies a commit, and knows nothing of versions."""
-
-    def __call__(self, flight):
-        self.state.apply(flight.commit)
-
-
-@pytest.mark.parametrize("staleness", ["sequential", "exact", 2])
-@pytest.mark.parametrize("overlap", [False, True])
-def test_versions_are_counted_whatever_the_update_stage(staleness, overlap):
-    training = Training(stream())
-    *stages, _ = default_stages(training.batches, training.state)
-    stages.append(BareUpdate(training.state))
-    records = []
-    engine = PipelineEngine(
-        training.batches,
-        training.state,
-        device=CPU,
-        staleness=staleness,
-        stages=stages,
-        overlap=overlap,
-        on_record=records.append,
-    )
-    for flight in engine:
-        training.step(flight)
-    assert len(records) == len(training.batches)
-    assert all(record.staleness <= record.bound for record in records)
