@@ -17,13 +17,10 @@ MOST_METHODS = 20
 KNOWN: dict[str, set[str]] = {
     "imports": set(),
     "lines": {
-        "memory/tgn_memory.py",
         "training/distributed_trainer.py",
         "training/trainer.py",
     },
-    "methods": {
-        "memory/tgn_memory.py: TGNMemory",
-    },
+    "methods": set(),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -15,23 +15,13 @@ from pyg_mspipe.memory.memory_updater import MemoryUpdater
 from pyg_mspipe.memory.message_rows import MessageCommit, MessageRows
 from pyg_mspipe.memory.message_state import MessageState
 from pyg_mspipe.memory.mitigation import Mitigation
+from pyg_mspipe.memory.recall import Recall
 from pyg_mspipe.memory.time_encoder import TimeInit
 
 _Self = TypeVar("_Self", bound=Module)
 
 # Nodes whose memory is flushed at once; bounds the messages that exist at a time.
 _FLUSH_CHUNK = 1 << 14
-
-
-@dataclass(frozen=True)
-class _Updated:
-    """What ``forward`` computed, and what it computed it from."""
-
-    n_id: Tensor
-    before: Tensor
-    memory: Tensor
-    last_update: Tensor
-    made_from: tuple[int, ...]
 
 
 class TGNMemory(MemoryUpdater):
@@ -101,7 +91,7 @@ class TGNMemory(MemoryUpdater):
         self.register_buffer("_assoc", torch.zeros(num_nodes, dtype=torch.long, **state))  # type: ignore[arg-type]
 
         self._state = MessageState(self.memory, self.last_update, raw_msg_dim, self.tie_rule(), mitigation)
-        self._updated: _Updated | None = None
+        self._recall = Recall(self)
         self.reset_parameters()
 
     @property
@@ -125,12 +115,12 @@ class TGNMemory(MemoryUpdater):
         if self.state.pipeline is not None:
             raise RuntimeError("reset_state while a pipeline is running; finish or close its loader first")
         self.state.clear()
-        self._updated = None
+        self._recall.clear()
 
     def detach(self) -> None:
         """Cuts the memory off from the gradient computation of the steps so far."""
         self.state.cut()
-        self._updated = None
+        self._recall.clear()
 
     def forward(self, n_id: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the current memory of nodes and the time of their last update.
@@ -150,10 +140,8 @@ class TGNMemory(MemoryUpdater):
         rows = self._fetched(n_id)
         memory, last_update = self._compute(rows)
         n_id = n_id.to(self.memory.device)
-        self._assoc[n_id] = torch.arange(n_id.numel(), device=self._assoc.device)
-        self._updated = _Updated(n_id, rows.memory, memory, last_update, self._made_from())
-        if memory.requires_grad:
-            memory.register_hook(self._forget)
+        alone = self.state.pipeline is None
+        self._recall.keep(n_id, rows.memory, memory, last_update, place=self._assoc, alone=alone)
         return memory, last_update
 
     def update_state(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> None:
@@ -186,7 +174,7 @@ class TGNMemory(MemoryUpdater):
                 self.state.store.append(*(x.to(self.memory.device) for x in (src, dst, t, raw_msg)))
                 nodes = torch.cat([src, dst]).unique()
                 self.state.write(nodes, *self._compute(self._read(nodes)))
-        self._updated = None
+        self._recall.clear()
 
     def memory_state(self) -> dict[str, Tensor]:
         """Returns node memory with its pending messages, and the mode they belong to, as a flat dictionary of tensors.
@@ -211,7 +199,7 @@ class TGNMemory(MemoryUpdater):
         """
         with self.state.exclusive():
             self.state.load(state)
-            self._updated = None
+            self._recall.clear()
             self._set_mode(bool(state["training"]))
 
     def state_dict(self, *args: Any, **options: Any) -> Any:
@@ -229,7 +217,7 @@ class TGNMemory(MemoryUpdater):
         with self.state.exclusive() if mode != self.training else nullcontext():
             if self.training and not mode:
                 self._flush()
-            self._updated = None
+            self._recall.clear()
             return self._set_mode(mode)
 
     def _set_mode(self: _Self, mode: bool) -> _Self:
@@ -246,14 +234,14 @@ class TGNMemory(MemoryUpdater):
         self.memory.copy_(memory)
         self.last_update.copy_(last_update)
         self.state.store.clear()
-        self._updated = None
+        self._recall.clear()
 
     def _commit(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> MessageCommit:
         # As the store keeps them, so that what is forwarded is what would be fetched.
         src, dst, t = (x.long().contiguous() for x in (src, dst, t))
         raw_msg = raw_msg.to(self.memory.dtype)
         nodes = torch.cat([src, dst]).unique()
-        computed = self._recall(nodes)
+        computed = self._recall.find(nodes, place=self._assoc, alone=self.state.pipeline is None)
         if computed is None:
             rows = self._fetched(nodes)
             computed = rows.memory, *self._compute(rows)
@@ -281,37 +269,9 @@ class TGNMemory(MemoryUpdater):
     def _compute(self, rows: MessageRows) -> tuple[Tensor, Tensor]:
         return self.compute(rows.memory, rows.last_update, rows.messages, rows.other, rows.missed)
 
-    def _recall(self, n_id: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Returns memory before and after, and last update, if ``forward`` computed these for all of ``n_id``."""
-        known = self._updated
-        if known is None or known.made_from != self._made_from() or not known.n_id.numel():
-            return None
-        if torch.is_grad_enabled() and not known.memory.requires_grad and self._learns():
-            return None
-        n_id = n_id.to(self._assoc.device)
-        position = self._assoc[n_id].clamp(0, known.n_id.numel() - 1)
-        if not torch.equal(known.n_id[position], n_id):
-            return None
-        position = position.to(known.memory.device)
-        before = known.memory if self.mitigation is None else known.before.index_select(0, position)
-        return before, known.memory.index_select(0, position), known.last_update[position]
-
-    def _learns(self) -> bool:
-        return any(x.requires_grad for x in self.parameters())
-
-    def _made_from(self) -> tuple[int, ...]:
-        """Returns what changes whenever weights or state are written in place, but for a pipeline's own commits."""
-        read = self.parameters() if self.state.pipeline else (*self.parameters(), *self.buffers())
-        return tuple(x._version for x in read)
-
-    def _forget(self, _: Tensor) -> None:
-        # After a backward pass the graph is gone, and a fused optimizer changes weights without raising their version.
-        self._updated = None
-
     def __getstate__(self) -> dict[str, object]:
         self.state.drain()
-        # What forward computed is part of a graph, which can be neither copied nor stored.
-        return self.__dict__ | {"_updated": None}
+        return self.__dict__
 
     def _apply(self: _Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Self:
         assert isinstance(self, TGNMemory)
@@ -321,5 +281,5 @@ class TGNMemory(MemoryUpdater):
             assert x is not None
             target = fn(x[:0]) if self.memory_device is not None else fn(x)
             self._buffers[name] = target if self.memory_device is None else x.to(target.dtype)
-        self._updated = None
+        self._recall.clear()
         return self
