@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
-from benchmarks.harness.training import train_step
 from pyg_mspipe import TGN, Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
 from pyg_mspipe.pipeline import BatchRecord, PipelineEngine
 from pyg_mspipe.pipeline.record import STAGES
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,12 @@ class Stream:
         self.num_events, self.num_nodes, self.batch_size = num_events, num_nodes, batch_size
         torch.manual_seed(0)
         self.model = TGN(num_nodes, 0)
+        self.objective = Objective(self.model, LinkPrediction(self.model.embedding_dim))
         state, with_messages = (self._state_bytes(pending) for pending in (0, 1000))
         self.bytes_per_node = state / num_nodes
         self.bytes_per_pending_event = (with_messages - state) / 1000
         self.rows_read: list[int] = []
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=1e-4, fused=True)
         sampler = NeighborSampler(self.csr, [10])
         negatives = NegativeSampler.from_destinations(data.dst, seed=0)
         self.batches = Batches(data, range(num_events), batch_size, sampler, negatives)
@@ -84,7 +85,7 @@ class Stream:
             batch = flight.batch
             assert batch is not None
             self.rows_read.append(batch.n_id.numel())
-            train_step(self.model, self.optimizer, batch)
+            train_step(self.objective, batch, [self.optimizer], commit=self.model.commit)
             yield
 
     def turn(self, batches: int) -> None:

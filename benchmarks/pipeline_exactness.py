@@ -16,11 +16,11 @@ from torch import Tensor
 from torch_geometric.nn.models.tgn import MeanAggregator
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
-from benchmarks.harness.training import train_step
 from benchmarks.harness.workload import load_workload
 from pyg_mspipe import TGN, Batch, Batches, NeighborSampler, TemporalCSR
 from pyg_mspipe.pipeline import InFlight, PipelineEngine, Staleness, default_stages
 from pyg_mspipe.pipeline.stages import Stage
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 BATCH_SIZE = 200
 CASES = {
@@ -71,7 +71,8 @@ class Runs:
         work = self.work
         aggregator = MeanAggregator() if self.mean else None
         model = TGN(work.num_nodes, work.msg_dim, num_layers=self.hops, aggregator_module=aggregator)
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+        objective = Objective(model, LinkPrediction(model.embedding_dim))
+        optimizer = torch.optim.Adam(objective.parameters(), lr=1e-4, fused=True)
         batches = Batches(work.data, self.events, BATCH_SIZE, self.sampler, work.negatives)
         stages = default_stages(batches, model.memory)
         if seed is not None:
@@ -80,8 +81,9 @@ class Runs:
         missed: list[int] = []
         model.train()
         for flight in PipelineEngine(batches, model.memory, staleness=staleness, overlap=True, stages=stages):
+            assert flight.batch is not None
             missed.append(flight.index - flight.record.fetched)
-            losses.append(train_step(model, optimizer, flight.batch).item())
+            losses.append(train_step(objective, flight.batch, [optimizer], commit=model.commit).item())
         return losses, model.memory.memory_state(), sum(missed) / len(missed)
 
 

@@ -105,7 +105,7 @@ def _measure(hosts: tuple[Host, Host], stream: Path, num_nodes: int, settings: S
         batch_size=settings.batch_size, parallel="1x1x2", epochs=2 * settings.sweeps[0], eval_negatives=1
     )
     data = load_stream(stream)
-    weights = sum(x.numel() * x.element_size() for x in Trainer(data, _single(config)).model.parameters())
+    weights = sum(x.numel() * x.element_size() for x in Trainer(data, _single(config)).objective.parameters())
     folder = stream.with_suffix(".emulated")
     EmulatedTrainer(data, config, folder).fit()
     differences = [

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pyg_mspipe import TrainConfig, Trainer, load_stream
+from pyg_mspipe import Batch, TrainConfig, Trainer, load_stream
 from pyg_mspipe.training import load_checkpoint
 
 parser = argparse.ArgumentParser()
@@ -31,23 +31,23 @@ with tempfile.TemporaryDirectory() as folder:
 
 # The memory of best.pt is that after the training events; validation and test bring it to the end of the stream.
 print(f"test AP {trainer.test(checkpoint)['test'].ap:.4f}")
-model, data, sampler = trainer.model, trainer.data, trainer.batches("test").sampler
+model, data, batches = trainer.model, trainer.data, trainer.batches("test")
+none = data.src[:0]
 
 
 def embed(nodes):
     """Vectors of nodes after the last event: [len(nodes), embedding_dim]."""
     parts = []
     for part in nodes.split(10_000):
-        sample = sampler.sample(part, data.num_events)  # sees all events
-        edge_time = [data.t[hop.e_id] for hop in sample.hops]
-        edge_msg = [data.msg[hop.e_id] for hop in sample.hops]
-        parts.append(model(sample, edge_time, edge_msg))
+        sample = batches.sampler.sample(part, data.num_events)  # sees all events
+        batch = Batch(range(0), none, none, none, data.msg[:0], none.view(0, 0), sample, (), ())
+        parts.append(model(batches.gather(batch)))
     return torch.cat(parts)
 
 
 items = data.dst.unique()
 with torch.no_grad():
-    logits = model.link_pred(embed(items.new_tensor([args.source])), embed(items)).view(-1)
+    logits = trainer.task.score_pairs(embed(items.new_tensor([args.source])), embed(items))
 # An order, no probabilities: the model has learned to tell a link from one at random.
 for logit, place in zip(*logits.topk(min(5, len(items))), strict=True):
     print(f"source {args.source} -> destination {int(items[place])}: {float(logit):.3f}")

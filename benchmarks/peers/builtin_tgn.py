@@ -11,9 +11,8 @@ from benchmarks.harness.stages import Stage, untimed
 from benchmarks.harness.workload import Workload
 from benchmarks.peers.link_loop import DIM, DROPOUT, HEADS, LEARNING_RATE, NUM_NEIGHBORS
 from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
-from pyg_mspipe.training import evaluate, link_loss
+from pyg_mspipe.tasks import LinkMetrics, LinkPrediction, Objective, evaluate
 from pyg_mspipe.training.config import Precision
-from pyg_mspipe.training.evaluation import scores
 
 
 class BuiltinTGN:
@@ -22,8 +21,9 @@ class BuiltinTGN:
     def __init__(self, workload: Workload, model: TGN, precision: Precision) -> None:
         self.workload = workload
         self.model = model
-        self.autocast = precision == "bf16"
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+        task = LinkPrediction(model.embedding_dim)
+        self.objective = Objective(model, task, bf16=precision == "bf16")
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=LEARNING_RATE, fused=True)
         self.sampler = NeighborSampler(TemporalCSR.from_stream(workload.data, workload.num_nodes), [NUM_NEIGHBORS])
 
     def train(self, epoch: int, stage: Stage = untimed) -> Iterator[float]:
@@ -40,10 +40,10 @@ class BuiltinTGN:
                     batch = batches.gather(batch)
                 with stage("optimizer"):
                     self.optimizer.zero_grad()
-                with stage("embedding"), torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-                    loss = link_loss(scores(self.model, batch))
+                with stage("embedding"):
+                    loss = self.objective(batch)
                 with stage("update"), torch.no_grad():
-                    memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+                    self.model.commit(batch)
                 with stage("backward"):
                     loss.backward()
                 with stage("optimizer"):
@@ -54,8 +54,8 @@ class BuiltinTGN:
         """Scores the validation events, going on from the memory that the last pass left behind."""
         work = self.workload
         batches = Batches(work.data, work.val, work.batch_size, self.sampler, work.val_negatives)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-            metrics = evaluate(self.model, batches)
+        metrics = evaluate(self.objective, batches)
+        assert isinstance(metrics, LinkMetrics)
         return Scores(ap=metrics.ap, auc=metrics.auc)
 
 

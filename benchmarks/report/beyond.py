@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from benchmarks.harness.benchmark import Result
 from benchmarks.report.markdown import table
-from pyg_mspipe import TGN
+from pyg_mspipe import TGN, LinkPredictor
 from pyg_mspipe.distributed.memory_size import group_bytes
 
 FEATURES = 172
@@ -53,8 +53,10 @@ def message_bytes(msg_dim: int) -> int:
 
 
 def gradient_bytes(msg_dim: int) -> int:
-    """Bytes of the gradients of the built-in TGN."""
-    return sum(weights.nbytes for weights in TGN(2, msg_dim, memory_dim=MEMORY).parameters())
+    """Bytes of the gradients of the built-in TGN and its link predictor."""
+    model = TGN(2, msg_dim, memory_dim=MEMORY)
+    weights = [*model.parameters(), *LinkPredictor(model.embedding_dim).parameters()]
+    return sum(each.nbytes for each in weights)
 
 
 def symbols(growth: Result, training: Result, disk: Result) -> str:

@@ -8,7 +8,7 @@ import pkgutil
 
 import pyg_mspipe
 
-SUBPACKAGES = ("data", "graph", "memory", "memory.mitigation", "models", "pipeline", "training", "distributed")
+SUBPACKAGES = ("data", "graph", "memory", "memory.mitigation", "models", "pipeline", "tasks", "training", "distributed")
 
 
 def public_names():

@@ -19,10 +19,10 @@ from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.cli.launch import Launch, launched
 from pyg_mspipe.cli.settings import read_toml
 from pyg_mspipe.distributed.world import World
+from pyg_mspipe.tasks import LinkMetrics
 from pyg_mspipe.training import (
     ConfigError,
     Interrupted,
-    LinkMetrics,
     TrainConfig,
     Trainer,
     keep_freed_memory,

@@ -1,21 +1,19 @@
-"""The Temporal Graph Network, whole: memory, temporal attention and link predictor."""
+"""The Temporal Graph Network: memory and temporal attention."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 from torch_geometric.nn.models.tgn import IdentityMessage
 
-from pyg_mspipe.graph.neighbor_sampler import NeighborSample
 from pyg_mspipe.memory import LastAggregator, Mitigation, StaticMemory, TGNMemory, TimeInit
 from pyg_mspipe.models.embedding import attention_layers, temporal_embedding
-from pyg_mspipe.models.link_predictor import LinkPredictor
+from pyg_mspipe.models.temporal_model import TemporalModel
+from pyg_mspipe.pipeline.batches import Batch
 
 
-class TGN(Module):
+class TGN(TemporalModel):
     """The Temporal Graph Network (Rossi et al. 2020, arXiv 2006.10637) with attention embedding, TGN-attn.
 
     With one layer it is the model of PyG's ``examples/tgn.py``: same parameters, same numbers.
@@ -34,9 +32,9 @@ class TGN(Module):
         aggregator_module: Of the memory, by default :class:`~pyg_mspipe.memory.LastAggregator`.
         memory_device: Where node memory is kept, by default with the weights.
         mitigation: Of the memory, by default none.
-        static_dim: Width of the static node memory, see :class:`~pyg_mspipe.memory.StaticMemory`; 0 for none.
-        static_dropout: Share of its vectors that are taken to be zero in training.
     """
+
+    memory: TGNMemory
 
     def __init__(
         self,
@@ -54,8 +52,6 @@ class TGN(Module):
         aggregator_module: Module | None = None,
         memory_device: torch.device | str | None = None,
         mitigation: Mitigation | None = None,
-        static_dim: int = 0,
-        static_dropout: float = 0.3,
     ) -> None:
         super().__init__()
         self.memory = TGNMemory(
@@ -70,30 +66,35 @@ class TGN(Module):
             mitigation=mitigation,
         )
         self.layers = attention_layers(memory_dim, embedding_dim, time_dim, msg_dim, num_layers, heads, dropout)
-        self.link_pred = LinkPredictor(embedding_dim)
-        # Last, so that the other weights start where they do without it.
-        self.static_memory = (
-            StaticMemory(num_nodes, static_dim, memory_dim, dropout=static_dropout) if static_dim else None
-        )
+        self.num_hops = num_layers
+        self.embedding_dim = embedding_dim
+
+    def join_static(self, static: StaticMemory) -> None:
+        """Takes static node vectors, which are added to the rows of the memory.
+
+        Args:
+            static: The vectors, projected to the memory's width.
+        """
+        self.static_memory = static
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters, and the memory."""
         self.memory.reset_parameters()
         for layer in self.layers:
             layer.reset_parameters()  # type: ignore[operator]
-        self.link_pred.reset_parameters()
         if self.static_memory is not None:
             self.static_memory.reset_parameters()
 
-    def forward(self, sample: NeighborSample, edge_time: Sequence[Tensor], edge_msg: Sequence[Tensor]) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         """Returns the embedding of each query: [Q, embedding_dim].
 
         Args:
-            sample: The queries' neighbourhoods, one hop for each layer.
-            edge_time: For each hop Int64[R, k], the times of its edges, in the stream's unit.
-            edge_msg: For each hop [R, k, msg_dim], the messages of its edges.
+            batch: Its queries and their neighbourhoods, one hop for each layer.
         """
-        z, last_update = self.memory(sample.n_id)
+        n_id = batch.n_id
+        z, last_update = self.memory(n_id)
         if self.static_memory is not None:
-            z = z + self.static_memory(sample.n_id)
-        return temporal_embedding(self.layers, self.memory.time_enc, z, last_update, sample, edge_time, edge_msg)
+            z = z + self.static_memory(n_id)
+        return temporal_embedding(
+            self.layers, self.memory.time_enc, z, last_update, batch.sample, batch.edge_time, batch.edge_msg
+        )

@@ -5,10 +5,8 @@ from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.distributed_trainer import DistributedTrainer
 from pyg_mspipe.training.emulated_trainer import EmulatedTrainer
-from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate
 from pyg_mspipe.training.heap import keep_freed_memory
 from pyg_mspipe.training.interrupt import Interrupted
-from pyg_mspipe.training.loss import link_loss
 from pyg_mspipe.training.run_progress import Progress
 from pyg_mspipe.training.trainer import Trainer
 
@@ -16,16 +14,12 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DistributedTrainer",
-    "DivergedError",
     "EmulatedTrainer",
     "Interrupted",
-    "LinkMetrics",
     "Progress",
     "TrainConfig",
     "Trainer",
-    "evaluate",
     "keep_freed_memory",
-    "link_loss",
     "load_checkpoint",
     "pick_device",
     "save_checkpoint",

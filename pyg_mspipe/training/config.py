@@ -163,7 +163,7 @@ class TrainConfig:
         return {name: getattr(self, name) for name in ("val_ratio", "test_ratio", "val_time", "test_time")}
 
     def attention(self) -> dict[str, Any]:
-        """Returns the arguments that :class:`TGN` and :class:`StaticTGN` have in common."""
+        """Returns the arguments that :class:`TGN` and :class:`StaticModel` have in common."""
         return {
             "time_dim": self.time_dim,
             "embedding_dim": self.embedding_dim,

@@ -17,6 +17,7 @@ from pyg_mspipe.distributed import ParallelPlan, Seat
 from pyg_mspipe.distributed.gradients import GradientSums, add_in_order
 from pyg_mspipe.distributed.memory_group import MemoryGroup
 from pyg_mspipe.distributed.neighbours import when_one_ends
+from pyg_mspipe.distributed.random_state import random_state
 from pyg_mspipe.distributed.turns import AccessRecord
 from pyg_mspipe.distributed.visits import Visits
 from pyg_mspipe.distributed.world import World
@@ -24,14 +25,14 @@ from pyg_mspipe.memory import TGNMemory
 from pyg_mspipe.memory.messages import max_pending_events
 from pyg_mspipe.pipeline import InFlight, PipelineError
 from pyg_mspipe.pipeline.timeline import TraceWriter
+from pyg_mspipe.tasks import LinkMetrics, Objective
+from pyg_mspipe.tasks.evaluation import score_batches
 from pyg_mspipe.training.checkpoint import CheckpointError
 from pyg_mspipe.training.config import ConfigError
-from pyg_mspipe.training.evaluation import LinkMetrics, link_metrics, score_batches
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest
 from pyg_mspipe.training.metrics_log import MetricsLog
-from pyg_mspipe.training.parallel_trainer import ParallelTrainer, Scorer, with_own_memory
+from pyg_mspipe.training.parallel_trainer import ParallelTrainer
 from pyg_mspipe.training.progress import TrainingProgress
-from pyg_mspipe.training.random_state import random_state
 from pyg_mspipe.training.run_folder import own_folder
 from pyg_mspipe.training.run_progress import Progress
 from pyg_mspipe.training.trainer import TrainStep
@@ -169,7 +170,7 @@ class DistributedTrainer(ParallelTrainer):
         Torch's wrapper ends before the connection does: were it the last to hold that, it would wait for a thread of
         the connection without releasing Python's lock, which the thread may need.
         """
-        scorer = Scorer(self.model)
+        scorer = self.objective
         # Node memory stays where it is; static vectors are the same everywhere.
         names = [name for name, _ in scorer.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(scorer, names)
@@ -204,7 +205,7 @@ class DistributedTrainer(ParallelTrainer):
             self._visits = get(step) if step == first else coming
             self._gradients.expect()
             self.optimizer.zero_grad()
-            loss = self._loss(self._scorer, memory, self._visits, self.seat, step)
+            loss = self._loss(self._scorer, self.model, self._visits, self.seat, step)
             # The next batch needs no weights, and is made ready while the gradients are on their way.
             coming = get(step + 1)
             self._gradients.wait()
@@ -312,10 +313,9 @@ class DistributedTrainer(ParallelTrainer):
         batches = self.batches("val", self.config.eval_negatives)
         shard = range(self.seat.rank, len(batches), self.plan.group_size)
         if self.seat.group == 0:
-            model = with_own_memory(self.model)
+            objective = Objective(self.model.with_own_memory(), self.task, bf16=self.objective.bf16)
             try:
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                    scored = score_batches(model, batches, shard, view.advance)
+                scored = score_batches(objective, batches, shard, view.advance)
             except ArithmeticError as problem:
                 error = problem
         self.world.raise_together(error)
@@ -323,7 +323,9 @@ class DistributedTrainer(ParallelTrainer):
         dist.gather_object(scored, gathered)
         if gathered is not None:
             logits = {index: each for part in gathered for index, each in part.items()}
-            metrics[0] = link_metrics([logits[index] for index in range(len(batches))], batches.events, self.unseen)
+            metrics[0] = self.task.metrics(
+                [logits[index] for index in range(len(batches))], batches.events, self.unseen
+            )
         dist.broadcast_object_list(metrics, src=0)
         assert metrics[0] is not None
         return metrics[0]

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from pyg_mspipe.distributed import Seat
 from pyg_mspipe.distributed.gradients import add_in_order
+from pyg_mspipe.distributed.random_state import random_state, set_random_state
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
 from pyg_mspipe.memory import Commit, MemoryRows, TGNMemory
-from pyg_mspipe.models import TGN
+from pyg_mspipe.models import TemporalModel
+from pyg_mspipe.tasks import Objective
 from pyg_mspipe.training.config import ConfigError
 from pyg_mspipe.training.metrics_log import MetricsLog
-from pyg_mspipe.training.parallel_trainer import ParallelTrainer, Scorer, with_own_memory
+from pyg_mspipe.training.parallel_trainer import ParallelTrainer
 from pyg_mspipe.training.progress import TrainingProgress
-from pyg_mspipe.training.random_state import random_state, set_random_state
 from pyg_mspipe.training.trainer import TrainStep
 
 
@@ -34,7 +35,10 @@ class EmulatedTrainer(ParallelTrainer):
         if self.config.timeline:
             raise ConfigError("an emulated run has no pipeline to draw; leave out timeline")
         # One for each memory group; all have the same parameters.
-        self._models = [self.model, *(with_own_memory(self.model) for _ in range(1, self.plan.memory))]
+        self._models: list[TemporalModel] = [
+            self.model,
+            *(self.model.with_own_memory() for _ in range(1, self.plan.memory)),
+        ]
         self._trainers: list[_Trainer] = []
 
     @property
@@ -43,7 +47,9 @@ class EmulatedTrainer(ParallelTrainer):
         return self.plan.seats()
 
     def _group_memory(self, group: int) -> TGNMemory:
-        return self._models[group].memory
+        memory = self._models[group].memory
+        assert memory is not None
+        return memory
 
     @contextmanager
     def _pass(self, view: TrainingProgress, log: MetricsLog) -> Iterator[TrainStep]:
@@ -51,7 +57,7 @@ class EmulatedTrainer(ParallelTrainer):
             model.train()
         first = self.progress.batch
         self._trainers = trainers = [_Trainer(self, seat, self._models[seat.group], first) for seat in self.seats]
-        parameters = [x for x in self.model.parameters() if x.requires_grad]
+        parameters = [x for x in self.objective.parameters() if x.requires_grad]
 
         def train(step: int) -> Tensor:
             self.optimizer.zero_grad()
@@ -82,11 +88,13 @@ class EmulatedTrainer(ParallelTrainer):
 class _Trainer:
     """One of the trainers, which stands between the memory of its group and the model, as a pipeline does."""
 
-    def __init__(self, run: EmulatedTrainer, seat: Seat, model: TGN, first: int) -> None:
+    def __init__(self, run: EmulatedTrainer, seat: Seat, model: TemporalModel, first: int) -> None:
         self.run = run
         self.seat = seat
+        assert model.memory is not None
+        self.model = model
         self.memory = model.memory
-        self.scorer = Scorer(model)
+        self.objective = Objective(model, run.task, bf16=run.objective.bf16)
         self.source: VisitBatches = run._source(seat)
         self.visits: Visits | None = run._restored(seat, first)
 
@@ -106,7 +114,7 @@ class _Trainer:
         """Returns this trainer's share of the loss, with its gradients in the parameters."""
         set_random_state(self.run.device, self.run._states[self.seat.rank])
         with self.memory.pipelined(self):
-            loss = self.run._loss(self.scorer, self.memory, self.visits, self.seat, step)
+            loss = self.run._loss(self.objective, self.model, self.visits, self.seat, step)
         self.run._states[self.seat.rank] = random_state(self.run.device)
         return loss
 

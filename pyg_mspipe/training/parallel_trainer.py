@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,15 +13,12 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mspipe.distributed import ParallelPlan, Seat, SweepSchedule
+from pyg_mspipe.distributed.random_state import random_state, set_random_state
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
 from pyg_mspipe.memory import MemoryRows, TGNMemory
-from pyg_mspipe.models import TGN
-from pyg_mspipe.pipeline import Batch
+from pyg_mspipe.models import TemporalModel
+from pyg_mspipe.tasks import train_step
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from pyg_mspipe.training.evaluation import scores
-from pyg_mspipe.training.loss import link_loss
-from pyg_mspipe.training.random_state import random_state, set_random_state
-from pyg_mspipe.training.run_state import STATE_BUFFERS
 from pyg_mspipe.training.trainer import Trainer
 
 _LR_POWER = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
@@ -115,16 +111,18 @@ class ParallelTrainer(Trainer, ABC):
     def _source(self, seat: Seat, positions: range | None = None) -> VisitBatches:
         return VisitBatches(self._batches, self.schedule, seat, self.progress.epoch, positions)
 
-    def _loss(self, scorer: Module, memory: TGNMemory, visits: Visits | None, seat: Seat, step: int) -> Tensor:
+    def _loss(self, objective: Module, model: TemporalModel, visits: Visits | None, seat: Seat, step: int) -> Tensor:
         """Returns a trainer's share of the loss of a step, after its gradients were computed and its commit made.
 
         Args:
-            scorer: Returns the logits of a batch, and zero for none.
-            memory: Of the trainer's group, in a pipeline.
+            objective: Returns the loss of a batch, and zero for none.
+            model: With the memory of the trainer's group, in a pipeline.
             visits: What the trainer holds.
             seat: The trainer.
             step: Of the sweep.
         """
+        memory = model.memory
+        assert memory is not None
         turn = self.schedule.turn(seat, step)
         events = self._events[step]
         batch = None if turn is None or visits is None or not visits.batches else visits.batches[turn.visit]
@@ -132,19 +130,13 @@ class ParallelTrainer(Trainer, ABC):
             # First, as others wait for this commit before their backward pass, which this one's waits for.
             if turn is not None and turn.visit == 0:
                 memory.commit_nothing()
-            scorer(None).backward()
+            objective(None).backward()
             return torch.zeros((), device=self.device)
         assert turn is not None
         assert visits is not None
         with memory.reading(visits.rows[turn.visit]) if visits.rows else nullcontext():
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                logits = scorer(batch)
-            loss: Tensor = link_loss(logits) * (events[seat.rank] / sum(events))
-            if turn.visit == 0:
-                with torch.no_grad():
-                    memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
-        loss.backward()
-        return loss.detach()
+            commit = model.commit if turn.visit == 0 else None
+            return train_step(objective, batch, commit=commit, weight=events[seat.rank] / sum(events))
 
     def _restored(self, seat: Seat, step: int) -> Visits | None:
         """Returns the batch that a trainer held when the checkpoint was written, if it is to be trained on."""
@@ -193,31 +185,6 @@ class ParallelTrainer(Trainer, ABC):
         state = random_state(self.device)
         set_random_state(self.device, self._random)
         return state
-
-
-class Scorer(Module):
-    """Scores batches with a model, in a module's ``forward``, as ``DistributedDataParallel`` needs it.
-
-    Args:
-        model: That scores.
-    """
-
-    def __init__(self, model: TGN) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, batch: Batch | None) -> Tensor:
-        """Returns logits, [1 + K, B]; without a batch a zero that all parameters have a gradient from, of zero."""
-        if batch is None:
-            return torch.stack([(x * 0).sum() for x in self.model.parameters()]).sum()
-        return scores(self.model, batch)
-
-
-def with_own_memory(model: TGN) -> TGN:
-    """Returns a model that has the same parameters as another, not copies of them, and a copy of its memory's state."""
-    shared: list[Tensor] = [*model.parameters()]
-    shared += [value for name, value in model.named_buffers() if name not in STATE_BUFFERS]
-    return copy.deepcopy(model, {id(value): value for value in shared})
 
 
 def _rank_file(step: int | str, rank: int | str) -> str:

@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pyg_mspipe.training.evaluation import LinkMetrics
+from pyg_mspipe.tasks import LinkMetrics
 
 
 class TrainingProgress:

@@ -13,18 +13,19 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import check_stream, split_stream, unseen_nodes_mask
+from pyg_mspipe.distributed.random_state import random_state
 from pyg_mspipe.graph import TemporalCSR
-from pyg_mspipe.memory import Mitigation, make_mitigation, similar_nodes
+from pyg_mspipe.memory import Mitigation, StaticMemory, make_mitigation, similar_nodes
 from pyg_mspipe.memory.similarity import load_or_compute
 from pyg_mspipe.models import TGN
 from pyg_mspipe.pipeline import Batches
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.overlap import parse_overlap
+from pyg_mspipe.tasks import LinkPrediction, Objective
 from pyg_mspipe.training.checkpoint import CheckpointError, fingerprint, save_checkpoint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.metrics_log import MetricsLog
-from pyg_mspipe.training.random_state import random_state
 from pyg_mspipe.training.run_folder import STATIC
 from pyg_mspipe.training.run_progress import Progress
 from pyg_mspipe.training.sampling import negative_sampler, neighbor_sampler
@@ -33,9 +34,6 @@ from pyg_mspipe.training.static_pretraining import pretrain
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-# Not among the weights of a checkpoint, but in its memory.
-STATE_BUFFERS = ("memory.memory", "memory.last_update", "memory._assoc")
 
 
 class RunState:
@@ -84,12 +82,17 @@ class RunState:
             self.data.msg.size(1),
             memory_dim=config.memory_dim,
             mitigation=self._mitigation(csr.num_nodes, similar_cache),
-            static_dim=config.static_dim,
-            static_dropout=config.static_dropout,
             memory_device=self._memory_device(),
             **config.attention(),
-        ).to(self.device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.lr, fused=True)
+        )
+        self.task = LinkPrediction(self.model.embedding_dim, eval_negatives=config.eval_negatives)
+        if config.static_dim:
+            # Last, so that the other weights start where they do without it.
+            self.model.join_static(
+                StaticMemory(csr.num_nodes, config.static_dim, config.memory_dim, dropout=config.static_dropout)
+            )
+        self.objective = Objective(self.model, self.task, bf16=config.precision == "bf16").to(self.device)
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=config.lr, fused=True)
         self.progress = Progress()
         self._estimates = RunningDurations()
         self._overlap = parse_overlap(config.overlap)
@@ -142,8 +145,8 @@ class RunState:
                 "the checkpoint is of another stream than the one given; give the stream that it was trained on"
             )
         self._load_static(checkpoint["static"])
-        # The state buffers are not among the weights; they come with the memory's state.
-        self.model.load_state_dict(self.model.state_dict() | checkpoint["model"])
+        self.model.load_weights(checkpoint["model"])
+        self.task.load_state_dict(checkpoint["task"])
         # In evaluation mode there are no pending messages; loaded ones would never be applied.
         self.model.train()
         self._load_memory(checkpoint["memory"])
@@ -241,7 +244,6 @@ class RunState:
 
     def _content(self, memory: dict[str, Tensor]) -> dict[str, Any]:
         """Returns what a checkpoint holds, but for the random state."""
-        weights = {key: value for key, value in self.model.state_dict().items() if key not in STATE_BUFFERS}
         return {
             "config": asdict(self.config),
             "source": self.source,
@@ -249,7 +251,8 @@ class RunState:
             "static": self._static,
             "progress": asdict(self.progress),
             "log_length": self._log_length,
-            "model": weights,
+            "model": self.model.weights(),
+            "task": self.task.state_dict(),
             "memory": memory,
             "optimizer": self.optimizer.state_dict(),
         }

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyg_mspipe.distributed.random_state import random_state, set_random_state
 from pyg_mspipe.pipeline import Batch, BatchRecord, PipelineEngine, Staleness, parse_staleness
 from pyg_mspipe.pipeline.stages import B, BatchSource, Stage
 from pyg_mspipe.pipeline.timeline import TraceWriter
-from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate, scores
+from pyg_mspipe.tasks import DivergedError, LinkMetrics, evaluate, train_step
+from pyg_mspipe.tasks.objective import LOSS_BLOCK
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
-from pyg_mspipe.training.loss import LOSS_BLOCK, link_loss
 from pyg_mspipe.training.metrics_log import MetricsLog
 from pyg_mspipe.training.progress import TrainingProgress
-from pyg_mspipe.training.random_state import random_state, set_random_state
 from pyg_mspipe.training.run_folder import BEST, LAST, own_folder
 from pyg_mspipe.training.run_progress import Progress
 from pyg_mspipe.training.run_state import RunState
@@ -61,15 +61,7 @@ class Trainer(RunState):
 
     def train_step(self, batch: Batch) -> Tensor:
         """Returns the loss of ``batch``, after weights and memory were updated with it: Float32[]."""
-        self.optimizer.zero_grad()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            logits = scores(self.model, batch)
-        loss = link_loss(logits)
-        with torch.no_grad():
-            self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
+        return train_step(self.objective, batch, [self.optimizer], commit=self.model.commit)
 
     def evaluate(self, part: str, on_batch: Callable[[int], None] | None = None) -> LinkMetrics:
         """Returns the metrics on ``"val"`` or ``"test"``, and moves the memory to the end of that part.
@@ -82,8 +74,9 @@ class Trainer(RunState):
             on_batch: Called with the number of events of each batch done.
         """
         batches = self.batches(part, self.config.eval_negatives)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            return evaluate(self.model, batches, unseen=self.unseen, on_batch=on_batch)
+        metrics = evaluate(self.objective, batches, unseen=self.unseen, on_batch=on_batch)
+        assert isinstance(metrics, LinkMetrics)
+        return metrics
 
     def test(self, checkpoint: dict[str, Any]) -> dict[str, LinkMetrics]:
         """Returns the metrics of a checkpoint's model, such as ``best.pt``, on ``"val"`` and then ``"test"``.

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 import torch_geometric.typing
 from pyg_example import PyGTGN, losses_of
+from queries import batch_of
 from torch_geometric.data import TemporalData
 from torch_geometric.nn import TransformerConv
 from torch_geometric.nn.models.tgn import LastAggregator as PyGLastAggregator
@@ -13,6 +13,7 @@ from pyg_mspipe.data import synthetic
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.memory import LastAggregator
 from pyg_mspipe.models import TGN
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 WITH_SCATTER = pytest.mark.skipif(
     not torch_geometric.typing.WITH_TORCH_SCATTER, reason="PyG's LastAggregator is right with torch_scatter alone"
@@ -20,27 +21,19 @@ WITH_SCATTER = pytest.mark.skipif(
 
 
 def embed(model, data, sample):
-    e_id = [hop.e_id for hop in sample.hops]
-    return model(sample, [data.t[each] for each in e_id], [data.msg[each] for each in e_id])
+    return model(batch_of(data, sample))
 
 
-def losses(model, data, negatives, batch_size, num_neighbors, lr):
+def losses(objective, data, negatives, batch_size, num_neighbors, lr):
     """Trains over ``len(negatives)`` batches and yields the loss of each."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    model = objective.model
+    optimizer = torch.optim.Adam(objective.parameters(), lr=lr)
     sampler = NeighborSampler(TemporalCSR.from_stream(data, model.memory.num_nodes), num_neighbors)
     for number, negative in enumerate(negatives):
-        batch = data[number * batch_size : (number + 1) * batch_size]
-        optimizer.zero_grad()
-        sample = sampler.sample(torch.cat([batch.src, batch.dst, negative]), number * batch_size)
-        z_src, z_dst, z_negative = embed(model, data, sample).chunk(3)
-        out = model.link_pred(z_src, torch.stack([z_dst, z_negative]))
-        truth = torch.tensor([1.0, 0.0]).view(2, 1, 1).expand_as(out)
-        loss = 2 * F.binary_cross_entropy_with_logits(out, truth)
-        model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
-        loss.backward()
-        optimizer.step()
-        model.memory.detach()
-        yield loss.item()
+        events = range(number * batch_size, number * batch_size + len(negative))
+        queries = torch.cat([data.src[events.start : events.stop], data.dst[events.start : events.stop], negative])
+        batch = batch_of(data, sampler.sample(queries, events.start), events, negative)
+        yield train_step(objective, batch, [optimizer], commit=model.commit).item()
 
 
 def train(*args, **options):
@@ -60,6 +53,7 @@ def pair_of(data, width, heads, aggregator):
         dropout=0.0,
         aggregator_module=aggregator(),
     )
+    ours = Objective(ours, LinkPrediction(width))
     ours.load_state_dict(pyg.weights())
     return pyg, ours
 
@@ -119,6 +113,10 @@ def tiny_model(**options):
     return TGN(7, 3, **(sizes | options))
 
 
+def on_links(model):
+    return Objective(model, LinkPrediction(8))
+
+
 def brute_embedding(model, data, node, bound, num_neighbors):
     """One query's embedding by recursion, a graph of one target at a time."""
     z, last_update = model.memory(torch.arange(7))
@@ -169,7 +167,7 @@ def test_embeddings_are_those_of_a_recursion_over_the_events_before_the_cut_off(
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_a_gradient_reaches_every_parameter(num_layers):
     data, model = tiny(), tiny_model(num_layers=num_layers)
-    train(model, data, torch.arange(24).view(4, 6) % 6, 6, [3] * num_layers, lr=1e-3)
+    train(on_links(model), data, torch.arange(24).view(4, 6) % 6, 6, [3] * num_layers, lr=1e-3)
     for name, parameter in model.named_parameters():
         # The bias of the keys adds the same to all scores of a row, so the softmax takes it out again.
         if not name.endswith("lin_key.bias"):
@@ -183,7 +181,7 @@ def test_messages_of_width_0_and_epoch_milliseconds_train(num_layers):
     torch.manual_seed(0)
     model = TGN(7, 0, memory_dim=6, time_dim=4, embedding_dim=8, num_layers=num_layers, dropout=0.0)
     negatives = torch.arange(30).view(5, 6) % 6
-    assert np.isfinite(train(model, data, negatives, 6, [3] * num_layers, lr=1e-3)).all()
+    assert np.isfinite(train(on_links(model), data, negatives, 6, [3] * num_layers, lr=1e-3)).all()
 
 
 @torch.no_grad()
@@ -201,7 +199,7 @@ def test_lower_precision_stays_close_and_does_not_round_times(num_layers):
 
 def test_resetting_draws_all_weights_anew_and_empties_the_memory():
     data, model = tiny(), tiny_model(num_layers=2)
-    train(model, data, torch.arange(24).view(4, 6) % 6, 6, [3, 3], lr=1e-3)
+    train(on_links(model), data, torch.arange(24).view(4, 6) % 6, 6, [3, 3], lr=1e-3)
     before = {name: x.clone() for name, x in model.state_dict().items()}
     model.reset_parameters()
     assert not model.memory.memory.any()

@@ -8,8 +8,7 @@ import torch
 
 from pyg_mspipe import TGN, Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
 from pyg_mspipe.pipeline import PipelineEngine, default_stages
-from pyg_mspipe.training import link_loss
-from pyg_mspipe.training.evaluation import scores
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 BATCH = 50
 
@@ -44,20 +43,15 @@ class Training:
             num_layers=len(hops),
             aggregator_module=aggregator,
         )
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-2)
+        self.objective = Objective(self.model, LinkPrediction(8))
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=1e-2)
         sampler = NeighborSampler(TemporalCSR.from_stream(data, num_nodes), list(hops))
         negatives = NegativeSampler.from_destinations(data.dst, seed=1)
         self.batches = Batches(data, range(data.num_events), BATCH, sampler, negatives)
         self.losses, self.records, self.applied = [], [], []
 
     def step(self, batch):
-        self.optimizer.zero_grad()
-        loss = link_loss(scores(self.model, batch))
-        with torch.no_grad():
-            self.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
-        loss.backward()
-        self.optimizer.step()
-        self.losses.append(loss.item())
+        self.losses.append(train_step(self.objective, batch, [self.optimizer], commit=self.model.commit).item())
 
     def engine(self, staleness, *, seed=None, longest=None, fails=None, **options):
         """An engine whose stages take random times: up to ``longest[name]`` seconds."""

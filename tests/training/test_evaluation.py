@@ -6,8 +6,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from small_runs import same, small_config, small_stream
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.training import Trainer, evaluate
-from pyg_mspipe.training.evaluation import reciprocal_rank, scores
+from pyg_mspipe.tasks import evaluate
+from pyg_mspipe.tasks.link import reciprocal_rank
+from pyg_mspipe.training import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def logits_by_hand(trainer, part):
     found = []
     for index in range(len(batches)):
         batch = batches.read(0, index)
-        found.append(scores(trainer.model, batch))
-        trainer.model.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
+        found.append(trainer.objective.scores(batch))
+        trainer.model.commit(batch)
     return found
 
 
@@ -101,7 +102,7 @@ def test_no_events_with_unseen_nodes_have_no_metric():
     trainer = Trainer(data, small_config())
     assert not trainer.unseen.any()
     assert trainer.evaluate("val").ap_unseen is None
-    assert evaluate(trainer.model, trainer.batches("test")).ap_unseen is None
+    assert evaluate(trainer.objective, trainer.batches("test")).ap_unseen is None
 
 
 def test_progress_is_told_of_every_event(trainer):

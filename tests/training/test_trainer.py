@@ -9,15 +9,8 @@ from rich.console import Console
 from small_runs import contents, losses, read_log, same, small_config, small_stream
 
 from pyg_mspipe.data import StreamError, popularity_ap, synthetic
-from pyg_mspipe.training import (
-    ConfigError,
-    DivergedError,
-    LinkMetrics,
-    TrainConfig,
-    Trainer,
-    link_loss,
-    load_checkpoint,
-)
+from pyg_mspipe.tasks import DivergedError, LinkMetrics, link_loss
+from pyg_mspipe.training import ConfigError, TrainConfig, Trainer, load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +148,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_good_checkpoint(data, tm
 
 def test_scores_that_are_no_numbers_are_not_evaluated(data):
     trainer = Trainer(data, small_config())
-    trainer.model.link_pred.lin_final.weight.data.fill_(math.nan)
+    trainer.task.head.lin_final.weight.data.fill_(math.nan)
     with pytest.raises(DivergedError, match="evaluation, batch 0: the model's scores are nan"):
         trainer.evaluate("val")
 
