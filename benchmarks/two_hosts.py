@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.harness.benchmark import ROOT, Benchmark, Result, Run, find_stream
 from pyg_mspipe import TrainConfig, Trainer, load_stream, synthetic
-from pyg_mspipe.training import EmulatedTrainer
+from pyg_mspipe.distributed import EmulatedExecutor
 
 ADDRESSES = ("10.213.77.1", "10.213.77.2")
 PORT = 29500
@@ -107,7 +107,7 @@ def _measure(hosts: tuple[Host, Host], stream: Path, num_nodes: int, settings: S
     data = load_stream(stream)
     weights = sum(x.numel() * x.element_size() for x in Trainer(data, _single(config)).objective.parameters())
     folder = stream.with_suffix(".emulated")
-    EmulatedTrainer(data, config, folder).fit()
+    Trainer(data, config, folder, executor=EmulatedExecutor()).fit()
     differences = [
         abs(a - b) for a, b in zip(_losses(folder), _losses(stream.with_suffix(f".{settings.sweeps[0]}")), strict=True)
     ]

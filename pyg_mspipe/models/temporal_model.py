@@ -86,3 +86,17 @@ class TemporalModel(Module, ABC):
         shared: list[Tensor] = [*self.parameters()]
         shared += [value for name, value in self.named_buffers() if name not in _STATE]
         return copy.deepcopy(self, {id(value): value for value in shared})
+
+
+def memory_of(model: TemporalModel) -> TGNMemory:
+    """Returns the memory of a model that is to be trained through a pipeline.
+
+    Args:
+        model: The model.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if model.memory is None:
+        raise ValueError(f"model {model.name} has no memory, which a pipeline reads and writes; give it one")
+    return model.memory

@@ -57,20 +57,24 @@ def score_batches(
     Raises:
         DivergedError: If the model's scores are not numbers.
     """
-    objective.eval()
     scored: dict[int, Tensor] = {}
-    for index in range(len(batches)):
-        if index in which:
-            batch = batches.read(0, index)
-            scores = objective.scores(batch).cpu()
-            if bool(scores.isnan().any()):
-                raise DivergedError(f"evaluation, batch {index}: the model's scores are nan; lower lr, or scale msg")
-            scored[index] = scores
-        else:
-            batch = events_alone(batches, index)
-        objective.model.commit(batch)
-        if on_batch is not None:
-            on_batch(len(batch.events))
+    # All of it, as a memory computes rows when it is put into evaluation mode, and in each commit.
+    with objective.autocast(batches.device):
+        objective.eval()
+        for index in range(len(batches)):
+            if index in which:
+                batch = batches.read(0, index)
+                scores = objective.scores(batch).cpu()
+                if bool(scores.isnan().any()):
+                    raise DivergedError(
+                        f"evaluation, batch {index}: the model's scores are nan; lower lr, or scale msg"
+                    )
+                scored[index] = scores
+            else:
+                batch = events_alone(batches, index)
+            objective.model.commit(batch)
+            if on_batch is not None:
+                on_batch(len(batch.events))
     return scored
 
 

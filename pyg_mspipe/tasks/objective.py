@@ -47,9 +47,25 @@ class Objective(Module):
         """
         return self._of(batch, self.task.scores)
 
+    def embed(self, batch: Batch) -> Tensor:
+        """Returns the embedding of each query of a batch: [Q, embedding_dim].
+
+        Args:
+            batch: The batch, with its features gathered.
+        """
+        return self._of(batch, lambda z, _: z)
+
     def _of(self, batch: Batch, head: Callable[[Tensor, Batch], Tensor]) -> Tensor:
-        with torch.autocast(batch.src.device.type, torch.bfloat16, enabled=self.bf16):
+        with self.autocast(batch.src.device):
             return head(self.model(batch), batch)
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Returns a context in which the large products are computed as this module wants them.
+
+        Args:
+            device: On which they are computed.
+        """
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.bf16)
 
 
 LOSS_BLOCK = 20

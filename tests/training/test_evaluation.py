@@ -1,20 +1,16 @@
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
-from small_runs import same, small_config, small_stream
+from small_runs import BlindExecutor, same, small_config, small_stream
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.tasks import evaluate
-from pyg_mspipe.tasks.link import reciprocal_rank
 from pyg_mspipe.training import Trainer
 
 
 @pytest.fixture(scope="module")
 def trained():
-    trainer = Trainer(small_stream(), small_config(epochs=1, eval_negatives=5))
-    trainer._finish_epoch = lambda *_: setattr(trainer.progress, "epoch", 1)  # the memory stays as training left it
+    trainer = Trainer(small_stream(), small_config(epochs=1, eval_negatives=5), executor=BlindExecutor())
     trainer.fit()
     return trainer, trainer.model.memory.memory_state()
 
@@ -109,15 +105,3 @@ def test_progress_is_told_of_every_event(trainer):
     told = []
     trainer.evaluate("test", told.append)
     assert told == [40, 40, 10]
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.lists(st.integers(-2, 2).map(float), min_size=4, max_size=4), min_size=1, max_size=8).map(torch.tensor)
-)
-def test_reciprocal_ranks_equal_those_counted_by_hand_with_ties(rows):
-    assert reciprocal_rank(rows.t()).tolist() == pytest.approx(rank_by_hand(rows.t()))
-
-
-def test_a_model_that_scores_all_alike_gains_nothing_by_it():
-    assert reciprocal_rank(torch.zeros(11, 3)).tolist() == pytest.approx([1 / 6] * 3)

@@ -76,8 +76,8 @@ def test_vectors_that_are_found_give_the_losses_of_vectors_that_are_trained(data
 
 def test_no_folder_gives_the_same_run(data, whole):
     trainer = Trainer(data, small_config(**STATIC))
-    assert trainer.fit().best_ap == load_checkpoint(whole / "last.pt")["progress"]["best_ap"]
-    assert trainer.test(load_checkpoint(whole / "best.pt"))["val"].ap == trainer.progress.best_ap
+    assert trainer.fit().best == load_checkpoint(whole / "last.pt")["progress"]["best"]
+    assert trainer.test(load_checkpoint(whole / "best.pt"))["val"].ap == trainer.progress.best
 
 
 def test_a_run_that_begins_does_not_take_vectors_of_other_events_settings_or_a_damaged_file(data, whole, tmp_path):
@@ -131,9 +131,7 @@ def test_a_checkpoint_without_its_vectors_is_refused(data, whole, tmp_path, name
 
 def test_it_tells_links_that_a_large_batch_hides_from_dynamic_memory():
     sizes = {"epochs": 5, "batch_size": 350, "lr": 3e-3, "embedding_dim": 16, "time_init": "log"}
-    ap = [
-        Trainer(faithful_stream(), small_config(**sizes, static_dim=static_dim)).fit().best_ap for static_dim in (0, 16)
-    ]
+    ap = [Trainer(faithful_stream(), small_config(**sizes, static_dim=static_dim)).fit().best for static_dim in (0, 16)]
     assert ap[1] > ap[0] + 0.05
 
 
