@@ -33,11 +33,7 @@ class EmulatedExecutor(Executor):
     timeline = False
 
     def prepare(self, job: Job) -> None:
-        """Gets ready to train.
-
-        Args:
-            job: What to train.
-        """
+        """Gets ready to train."""
         self._job = job
         self.steps = SweepSteps(job)
         own, task = job.objective.model, job.objective.task
@@ -52,13 +48,7 @@ class EmulatedExecutor(Executor):
 
     @contextmanager
     def sweep(self, epoch: int, first: int, step: int) -> Iterator[TrainStep]:
-        """Gives what trains the steps of a sweep that are left, in order.
-
-        Args:
-            epoch: How often each event has been trained before the sweep.
-            first: The step to begin with.
-            step: Its number in the run.
-        """
+        """Gives what trains the steps of a sweep that are left, in order."""
         job = self._job
         for group in self.objectives:
             group.train()
@@ -87,11 +77,7 @@ class EmulatedExecutor(Executor):
         yield train
 
     def validate(self, on_batch: Callable[[int], None]) -> Metrics:
-        """Returns the metrics on the validation events, for a memory at the end of the training events.
-
-        Args:
-            on_batch: Called with the number of events of each batch done.
-        """
+        """Returns the metrics on the validation events, for a memory at the end of the training events."""
         return evaluate(self._job.objective, self._job.val, unseen=self._job.unseen, on_batch=on_batch)
 
     def running(self) -> AbstractContextManager[None]:
@@ -107,20 +93,11 @@ class EmulatedExecutor(Executor):
         return memory_of(self.objectives[0].model).memory_state()
 
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
-        """Takes over the state of the first memory.
-
-        Args:
-            state: From :meth:`memory_state`.
-        """
+        """Takes over the state of the first memory."""
         memory_of(self.objectives[0].model).load_memory_state(state)
 
     def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
-        """Takes over the random state of a checkpoint and what was saved beside it.
-
-        Args:
-            random: From :meth:`random_state`.
-            parts: From :meth:`parts`, by rank; empty where the sweep begins anew.
-        """
+        """Takes over the random state of a checkpoint and what was saved beside it."""
         self._trainers = []
         self.steps.forget_held()
         self._random[0] = dict(random)
@@ -139,11 +116,7 @@ class EmulatedExecutor(Executor):
         return list(range(self._job.plan.world)) if self._job.plan.world > 1 else []
 
     def parts(self, batch: int) -> dict[int, dict[str, Any]]:
-        """Returns what is to be saved beside a checkpoint, by rank: plain values and tensors.
-
-        Args:
-            batch: The next step of the sweep.
-        """
+        """Returns what is to be saved beside a checkpoint, by rank: plain values and tensors."""
         visits = {trainer.seat.rank: trainer.visits for trainer in self._trainers}
         found = {}
         for seat in (self._job.plan.seat(rank) for rank in self.ranks):

@@ -49,19 +49,11 @@ class ProcessExecutor(Executor):
         self._turns = turns
 
     def memory_device(self, plan: ParallelPlan) -> str | None:
-        """Returns where node memory must be kept: on the CPU, where processes share it.
-
-        Args:
-            plan: Of the run.
-        """
+        """Returns where node memory must be kept: on the CPU, where processes share it."""
         return "cpu" if plan.group_size > 1 else None
 
     def prepare(self, job: Job) -> None:
-        """Gets ready to train.
-
-        Args:
-            job: What to train.
-        """
+        """Gets ready to train."""
         self._job = job
         self._model = job.objective.model
         self._memory = memory_of(self._model)
@@ -111,13 +103,7 @@ class ProcessExecutor(Executor):
 
     @contextmanager
     def sweep(self, epoch: int, first: int, step: int) -> Iterator[TrainStep]:
-        """Gives what trains the steps of a sweep that are left, in order.
-
-        Args:
-            epoch: How often each event has been trained before the sweep.
-            first: The step to begin with.
-            step: Its number in the run.
-        """
+        """Gives what trains the steps of a sweep that are left, in order."""
         seat, schedule, optimizer = self.world.seat, self.steps.schedule, self._job.optimizer
         self._visits = self.steps.restored(seat, epoch, first)
         if self._group is not None:
@@ -201,11 +187,7 @@ class ProcessExecutor(Executor):
                     raise
 
     def validate(self, on_batch: Callable[[int], None]) -> Metrics:
-        """Returns the metrics on the validation events, computed by the trainers of the first memory group.
-
-        Args:
-            on_batch: Called with the number of events of each batch done.
-        """
+        """Returns the metrics on the validation events, computed by the trainers of the first memory group."""
         job, seat = self._job, self.world.seat
         scored: dict[int, Tensor] = {}
         with self.team.together():
@@ -237,22 +219,13 @@ class ProcessExecutor(Executor):
         return self._memory.memory_state() if self.team.leads else {}
 
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
-        """Takes over the state of the first memory.
-
-        Args:
-            state: From :meth:`memory_state`.
-        """
+        """Takes over the state of the first memory."""
         # Where it is shared, once: a late process would write over what the group's first has loaded by then.
         if self.world.seat.group == 0 and (self._group is None or self._group.leads):
             self._memory.load_memory_state(state)
 
     def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
-        """Takes over the random state of a checkpoint and what was saved beside it; other memories begin empty.
-
-        Args:
-            random: From :meth:`random_state`.
-            parts: From :meth:`parts`, of this process; empty where the sweep begins anew.
-        """
+        """Takes over the random state of a checkpoint and what was saved beside it; other memories begin empty."""
         self._visits = None
         self.steps.forget_held()
         if self.world.rank == 0:
@@ -272,11 +245,7 @@ class ProcessExecutor(Executor):
         return [self.world.rank] if self._job.plan.world > 1 else []
 
     def parts(self, batch: int) -> dict[int, dict[str, Any]]:
-        """Returns what is to be saved beside a checkpoint, by rank: plain values and tensors.
-
-        Args:
-            batch: The next step of the sweep.
-        """
+        """Returns what is to be saved beside a checkpoint, by rank: plain values and tensors."""
         seat = self.world.seat
         leads = seat.group > 0 and seat.rank == self._job.plan.ranks(seat.group)[0]
         held = self.steps.held(seat, batch, self._visits)

@@ -85,23 +85,11 @@ class WorldTeam(Team):
         self.label = f", rank {world.rank} of plan {world.plan}"
 
     def agree(self, values: dict[str, object]) -> None:
-        """Raises in every process if some value is not the same in all.
-
-        Args:
-            values: By name, as they are to be shown.
-
-        Raises:
-            DisagreementError: Naming what differs, and between which ranks.
-        """
+        """Raises in every process if some value is not the same in all."""
         self._world.agree(values)
 
     def reduce(self, losses: Tensor, stop: bool) -> tuple[Tensor, bool]:
-        """Returns the losses of steps, Float32[n], of all processes, and whether any of them was asked to stop.
-
-        Args:
-            losses: Float32[n], the shares of this process.
-            stop: Whether this one was asked to stop.
-        """
+        """Returns the losses of steps, Float32[n], of all processes, and whether any of them was asked to stop."""
         mine = torch.cat([losses.cpu(), torch.tensor([float(stop)])])
         parts = [torch.empty_like(mine) for _ in range(self._world.plan.world)]
         dist.all_gather(parts, mine)
@@ -109,11 +97,7 @@ class WorldTeam(Team):
         return total[:-1], bool(total[-1])
 
     def first(self, make: Callable[[], T]) -> T:
-        """Returns, in every process, what the first one makes; where it fails, all do.
-
-        Args:
-            make: What to do there; its result is pickled.
-        """
+        """Returns, in every process, what the first one makes; where it fails, all do."""
         made: list[T] = []
         with self.together():
             if self.leads:
@@ -121,11 +105,7 @@ class WorldTeam(Team):
         return self._world.first(made)[0]
 
     def share(self, tensor: Tensor) -> None:
-        """Puts the values that a tensor has in the first process into that of every process.
-
-        Args:
-            tensor: Of any shape, the same in all processes.
-        """
+        """Puts the values that a tensor has in the first process into that of every process."""
         dist.broadcast(tensor, src=0)
 
     @contextmanager

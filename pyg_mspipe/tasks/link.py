@@ -103,11 +103,7 @@ class LinkPrediction(Task):
         )
 
     def columns(self, metrics: Metrics) -> dict[str, str]:
-        """Returns the metrics as the columns of a table: by heading, what stands under it.
-
-        Args:
-            metrics: Of links.
-        """
+        """Returns the metrics as the columns of a table: by heading, what stands under it."""
         assert isinstance(metrics, LinkMetrics)
         return {
             "count": f"{metrics.num_events:,}",
@@ -118,11 +114,7 @@ class LinkPrediction(Task):
         }
 
     def line(self, metrics: Metrics) -> str:
-        """Returns AP, AUC and MRR.
-
-        Args:
-            metrics: Of links.
-        """
+        """Returns AP, AUC and MRR."""
         columns = self.columns(metrics)
         return "  ".join(f"{name} {columns[name]}" for name in list(columns)[1:4])
 

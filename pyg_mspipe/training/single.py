@@ -19,14 +19,7 @@ class SingleExecutor(Executor):
     """Trains batch after batch in this process; batches are prepared beside training as the settings say."""
 
     def prepare(self, job: Job) -> None:
-        """Gets ready to train.
-
-        Args:
-            job: What to train.
-
-        Raises:
-            PlanError: If the plan has several trainers.
-        """
+        """Gets ready to train."""
         if job.plan.world > 1:
             raise PlanError(
                 f"plan {job.plan} has several trainers; pass executor=ProcessExecutor(world) in processes that "
@@ -44,13 +37,7 @@ class SingleExecutor(Executor):
 
     @contextmanager
     def sweep(self, epoch: int, first: int, step: int) -> Iterator[TrainStep]:
-        """Gives what trains the batches of an epoch that are left, in order.
-
-        Args:
-            epoch: Its number.
-            first: The batch to begin with.
-            step: Its number in the run.
-        """
+        """Gives what trains the batches of an epoch that are left, in order."""
         objective, optimizers = self._job.objective, [self._job.optimizer]
         if first == 0:
             self._memory.reset_state()
@@ -64,11 +51,7 @@ class SingleExecutor(Executor):
             yield train
 
     def validate(self, on_batch: Callable[[int], None]) -> Metrics:
-        """Returns the metrics on the validation events, for a memory at the end of the training events.
-
-        Args:
-            on_batch: Called with the number of events of each batch done.
-        """
+        """Returns the metrics on the validation events, for a memory at the end of the training events."""
         return evaluate(self._job.objective, self._job.val, unseen=self._job.unseen, on_batch=on_batch)
 
     def running(self) -> AbstractContextManager[None]:
@@ -84,18 +67,9 @@ class SingleExecutor(Executor):
         return self._memory.memory_state()
 
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
-        """Takes over the state of the memory.
-
-        Args:
-            state: From :meth:`memory_state`.
-        """
+        """Takes over the state of the memory."""
         self._memory.load_memory_state(state)
 
     def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
-        """Takes over the random state of a checkpoint.
-
-        Args:
-            random: From :meth:`random_state`.
-            parts: Nothing, as there are no other trainers.
-        """
+        """Takes over the random state of a checkpoint."""
         self._random = dict(random)

@@ -32,7 +32,6 @@ _SETTINGS = (
     "strategy",
     "cut_off",
     "negatives",
-    "task",
 )
 
 

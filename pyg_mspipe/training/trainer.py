@@ -272,7 +272,7 @@ class Trainer:
     def _pretrain_static(self) -> None:
         """Trains the static node vectors, where the model has some, or finds them in the run's folder."""
         train = self.data[: self.split.train.stop]
-        key = static_key(self.fingerprint, train.num_events, self.config)
+        key = static_key(self.fingerprint, train.num_events, self.config) | {"task": self.task.name}
         self._static.train(
             key, lambda: pretrain(train, self.num_nodes, self.config, task=self._make_task, console=self.console)
         )
