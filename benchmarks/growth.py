@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
-from benchmarks.harness.training import train_step
 from pyg_mspipe import TGN, Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
 from pyg_mspipe.pipeline import BatchRecord, PipelineEngine
 from pyg_mspipe.pipeline.record import STAGES
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,10 @@ class Stream:
         self.num_events, self.num_nodes, self.batch_size = num_events, num_nodes, batch_size
         torch.manual_seed(0)
         self.model = TGN(num_nodes, 0)
-        self.bytes_per_node = self.model.state.nbytes / num_nodes
+        self.objective = Objective(self.model, LinkPrediction(self.model.embedding_dim))
+        self.bytes_per_node = self.model.memory.state.nbytes / num_nodes
         self.rows_read: list[int] = []
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=1e-4, fused=True)
         sampler = NeighborSampler(self.csr, [10])
         negatives = NegativeSampler.from_destinations(data.dst, seed=0)
         self.batches = Batches(data, range(num_events), batch_size, sampler, negatives)
@@ -73,7 +74,7 @@ class Stream:
         first = max(0, len(self.batches) - needed - 1)
         engine = PipelineEngine(
             self.batches,
-            self.model.state,
+            self.model.memory.state,
             device=torch.device("cpu"),
             staleness="sequential",
             first=first,
@@ -87,7 +88,10 @@ class Stream:
             batch = flight.batch
             assert batch is not None
             self.rows_read.append(batch.n_id.numel())
-            train_step(self.model, self.optimizer, batch.with_rows(flight.rows), engine.commit)
+            batch = batch.with_rows(flight.rows)
+            train_step(
+                self.objective, batch, [self.optimizer], commit=lambda batch: engine.commit(self.model.commit(batch))
+            )
             yield
 
     def turn(self, batches: int) -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 from benchmarks.harness.benchmark import ROOT, Benchmark, Result, Run, find_stream
 from benchmarks.harness.launch import SINGLE
 from benchmarks.harness.turns import PacedTraining, take_turns
-from pyg_mspipe.training.loss import LOSS_BLOCK
+from pyg_mspipe.tasks.objective import LOSS_BLOCK
 
 TWICE = f"{SINGLE}, twice"
 SLOWER = f"{SINGLE}, twice, the slower"

@@ -19,7 +19,7 @@ def main() -> None:
     """Prints, in rank 1, the share of a core that it took while rank 0 slept: at a collective, and for a turn."""
     plan = ParallelPlan(epoch=2)
     world = World(plan, torch.device("cpu"), 60)
-    group = MemoryGroup(plan, world.seat, TGN(10, 0).state, timeout=60)
+    group = MemoryGroup(plan, world.seat, TGN(10, 0).memory.state, timeout=60)
     group.turns.start("sweep", 0)
     shares = {}
     for name in ("collective", "turn"):

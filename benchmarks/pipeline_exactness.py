@@ -15,11 +15,11 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
-from benchmarks.harness.training import train_step
 from benchmarks.harness.workload import load_workload
 from pyg_mspipe import TGN, Batch, Batches, NeighborSampler, TemporalCSR
 from pyg_mspipe.pipeline import InFlight, PipelineEngine, Staleness, default_stages
 from pyg_mspipe.pipeline.stages import Stage
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 BATCH_SIZE = 200
 CASES = {
@@ -68,21 +68,27 @@ class Runs:
         torch.manual_seed(0)
         work = self.work
         model = TGN(work.num_nodes, work.msg_dim, num_layers=self.hops)
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+        objective = Objective(model, LinkPrediction(model.embedding_dim))
+        optimizer = torch.optim.Adam(objective.parameters(), lr=1e-4, fused=True)
         batches = Batches(work.data, self.events, BATCH_SIZE, self.sampler, work.negatives)
-        stages = default_stages(batches, model.state)
+        stages = default_stages(batches, model.memory.state)
         if seed is not None:
             stages = [Delayed(stage, seed, 0.002) for stage in stages]  # type: ignore[misc]
         losses: list[float] = []
         missed: list[int] = []
         model.train()
-        device = torch.device("cpu")
-        engine = PipelineEngine(batches, model.state, device=device, staleness=staleness, overlap=True, stages=stages)
+        state, device = model.memory.state, torch.device("cpu")
+        engine = PipelineEngine(batches, state, device=device, staleness=staleness, overlap=True, stages=stages)
+
+        def commit(batch: Batch) -> None:
+            engine.commit(model.commit(batch))
+
         for flight in engine:
             assert flight.batch is not None
             missed.append(flight.index - flight.record.fetched)
-            losses.append(train_step(model, optimizer, flight.batch.with_rows(flight.rows), engine.commit).item())
-        return losses, model.state.save(), sum(missed) / len(missed)
+            batch = flight.batch.with_rows(flight.rows)
+            losses.append(train_step(objective, batch, [optimizer], commit=commit).item())
+        return losses, state.save(), sum(missed) / len(missed)
 
 
 def compare(name: str, runs: int, quick: bool) -> Result:

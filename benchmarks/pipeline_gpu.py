@@ -18,13 +18,13 @@ import torch
 from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
-from benchmarks.harness.training import train_step
 from benchmarks.harness.workload import Workload, load_workload
 from benchmarks.pipeline_modes import UNTIMED
-from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
+from pyg_mspipe import TGN, Batch, Batches, NeighborSampler, TemporalCSR
 from pyg_mspipe.data import TensorFeatures
 from pyg_mspipe.pipeline import BatchRecord, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.record import STAGES
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 MODES: tuple[Staleness, ...] = ("sequential", 0, "exact", "minimal", 1, 2, 4)
 TURN = 20
@@ -50,10 +50,9 @@ class Pass:
         sampler = NeighborSampler(TemporalCSR.from_stream(data, work.num_nodes), hops)
         msg = TensorFeatures(data.msg, pinned=True) if host else None
         self.batches = Batches(data, work.train, work.batch_size, sampler, work.negatives, msg=msg, device=device)
-        self.model = TGN(work.num_nodes, work.msg_dim, num_layers=len(hops), memory_device="cpu" if host else None).to(
-            device
-        )
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
+        self.model = TGN(work.num_nodes, work.msg_dim, num_layers=len(hops), memory_device="cpu" if host else None)
+        self.objective = Objective(self.model, LinkPrediction(self.model.embedding_dim)).to(device)
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=1e-4, fused=True)
         self.records: list[BatchRecord] = []
         self.losses: list[torch.Tensor] = []
         self.seconds: list[float] = []
@@ -62,13 +61,16 @@ class Pass:
 
     def _train(self, mode: Staleness) -> Iterator[torch.Tensor]:
         self.model.train()
-        device = torch.device("cuda")
-        engine = PipelineEngine(
-            self.batches, self.model.state, device=device, staleness=mode, on_record=self.records.append
-        )
+        state, device = self.model.memory.state, torch.device("cuda")
+        engine = PipelineEngine(self.batches, state, device=device, staleness=mode, on_record=self.records.append)
+
+        def commit(batch: Batch) -> None:
+            engine.commit(self.model.commit(batch))
+
         for flight in engine:
             assert flight.batch is not None
-            yield train_step(self.model, self.optimizer, flight.batch.with_rows(flight.rows), engine.commit)
+            batch = flight.batch.with_rows(flight.rows)
+            yield train_step(self.objective, batch, [self.optimizer], commit=commit)
 
     def turn(self) -> None:
         """Trains some batches untimed, then as many as a turn has, until the device is done."""

@@ -28,7 +28,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run, find_stream
-from benchmarks.harness.training import train_step
 from benchmarks.harness.workload import MSG_DIM, QUICK_EVENTS
 from pyg_mspipe import TGN, Batch, Batches, NegativeSampler, NeighborSampler, TemporalCSR, load_stream
 from pyg_mspipe.data import FeatureStore, MappedFeatures, TensorFeatures, write_features
@@ -36,6 +35,7 @@ from pyg_mspipe.graph import Strategy, similar_nodes
 from pyg_mspipe.memory import MitigationName, make_mitigation
 from pyg_mspipe.pipeline import BatchRecord, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.record import STAGES
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 UNTIMED = 6
 """Batches at the start of a turn, which were prepared while others had theirs."""
@@ -156,7 +156,8 @@ class Pass:
             sizes = {"num_nodes": task.num_nodes, "memory_dim": 100}
             mitigation = make_mitigation(setting.mitigation, similar=task.similar, **sizes)
         self.model = TGN(task.num_nodes, MSG_DIM, num_layers=len(work.num_neighbors), mitigation=mitigation)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4, fused=True)
+        self.objective = Objective(self.model, LinkPrediction(self.model.embedding_dim))
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=1e-4, fused=True)
         self.batches = kind(task.data, task.events, work.batch_size, task.sampler, task.negatives, msg=task.msg)
         self.records: list[BatchRecord] = []
         self.seconds: list[float] = []
@@ -165,7 +166,7 @@ class Pass:
         self._random = torch.get_rng_state()
         self.engine = PipelineEngine(
             self.batches,
-            self.model.state,
+            self.model.memory.state,
             device=torch.device("cpu"),
             staleness=setting.staleness,
             first=int(work.start * len(self.batches)),
@@ -178,7 +179,10 @@ class Pass:
         for flight in self.engine:
             assert flight.batch is not None
             batch = flight.batch.with_rows(flight.rows)
-            yield train_step(self.model, self.optimizer, batch, self.engine.commit).item()
+            yield train_step(self.objective, batch, [self.optimizer], commit=self._commit).item()
+
+    def _commit(self, batch: Batch) -> None:
+        self.engine.commit(self.model.commit(batch))
 
     def turn(self, batches: int) -> None:
         """Trains some batches untimed if they may be prepared already, then so many and takes the time."""

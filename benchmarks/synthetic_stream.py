@@ -31,7 +31,7 @@ def measure(settings: Settings, run: Run) -> Result:
         val = trainer.split.val
         negatives = trainer.batches("val").negatives(len(val), epoch=0, batch=0)
         popularity = popularity_ap(data, val, negatives)
-        best = trainer.fit().best_ap
+        best = trainer.fit().best
         rows.append({"seed": seed, "events": data.num_events, "popularity_ap": popularity, "tgn_ap": best})
         run.console.print(f"seed {seed}: popularity {popularity:.4f}, TGN {best:.4f}")
     means = {name: fmean(row[name] for row in rows) for name in ("popularity_ap", "tgn_ap")}

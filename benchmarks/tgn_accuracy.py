@@ -74,7 +74,7 @@ def pyg_train(task: Task, file: Path, epochs: int) -> list[float]:
     work = Workload(
         name=task.stream,
         data=data,
-        num_nodes=trainer.model.state.num_nodes,
+        num_nodes=trainer.num_nodes,
         train=split.train,
         val=split.val,
         batch_size=config.batch_size,

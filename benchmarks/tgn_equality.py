@@ -23,12 +23,12 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
-from benchmarks.harness.training import train_step
 from benchmarks.harness.workload import Workload, load_workload
 from benchmarks.peers import pyg_loop
 from benchmarks.peers.link_loop import DIM, LEARNING_RATE, NUM_NEIGHBORS
 from benchmarks.peers.pyg_loop import TGNLoop
 from pyg_mspipe import TGN, Batches, LastAggregator, NeighborSampler, TemporalCSR
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class Follower:
     def __init__(self, loop: TGNLoop, work: Workload) -> None:
         self.loop = loop
         self.model = TGN(work.num_nodes, work.msg_dim, dropout=0.0, time_init="random")
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
+        self.task = LinkPrediction(self.model.embedding_dim)
+        self.objective = Objective(self.model, self.task)
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=LEARNING_RATE)
         sampler = NeighborSampler(TemporalCSR.from_stream(work.data, work.num_nodes), [NUM_NEIGHBORS])
         self.batches = Batches(work.data, work.train, work.batch_size, sampler, work.negatives)
         self.take_weights()
@@ -59,11 +61,12 @@ class Follower:
             for name, weight in loop.memory.named_parameters():
                 named[name].copy_(weight)
         model.layers[0].load_state_dict(loop.gnn.conv.state_dict())
-        model.link_pred.load_state_dict(loop.link_pred.state_dict())
+        self.task.head.load_state_dict(loop.link_pred.state_dict())
 
     def step(self, index: int) -> float:
         """Trains one batch and returns its loss."""
-        return train_step(self.model, self.optimizer, self.batches.read(0, index)).item()
+        batch = self.batches.read(0, index)
+        return train_step(self.objective, batch, [self.optimizer], commit=self.model.update).item()
 
 
 def follow(work: Workload, batches: int, *, lockstep: bool = False, fixed_time: bool = False) -> list[float]:

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.harness.benchmark import ROOT, Benchmark, Result, Run, find_stream
 from pyg_mspipe import TrainConfig, Trainer, load_stream, synthetic
-from pyg_mspipe.training import EmulatedTrainer
+from pyg_mspipe.distributed import EmulatedExecutor
 
 ADDRESSES = ("10.213.77.1", "10.213.77.2")
 PORT = 29500
@@ -105,9 +105,9 @@ def _measure(hosts: tuple[Host, Host], stream: Path, num_nodes: int, settings: S
         batch_size=settings.batch_size, parallel="1x1x2", epochs=2 * settings.sweeps[0], eval_negatives=1
     )
     data = load_stream(stream)
-    weights = sum(x.numel() * x.element_size() for x in Trainer(data, _single(config)).model.parameters())
+    weights = sum(x.numel() * x.element_size() for x in Trainer(data, _single(config)).objective.parameters())
     folder = stream.with_suffix(".emulated")
-    EmulatedTrainer(data, config, folder).fit()
+    Trainer(data, config, folder, executor=EmulatedExecutor()).fit()
     differences = [
         abs(a - b) for a, b in zip(_losses(folder), _losses(stream.with_suffix(f".{settings.sweeps[0]}")), strict=True)
     ]

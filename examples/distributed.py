@@ -9,9 +9,9 @@ Started without torchrun, one process does what the two would do, one after the 
 
 import argparse
 
-from pyg_mspipe import ParallelPlan, TrainConfig, load_stream
-from pyg_mspipe.distributed import World
-from pyg_mspipe.training import DistributedTrainer, EmulatedTrainer, pick_device
+from pyg_mspipe import ParallelPlan, TrainConfig, Trainer, load_stream
+from pyg_mspipe.distributed import EmulatedExecutor, ProcessExecutor, World
+from pyg_mspipe.training import pick_device
 
 parser = argparse.ArgumentParser()
 parser.add_argument("stream", nargs="?", default="synthetic")
@@ -24,15 +24,15 @@ data = load_stream(args.stream)
 
 
 def report(progress):
-    print(f"{progress.step} steps of {plan.world} trainers, best validation AP {progress.best_ap:.4f}")
+    print(f"{progress.step} steps of {plan.world} trainers, best validation AP {progress.best:.4f}")
 
 
 if World.started():
     world = World(plan, pick_device(config.device), config.timeout)
-    progress = DistributedTrainer(data, config, world=world).fit()
+    progress = Trainer(data, config, executor=ProcessExecutor(world)).fit()
     if world.leads:
         report(progress)
     world.close()
 else:
     print(f"not started by torchrun: one process stands for the {plan.world} trainers")
-    report(EmulatedTrainer(data, config).fit())
+    report(Trainer(data, config, executor=EmulatedExecutor()).fit())

@@ -2,8 +2,7 @@
 
     python examples/score_links.py [STREAM] [--epochs 3] [--source 0] [--vectors vectors.npy]
 
-Of a run that `mspipe train` has made: `folder = "runs/mine"`, and for one of several trainers
-`checkpoint["config"]["parallel"] = "1x1x1"` before `Trainer.resume`.
+Of a run that `mspipe train` has made: `run = load_run("runs/mine")`.
 """
 
 import argparse
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pyg_mspipe import TrainConfig, Trainer, load_stream
+from pyg_mspipe import TrainConfig, Trainer, load_run, load_stream
 from pyg_mspipe.training import load_checkpoint
 
 parser = argparse.ArgumentParser()
@@ -25,30 +24,16 @@ args = parser.parse_args()
 
 data = load_stream(args.stream)
 with tempfile.TemporaryDirectory() as folder:
-    Trainer(data, TrainConfig(epochs=args.epochs, eval_negatives=1), folder).fit()
-    checkpoint = load_checkpoint(Path(folder) / "best.pt")
-    trainer = Trainer.resume(data, checkpoint, folder)
-
-# The memory of best.pt is that after the training events; validation and test bring it to the end of the stream.
-print(f"test AP {trainer.test(checkpoint)['test'].ap:.4f}")
-model, data, batches = trainer.model, trainer.data, trainer.batches("test")
-
-
-def embed(nodes):
-    """Vectors of nodes after the last event: [len(nodes), embedding_dim]."""
-    parts = []
-    for part in nodes.split(10_000):
-        parts.append(model(batches.ask(part, data.num_events)))  # sees all events
-    return torch.cat(parts)
-
+    trainer = Trainer(data, TrainConfig(epochs=args.epochs, eval_negatives=1), folder)
+    trainer.fit()
+    print(f"test AP {trainer.test(load_checkpoint(Path(folder) / 'best.pt'))['test'].ap:.4f}")
+    run = load_run(folder, data=data)  # as of the last event
 
 items = data.dst.unique()
-with torch.no_grad():
-    logits = model.link_pred(embed(items.new_tensor([args.source])), embed(items)).view(-1)
+scores = run.score(torch.tensor([args.source]), items)
 # An order, no probabilities: the model has learned to tell a link from one at random.
-for logit, place in zip(*logits.topk(min(5, len(items))), strict=True):
-    print(f"source {args.source} -> destination {int(items[place])}: {float(logit):.3f}")
+for score, place in zip(*scores.topk(min(5, len(items))), strict=True):
+    print(f"source {args.source} -> destination {int(items[place])}: {float(score):.3f}")
 
 if args.vectors:
-    with torch.no_grad():
-        np.save(args.vectors, embed(torch.arange(model.state.num_nodes, device=items.device)).cpu().numpy())
+    np.save(args.vectors, run.embed(torch.arange(run.trainer.num_nodes)).cpu().numpy())

@@ -19,7 +19,7 @@ with loading():
     from pyg_mspipe.memory import LastAggregator, TGNMemory, TimeEncoder
     from pyg_mspipe.models import TGN, LinkPredictor, TemporalAttention
     from pyg_mspipe.pipeline import Batch, Batches, PipelineLoader
-    from pyg_mspipe.training import TrainConfig, Trainer
+    from pyg_mspipe.training import TrainConfig, Trainer, load_run
 
 __all__ = [
     "TGN",
@@ -42,6 +42,7 @@ __all__ = [
     "Trainer",
     "__version__",
     "check_stream",
+    "load_run",
     "load_stream",
     "split_stream",
     "synthetic",

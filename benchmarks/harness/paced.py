@@ -14,58 +14,38 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import Literal, TextIO
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from pyg_mspipe import ParallelPlan, TrainConfig, Trainer, load_stream
-from pyg_mspipe.distributed import World
-from pyg_mspipe.training import DistributedTrainer, Interrupted, keep_freed_memory
+from pyg_mspipe.distributed import ProcessExecutor, World
+from pyg_mspipe.tasks import LinkMetrics, Metrics
+from pyg_mspipe.training import Advanced, Event, Interrupted, SingleExecutor, keep_freed_memory
+from pyg_mspipe.training.metrics_log import MetricsLog
 
 ENDLESS = 1_000_000
 """Epochs; a training goes on until it is told to stop."""
 
-if TYPE_CHECKING:
-    _Base = Trainer
-else:
-    _Base = object
+
+class _Unvalidated:
+    """An executor that does not validate."""
+
+    def validate(self, on_batch: Callable[[int], None]) -> Metrics:
+        return LinkMetrics(ap=0.5, auc=0.5, mrr=0.5, num_negatives=1, ap_unseen=None, num_events=0)
 
 
-class _Paced(_Base):
-    """A trainer that calls ``turn`` after each block of batches, and neither validates nor saves."""
-
-    turn: Callable[[int], bool]
-    """Takes how many events the block had, and returns whether training is to end."""
-
-    def _of_all(self, losses: Tensor, stop: bool) -> tuple[Tensor, bool]:
-        losses, stop = super()._of_all(losses, stop)
-        end = self.progress.batch
-        return losses, self.turn(sum(self._events_of_steps[end - losses.numel() : end])) or stop
-
-    def _train_epoch(self, *args: Any) -> float:
-        self._events_of_steps = self._counts()
-        return super()._train_epoch(*args)
-
-    def _save(self, *args: Any) -> None:
-        pass
-
-    def _finish_epoch(self, *args: Any) -> None:
-        self.progress.epoch += self.epochs_at_once
-        self.progress.batch, self.progress.loss_sum = 0, 0.0
-
-
-class _PacedTrainer(_Paced, Trainer):
+class _SingleExecutor(_Unvalidated, SingleExecutor):
     pass
 
 
-class _PacedDistributedTrainer(_Paced, DistributedTrainer):
+class _ProcessExecutor(_Unvalidated, ProcessExecutor):
     pass
 
 
 class _Turns:
-    """Says when a turn is over, and waits until it is this training's turn again.
+    """Listens to a trainer: says when a turn is over, and waits until it is this training's turn again.
 
     Args:
         controller: Lines to and from it, in the first process; the others follow that.
@@ -77,17 +57,14 @@ class _Turns:
         self._blocks = blocks
         self._done: list[int] = []
         self._began: float | None = None
-        self._over = False
 
-    def __call__(self, events: int) -> bool:
-        """Returns whether training is to end.
-
-        Args:
-            events: That were trained in a block.
-        """
-        self._done.append(events)
-        if self._over or len(self._done) < self._blocks:
-            return self._over
+    def __call__(self, event: Event) -> None:
+        """Takes note of a block of batches, and ends training when the controller has hung up."""
+        if not isinstance(event, Advanced):
+            return
+        self._done.append(event.events)
+        if len(self._done) < self._blocks:
+            return
         events, self._done = sum(self._done), []
         over = torch.zeros(1)
         if self._controller is not None:
@@ -97,9 +74,9 @@ class _Turns:
             over += not self._controller.readline()
         if World.started():
             dist.broadcast(over, src=0)
-        self._over = bool(over)
         self._began = time.perf_counter()
-        return self._over
+        if over:
+            raise Interrupted
 
 
 def main(
@@ -131,16 +108,10 @@ def main(
     data = load_stream(stream)
     keep_freed_memory()
     world = World(ParallelPlan.parse(plan), torch.device("cpu"), config.timeout) if World.started() else None
-    with TemporaryDirectory() as folder:
-        run = Path(folder)
-        trainer: _Paced
-        if world is None:
-            trainer = _PacedTrainer(data, config, run)
-        else:
-            trainer = _PacedDistributedTrainer(data, config, run, world=world)
-        trainer.turn = _Turns(controller, blocks)
-        with suppress(Interrupted):
-            trainer.fit()
+    executor = _SingleExecutor() if world is None else _ProcessExecutor(world)
+    # The trainer itself has no folder, as nothing is to be saved.
+    with TemporaryDirectory() as folder, MetricsLog(Path(folder)) as log, suppress(Interrupted):
+        Trainer(data, config, executor=executor, listeners=[log, _Turns(controller, blocks)]).fit()
     if world is not None:
         world.close()
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 
 from benchmarks.harness.measure import Scores
 from benchmarks.harness.stages import Stage, untimed
 from benchmarks.harness.workload import Workload
 from benchmarks.peers.link_loop import DIM, DROPOUT, HEADS, LEARNING_RATE, NUM_NEIGHBORS
-from pyg_mspipe import TGN, Batch, Batches, NeighborSampler, TemporalCSR
-from pyg_mspipe.training import evaluate, link_loss
+from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
+from pyg_mspipe.tasks import LinkMetrics, LinkPrediction, Objective, evaluate
 from pyg_mspipe.training.config import Precision
-from pyg_mspipe.training.evaluation import scores
 
 
 class BuiltinTGN:
@@ -24,17 +21,18 @@ class BuiltinTGN:
     def __init__(self, workload: Workload, model: TGN, precision: Precision) -> None:
         self.workload = workload
         self.model = model
-        self.autocast = precision == "bf16"
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+        task = LinkPrediction(model.embedding_dim)
+        self.objective = Objective(model, task, bf16=precision == "bf16")
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=LEARNING_RATE, fused=True)
         self.sampler = NeighborSampler(TemporalCSR.from_stream(workload.data, workload.num_nodes), [NUM_NEIGHBORS])
 
     def train(self, epoch: int, stage: Stage = untimed) -> Iterator[float]:
         """Trains one pass over the training events from an empty memory, and yields the loss of each batch."""
-        work, model = self.workload, self.model
+        work, memory = self.workload, self.model.memory
         batches = Batches(work.data, work.train, work.batch_size, self.sampler, work.negatives)
-        model.train()
-        model.state.clear(work.train.start)
-        with _staged(model, stage):
+        self.model.train()
+        memory.state.clear(work.train.start)
+        with _staged(memory, stage):
             for i, events in enumerate(work.batches(work.train)):
                 with stage("sample"):
                     batch = batches.draw(events, epoch, i)
@@ -42,10 +40,10 @@ class BuiltinTGN:
                     batch = batches.gather(batch)
                 with stage("optimizer"):
                     self.optimizer.zero_grad()
-                with stage("embedding"), torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-                    loss = link_loss(scores(self.model, batch))
-                with stage("update"):
-                    model.state.apply(model.commit(batch))
+                with stage("embedding"):
+                    loss = self.objective(batch)
+                with stage("update"), torch.no_grad():
+                    self.model.update(batch)
                 with stage("backward"):
                     loss.backward()
                 with stage("optimizer"):
@@ -55,10 +53,10 @@ class BuiltinTGN:
     def evaluate(self) -> Scores:
         """Scores the validation events, going on from the memory that the last pass left behind."""
         work = self.workload
-        begin = self.model.state.span.begin
+        begin = self.model.memory.state.span.begin
         batches = Batches(work.data, work.val, work.batch_size, self.sampler, work.val_negatives, memory_begin=begin)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-            metrics = evaluate(self.model, batches)
+        metrics = evaluate(self.objective, batches)
+        assert isinstance(metrics, LinkMetrics)
         return Scores(ap=metrics.ap, auc=metrics.auc)
 
 
@@ -83,17 +81,24 @@ def start(workload: Workload, seed: int, *, precision: Precision = "fp32") -> Bu
     return BuiltinTGN(workload, model, precision)
 
 
-@contextmanager
-def _staged(model: TGN, stage: Stage) -> Iterator[None]:
-    """Counts what ``forward`` does with node memory as the stage "memory", within the stage that calls it."""
-    memory_of = model._memory_of
+class _staged:  # noqa: N801 - used as a function
+    """Counts a module's forward as the stage "memory", within the stage that calls it."""
 
-    def staged(batch: Batch) -> tuple[Tensor, Tensor]:
-        with stage("memory"):
-            return memory_of(batch)
+    def __init__(self, module: torch.nn.Module, stage: Stage) -> None:
+        self.module, self.stage = module, stage
 
-    model._memory_of = staged  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        model._memory_of = memory_of  # type: ignore[method-assign]
+    def __enter__(self) -> None:
+        contexts = []
+
+        def begin(module: torch.nn.Module, args: object) -> None:
+            contexts.append(self.stage("memory"))
+            contexts[-1].__enter__()
+
+        def end(module: torch.nn.Module, args: object, out: object) -> None:
+            contexts.pop().__exit__(None, None, None)
+
+        self.hooks = (self.module.register_forward_pre_hook(begin), self.module.register_forward_hook(end))
+
+    def __exit__(self, *error: object) -> None:
+        for hook in self.hooks:
+            hook.remove()

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from benchmarks.harness.benchmark import Result
 from benchmarks.report.markdown import table
-from pyg_mspipe import TGN
+from pyg_mspipe import TGN, LinkPredictor
 from pyg_mspipe.memory import RowState
-from pyg_mspipe.models.tgn import node_tables
+from pyg_mspipe.memory.stream_memory import node_tables
 
 FEATURES = 172
 MEMORY = 100
@@ -50,8 +50,10 @@ def node_bytes() -> int:
 
 
 def gradient_bytes(msg_dim: int) -> int:
-    """Bytes of the gradients of the built-in TGN."""
-    return sum(weights.nbytes for weights in TGN(2, msg_dim, memory_dim=MEMORY).parameters())
+    """Bytes of the gradients of the built-in TGN and its link predictor."""
+    model = TGN(2, msg_dim, memory_dim=MEMORY)
+    weights = [*model.parameters(), *LinkPredictor(model.embedding_dim).parameters()]
+    return sum(each.nbytes for each in weights)
 
 
 def symbols(growth: Result, training: Result, disk: Result) -> str:

@@ -15,6 +15,7 @@ SUBPACKAGES = (
     "memory.mitigation",
     "models",
     "pipeline",
+    "tasks",
     "timeline",
     "training",
     "distributed",

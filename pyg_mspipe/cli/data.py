@@ -12,6 +12,7 @@ from rich.table import Table
 from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import BAD_INPUT, State, in_flags, one_line_errors
 from pyg_mspipe.data import StreamError, StreamSummary, summarize
+from pyg_mspipe.training.run import open_stream
 
 app = typer.Typer(no_args_is_help=True, help="Look at a stream of events.")
 
@@ -40,7 +41,7 @@ def info(
     with one_line_errors():
         source = options.source_of(stream, **reading)
         try:
-            data = options.open_source(source)
+            data = open_stream(source)
         except StreamError as error:
             if State.debug:
                 raise

@@ -13,7 +13,8 @@ import typer
 
 from pyg_mspipe.data import StreamError
 from pyg_mspipe.distributed import DisagreementError, PlanError, SharedMemoryError, TrainerLostError, World
-from pyg_mspipe.training import CheckpointError, ConfigError, DivergedError, Interrupted
+from pyg_mspipe.tasks import DivergedError
+from pyg_mspipe.training import CheckpointError, ConfigError, Interrupted
 
 BAD_INPUT = 2
 FAILED = 1

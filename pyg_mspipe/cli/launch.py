@@ -1,18 +1,18 @@
-"""Which trainer a command runs: one alone, one of those that torchrun has started, or all of a plan in one process."""
+"""How a command trains: alone, as one of the processes that torchrun has started, or as all trainers of a plan."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import typer
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.distributed import ParallelPlan
+from pyg_mspipe.distributed import EmulatedExecutor, Executor, ParallelPlan, ProcessExecutor
 from pyg_mspipe.distributed.world import World
-from pyg_mspipe.training import ConfigError, DistributedTrainer, EmulatedTrainer, TrainConfig, Trainer, pick_device
+from pyg_mspipe.training import ConfigError, SingleExecutor, TrainConfig, pick_device
 
 T = TypeVar("T")
 
@@ -22,55 +22,33 @@ class Launch:
     """How a run was started.
 
     Attributes:
-        config: The settings of the run.
-        world: The processes of the run, if torchrun has started it; else None.
-        emulate: Whether this process stands for all trainers of the plan.
+        config: Of the run.
+        executor: Takes the steps.
+        world: All processes, if there are several.
     """
 
     config: TrainConfig
-    world: World | None
-    emulate: bool
+    executor: Executor
+    world: World | None = None
 
     @property
     def leads(self) -> bool:
-        """Whether this process prints what is printed once for the whole run."""
-        return self.world is None or self.world.leads
+        """Whether this process speaks for the run."""
+        return self.executor.team.leads
 
     def first(self, make: Callable[[], T]) -> T:
-        """Returns the first process's result of ``make`` in every process; if ``make`` fails, all processes raise."""
-        if self.world is None:
-            return make()
-        value, error = None, None
-        if self.world.leads:
-            try:
-                value = make()
-            except Exception as problem:
-                error = problem
-        self.world.raise_together(error)
-        return self.world.first(value)  # type: ignore[return-value]
+        """Returns, in every process, what the first one makes; where it fails, all do."""
+        return self.executor.team.first(make)
 
     def load(self, read: Callable[[], TemporalData]) -> TemporalData:
-        """Returns the stream, read by the first process and then by the others, which find it downloaded."""
-        data, error = None, None
+        """Returns the stream, read by every process; the first one does it before the others, which find it there."""
+        data = None
         for leads in (True, False):
-            if self.leads == leads:
-                try:
+            with self.executor.team.together():
+                if self.leads == leads:
                     data = read()
-                except Exception as problem:
-                    error = problem
-            if self.world is not None:
-                self.world.raise_together(error)
-        if error is not None:
-            raise error
         assert data is not None
         return data
-
-    def trainer(self, data: TemporalData, *args: Any, **options: Any) -> Trainer:
-        """Returns the trainer of this process; the arguments are those of :class:`Trainer`."""
-        if self.world is not None:
-            return DistributedTrainer(data, self.config, *args, world=self.world, **options)
-        kind = EmulatedTrainer if self.emulate else Trainer
-        return kind(data, self.config, *args, **options)
 
     def echo(self, text: str) -> None:
         """Prints a line, once for all processes."""
@@ -99,11 +77,11 @@ def launched(config: TrainConfig, emulate: bool, command: str) -> Iterator[Launc
                 f"plan {plan} wants {plan.world} processes; start it with: torchrun --nproc-per-node {plan.world} "
                 f"-m pyg_mspipe {command}, or add --emulate to have one process stand for all"
             )
-        yield Launch(config, None, emulate)
+        yield Launch(config, EmulatedExecutor() if emulate else SingleExecutor())
         return
     if emulate:
         raise ConfigError("--emulate is for one process; start without torchrun, or leave it out")
     world = World(plan, pick_device(config.device), config.timeout)
     with world.watched():
-        yield Launch(config, world, False)
+        yield Launch(config, ProcessExecutor(world), world)
     world.close()

@@ -17,8 +17,9 @@ from pyg_mspipe.distributed import ParallelPlan, PlanError, Seat, SweepSchedule
 from pyg_mspipe.distributed.memory_size import spare_host_memory
 from pyg_mspipe.distributed.planner import PlanChoice, choose_plan, shapes, spread
 from pyg_mspipe.memory import RowState
-from pyg_mspipe.models.tgn import node_tables
+from pyg_mspipe.memory.stream_memory import node_tables
 from pyg_mspipe.training import ConfigError, TrainConfig
+from pyg_mspipe.training.run import open_stream
 
 _STYLES = ("black on bright_cyan", "black on bright_yellow", "black on bright_green", "black on bright_magenta")
 _MOST_TRAINERS = 4096
@@ -98,7 +99,7 @@ def plan(
                 raise ConfigError(f"--memory-dim is {memory_dim}; give at least 1")
             _trainers(world, hosts)
             source = options.source_of(auto, **reading)
-            data = options.open_source(source)
+            data = open_stream(source)
             choice = choose_plan(
                 data,
                 split_stream(data).train,

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -20,21 +20,23 @@ from pyg_mspipe.cli.launch import Launch, launched
 from pyg_mspipe.cli.settings import read_toml
 from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.distributed.world import World
+from pyg_mspipe.models.registry import absolute
+from pyg_mspipe.tasks import Metrics, Task
 from pyg_mspipe.training import (
     ConfigError,
     Interrupted,
-    LinkMetrics,
     TrainConfig,
     Trainer,
     keep_freed_memory,
     load_checkpoint,
 )
+from pyg_mspipe.training.making import check_classes
+from pyg_mspipe.training.run import open_stream
 from pyg_mspipe.training.run_folder import BEST, EVALUATION, LAST, has_run
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=False)]
 
-# One negative for each event, scored at random, gives an AP of a half.
-_NEAR_CHANCE = 0.55
+_NEAR_CHANCE = 0.05
 _A_FEW_EPOCHS = 3
 
 Emulate = Annotated[bool, typer.Option("--emulate", help="One process stands for all trainers of --parallel.")]
@@ -52,7 +54,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
     emulate: Emulate = False,
 ) -> None:
-    """Train a TGN to predict the links of a stream.
+    """Train a model on a stream: by default a TGN, to predict its links.
 
     The run's folder gets checkpoints (last.pt, best.pt) and metrics.jsonl. Ctrl-C leaves a checkpoint to resume from.
 
@@ -60,6 +62,7 @@ def train(
         mspipe train synthetic --epochs 3
         mspipe train events.npz --batch-size 600 --precision bf16 --out runs/events
         mspipe train clicks.csv --src user --dst item --time ts --bipartite --config clicks.toml
+        mspipe train events.npz --model my_model.py:MyModel
         torchrun --nproc-per-node 4 -m pyg_mspipe train events.npz --parallel 1x2x2 --out runs/four
     """
     with one_line_errors():
@@ -73,6 +76,8 @@ def train(
             values |= {name: value for name, value in from_file.items() if name not in typed}
         out, overwrite, emulate = (values.pop(name) for name in ("out", "overwrite", "emulate"))
         chosen = TrainConfig(**{name: values.pop(name) for name in settings})
+        chosen = replace(chosen, model=absolute(chosen.model), task=absolute(chosen.task))
+        check_classes(chosen)
         values["root"] = Path(values["root"])
         source = options.source_of(stream, **values)
         _check_timeline(chosen)
@@ -80,13 +85,21 @@ def train(
         with launched(chosen, emulate, "train ...") as launch:
             before = _before_restart(launch, out)
             folder = launch.first(lambda: _folder(stream, out, overwrite or before is not None))
-            data = launch.load(lambda: options.open_source(source))
+            data = launch.load(lambda: open_stream(source))
             unused = None if data.msg.size(1) else options.column_note(source)
             for note in (options.time_note(source, int(data.t[0]), int(data.t[-1])), unused):
                 if note is not None:
                     launch.echo(note)
             cache = _similar_cache(source)
-            trainer = launch.trainer(data, folder, console=Console(), source=source, similar_cache=cache)
+            trainer = Trainer(
+                data,
+                chosen,
+                folder,
+                executor=launch.executor,
+                console=Console(),
+                source=source,
+                similar_cache=cache,
+            )
             if before is None:
                 _fit(launch, trainer, folder, replace=overwrite)
             else:
@@ -120,15 +133,23 @@ def resume(
         chosen = TrainConfig(**checkpoint["config"] | {"parallel": parallel or before})
         source = checkpoint["source"]
         if _is_finished(checkpoint["progress"], chosen.epochs):
-            # A run that is finished needs no processes, however it was started.
-            options.open_source(source)
+            # However it was started, there is nothing left to start.
+            open_stream(source)
             if os.environ.get("RANK", "0") == "0":
                 typer.echo(_finished(run, checkpoint["progress"]))
             return
         with launched(chosen, emulate, f"resume {run}") as launch:
-            data = launch.load(lambda: options.open_source(source))
+            data = launch.load(lambda: open_stream(source))
             cache = _similar_cache(source)
-            trainer = launch.trainer(data, run, console=Console(), source=source, similar_cache=cache)
+            trainer = Trainer(
+                data,
+                chosen,
+                run,
+                executor=launch.executor,
+                console=Console(),
+                source=source,
+                similar_cache=cache,
+            )
             _go_on(launch, trainer, run, checkpoint)
 
 
@@ -143,7 +164,7 @@ def evaluate(run: Run, stream: Moved = None) -> None:
         _move(checkpoint, stream)
         console = Console()
         checkpoint["config"]["parallel"] = "1x1x1"
-        trainer = Trainer.resume(options.open_source(checkpoint["source"]), checkpoint, run, console=console)
+        trainer = Trainer.resume(open_stream(checkpoint["source"]), checkpoint, run, console=console)
         with console.status("evaluating"):
             metrics = trainer.test(checkpoint)
         cut_off, negatives = trainer.config.cut_off, trainer.config.negatives
@@ -151,7 +172,11 @@ def evaluate(run: Run, stream: Moved = None) -> None:
         result |= {part: asdict(each) for part, each in metrics.items()}
         with atomic_write(run / EVALUATION) as file:
             file.write(f"{json.dumps(result, indent=2)}\n".encode())
-        console.print(_table(metrics, f"{run}, epoch {result['epoch']}; cut-off {cut_off}, negatives from {negatives}"))
+        console.print(
+            _table(
+                trainer.task, metrics, f"{run}, epoch {result['epoch']}; cut-off {cut_off}, negatives from {negatives}"
+            )
+        )
 
 
 def _check_timeline(config: TrainConfig) -> None:
@@ -234,14 +259,16 @@ def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = Fals
     if timeline and fresh:
         others = "" if launch.world is None or launch.world.plan.world == 1 else ", of the other ranks beside it"
         launch.echo(f"timeline in {timeline}{others}; read it with: mspipe timeline {timeline}")
-    if progress.best_ap < _NEAR_CHANCE and progress.epoch >= _A_FEW_EPOCHS:
+    task = trainer.task
+    near_chance = task.chance is not None and progress.best < task.chance + _NEAR_CHANCE
+    if near_chance and progress.epoch >= _A_FEW_EPOCHS:
         launch.echo(
-            "validation AP is near 0.5, which is chance: see that mspipe data info shows the events, nodes and times "
-            "that you expect, train more epochs, or try another --lr or --time-init log"
+            f"validation {task.best_label} is near {task.chance:g}, which is chance: see that mspipe data info shows "
+            "the events, nodes and times that you expect, train more epochs, or try another --lr or --time-init log"
         )
     why = "stopped early, " if progress.stopped else ""
     launch.echo(
-        f"{why}best validation AP {progress.best_ap:.4f} in epoch {progress.best_epoch + 1} "
+        f"{why}best validation {task.best_label} {progress.best:.4f} in epoch {progress.best_epoch + 1} "
         f"(cut-off {trainer.config.cut_off}); checkpoint {folder / BEST}"
     )
 
@@ -258,12 +285,12 @@ def _folder(stream: str, out: Path | None, overwrite: bool) -> Path:
     return out
 
 
-def _table(metrics: dict[str, LinkMetrics], title: str) -> Table:
+def _table(task: Task, metrics: dict[str, Metrics], title: str) -> Table:
     table = Table(title=title)
-    negatives = next(iter(metrics.values())).num_negatives
-    for column in ("events", "count", "AP", "AUC", f"MRR@{negatives}", "AP, unseen nodes"):
-        table.add_column(column, justify="left" if column == "events" else "right")
-    for part, each in metrics.items():
-        unseen = "-" if each.ap_unseen is None else f"{each.ap_unseen:.4f}"
-        table.add_row(part, f"{each.num_events:,}", f"{each.ap:.4f}", f"{each.auc:.4f}", f"{each.mrr:.4f}", unseen)
+    rows = {part: task.columns(each) for part, each in metrics.items()}
+    table.add_column("events")
+    for column in next(iter(rows.values())):
+        table.add_column(column, justify="right")
+    for part, columns in rows.items():
+        table.add_row(part, *columns.values())
     return table

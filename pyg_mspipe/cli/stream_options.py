@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from torch_geometric.data import TemporalData
 
 from pyg_mspipe.cli.flags import with_flags
-from pyg_mspipe.data import load_stream
 from pyg_mspipe.data.files import unused_columns
 from pyg_mspipe.data.summary import guess_time_unit
 from pyg_mspipe.data.tables import text_columns
-from pyg_mspipe.training import CheckpointError
 
 _PANEL = "Reading the stream"
 _COLUMNS_SHOWN = 10
@@ -129,17 +126,3 @@ def flags_of(reading: dict[str, Any]) -> list[str]:
             for each in value if isinstance(value, list) else [value]:
                 words += [flag, str(each)]
     return words
-
-
-def open_source(source: dict[str, Any]) -> TemporalData:
-    """Returns the stream that :func:`source_of` describes.
-
-    Raises:
-        CheckpointError: If it describes no stream, as in the checkpoint of a run that was started from Python.
-    """
-    if "name_or_path" not in source:
-        raise CheckpointError("the run was not started by mspipe train; go on with it from Python: Trainer.resume")
-    name = source["name_or_path"]
-    # `source_of` makes the path of a file absolute; any other text is for load_stream to interpret.
-    options = {key: value for key, value in source.items() if key != "name_or_path"}
-    return load_stream(Path(name) if Path(name).is_absolute() else name, **options)

@@ -8,6 +8,7 @@ from pyg_mspipe.memory.plan import MemoryPlan
 from pyg_mspipe.memory.row_state import RowState
 from pyg_mspipe.memory.rows import Commit, MemoryRows
 from pyg_mspipe.memory.static_memory import StaticMemory
+from pyg_mspipe.memory.stream_memory import StreamMemory
 from pyg_mspipe.memory.tgn_memory import TGNMemory
 from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
 
@@ -24,6 +25,7 @@ __all__ = [
     "PendingMessages",
     "RowState",
     "StaticMemory",
+    "StreamMemory",
     "TGNMemory",
     "TimeEncoder",
     "TimeInit",

@@ -2,7 +2,8 @@
 
 from pyg_mspipe.models.attention import TemporalAttention
 from pyg_mspipe.models.link_predictor import LinkPredictor
-from pyg_mspipe.models.static_tgn import StaticTGN
+from pyg_mspipe.models.static_model import StaticModel
+from pyg_mspipe.models.temporal_model import TemporalModel
 from pyg_mspipe.models.tgn import TGN
 
-__all__ = ["TGN", "LinkPredictor", "StaticTGN", "TemporalAttention"]
+__all__ = ["TGN", "LinkPredictor", "StaticModel", "TemporalAttention", "TemporalModel"]

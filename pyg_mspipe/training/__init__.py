@@ -3,30 +3,45 @@
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.device import pick_device
-from pyg_mspipe.training.distributed_trainer import DistributedTrainer
-from pyg_mspipe.training.emulated_trainer import EmulatedTrainer
-from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate
+from pyg_mspipe.training.events import (
+    Advanced,
+    BatchTrained,
+    EpochDone,
+    Event,
+    Listener,
+    PartBegun,
+    RunBegun,
+    Saved,
+    StagesDone,
+)
 from pyg_mspipe.training.heap import keep_freed_memory
 from pyg_mspipe.training.interrupt import Interrupted
-from pyg_mspipe.training.loss import link_loss
-from pyg_mspipe.training.run_progress import Progress
+from pyg_mspipe.training.run import Run, load_run
+from pyg_mspipe.training.run_checkpoint import Progress
+from pyg_mspipe.training.single import SingleExecutor
 from pyg_mspipe.training.trainer import Trainer
 
 __all__ = [
+    "Advanced",
+    "BatchTrained",
     "CheckpointError",
     "ConfigError",
-    "DistributedTrainer",
-    "DivergedError",
-    "EmulatedTrainer",
+    "EpochDone",
+    "Event",
     "Interrupted",
-    "LinkMetrics",
+    "Listener",
+    "PartBegun",
     "Progress",
+    "Run",
+    "RunBegun",
+    "Saved",
+    "SingleExecutor",
+    "StagesDone",
     "TrainConfig",
     "Trainer",
-    "evaluate",
     "keep_freed_memory",
-    "link_loss",
     "load_checkpoint",
+    "load_run",
     "pick_device",
     "save_checkpoint",
 ]

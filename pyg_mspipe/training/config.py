@@ -40,13 +40,15 @@ class TrainConfig:
     batch_size: int = _setting(200, "Events in a batch.", "Training", 1)
     lr: float = _setting(1e-3, "Learning rate of Adam.", "Training", 0)
     patience: int = _setting(
-        5, "Stop after this many epochs without a better validation AP; 0 never stops.", "Training", 0
+        5, "Stop after this many epochs without a better validation; 0 never stops.", "Training", 0
     )
     seed: int = _setting(0, "Decides initial weights, negatives, dropout and uniform sampling.", "Training", 0)
     precision: Precision = _setting("fp32", "bf16 computes the large products in bfloat16.", "Training")
+    task: str = _setting("link", "What is learned: link, or FILE.py:CLASS, a task of your own.", "Training")
     device: str = _setting("auto", "cpu, cuda, cuda:1 ...; auto takes a GPU where there is one.", "Training")
     threads: int = _setting(0, "CPU threads of torch; 0 leaves its default.", "Training", 0)
 
+    model: str = _setting("tgn", "What learns it: tgn, or FILE.py:CLASS, a model of your own.", "Model")
     memory_dim: int = _setting(100, "Width of the node memory.", "Model", 1)
     time_dim: int = _setting(100, "Width of the time encoding.", "Model", 1)
     embedding_dim: int = _setting(100, "Width of the embeddings.", "Model", 1)
@@ -163,7 +165,7 @@ class TrainConfig:
         return {name: getattr(self, name) for name in ("val_ratio", "test_ratio", "val_time", "test_time")}
 
     def attention(self) -> dict[str, Any]:
-        """Returns the arguments that :class:`TGN` and :class:`StaticTGN` have in common."""
+        """Returns the settings of attention over neighbours, as the arguments of a model's constructor."""
         return {
             "time_dim": self.time_dim,
             "embedding_dim": self.embedding_dim,

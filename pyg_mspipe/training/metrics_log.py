@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from pyg_mspipe.training.events import BatchTrained, EpochDone, Event, RunBegun, StagesDone
 from pyg_mspipe.training.run_folder import METRICS
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class MetricsLog:
-    """Appends one JSON object a line to ``metrics.jsonl``.
+    """Listens to a trainer and appends one JSON object a line to ``metrics.jsonl``.
 
     A checkpoint keeps the log's length; after a resume from it, what had been written past that point is cut off and
     written again, so that each batch stands in the file once.
@@ -40,6 +42,21 @@ class MetricsLog:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+
+    def __call__(self, event: Event) -> None:
+        """Writes the line of an event, if it has one."""
+        match event:
+            case RunBegun():
+                self.write("run", 0, config=asdict(event.config), source=event.source, stream=event.stream)
+            case BatchTrained():
+                self.write("batch", event.step, epoch=event.epoch, batch=event.batch, loss=event.loss)
+            case StagesDone(record=record):
+                values = {"bound": record.bound, "staleness": record.staleness, "fetched": record.fetched}
+                times = {"work_ms": record.work_ms(), "wait_ms": record.wait_ms()}
+                self.write("stages", event.step, batch=event.batch, **values, **times)
+            case EpochDone():
+                values = {name: getattr(event, name) for name in ("epoch", "trained", "loss", "rate", "best")}
+                self.write("epoch", event.step, **values, **asdict(event.metrics), **event.settings)
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """Appends ``{"kind": kind, "step": step, **values}``."""

@@ -8,23 +8,25 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pyg_mspipe.training.evaluation import LinkMetrics
+from pyg_mspipe.tasks import Task
+from pyg_mspipe.training.events import Advanced, EpochDone, Event, PartBegun, StagesDone
 
 
 class TrainingProgress:
-    """A progress bar with rate, loss and validation AP; nothing but a line for each epoch where there is no terminal.
+    """Listens to a trainer and shows a progress bar with rate, loss and the validation metric.
+
+    Where there is no terminal it shows nothing but a line for each epoch.
 
     Args:
         console: Where to show it.
         epochs: How many there will be.
-
-    Attributes:
-        staleness: How many commits the last batch missed; none before the first.
+        task: Knows how its metrics are shown; not needed where nothing is validated.
     """
 
-    def __init__(self, console: Console, epochs: int) -> None:
+    def __init__(self, console: Console, epochs: int, task: Task | None = None) -> None:
         self._console = console
         self._epochs = epochs
+        self._shown = task
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -36,8 +38,8 @@ class TrainingProgress:
             disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=None, status="")
-        self._ap = ""
-        self.staleness: int | None = None
+        self._validated = ""
+        self._staleness: int | None = None
         self._began = time.perf_counter()
         self._at_start = 0
 
@@ -52,28 +54,43 @@ class TrainingProgress:
         """Removes the bar."""
         self._bar.stop()
 
-    def begin(self, what: str, epoch: int, total: int, done: int = 0) -> None:
-        """Starts the bar anew: ``what`` is done to ``total`` events, to ``done`` of them already."""
-        self._bar.reset(self._task, total=total, completed=done, description=f"epoch {epoch + 1}/{self._epochs} {what}")
-        self._began, self._at_start = time.perf_counter(), done
+    def __call__(self, event: Event) -> None:
+        """Shows what an event says."""
+        match event:
+            case PartBegun():
+                self._begin(event)
+            case Advanced():
+                self._advance(event)
+            case StagesDone():
+                self._staleness = event.record.staleness
+            case EpochDone():
+                self._epoch_done(event)
 
-    def advance(self, events: int, loss: float | None = None) -> None:
-        """Moves the bar by ``events``, with the mean loss so far."""
-        self._bar.advance(self._task, events)
+    def _begin(self, event: PartBegun) -> None:
+        """Starts the bar anew."""
+        description = f"epoch {event.epoch + 1}/{self._epochs} {event.part}"
+        self._bar.reset(self._task, total=event.total, completed=event.done, description=description)
+        self._began, self._at_start = time.perf_counter(), event.done
+
+    def _advance(self, event: Advanced) -> None:
+        """Moves the bar, with the mean loss so far."""
+        self._bar.advance(self._task, event.events)
         done = self._bar.tasks[0].completed - self._at_start
         rate = f"{done / (time.perf_counter() - self._began):,.0f} events/s"
-        parts = [rate, "" if loss is None else f"loss {loss:.4f}", self._ap]
-        if self.staleness is not None:
-            parts.append(f"staleness {self.staleness}")
+        parts = [rate, "" if event.loss is None else f"loss {event.loss:.4f}", self._validated]
+        if self._staleness is not None:
+            parts.append(f"staleness {self._staleness}")
         self._bar.update(self._task, status="  ".join(part for part in parts if part))
 
-    def epoch_done(self, epoch: int, loss: float, metrics: LinkMetrics, rate: float, best: bool) -> None:
+    def _epoch_done(self, event: EpochDone) -> None:
         """Prints the line of an epoch: mean loss, validation metrics and training events per second."""
-        self._ap = f"val AP {metrics.ap:.4f}"
-        speed = f"{rate:,.0f} events/s" if rate else "trained before"  # by a run that was interrupted then
+        task = self._shown
+        assert task is not None
+        self._validated = f"val {task.best_label} {getattr(event.metrics, task.best):.4f}"
+        speed = f"{event.rate:,.0f} events/s" if event.rate else "trained before"  # by a run that was interrupted then
         self._console.print(
-            f"epoch {epoch + 1}/{self._epochs}  loss {loss:.4f}  {self._ap}  AUC {metrics.auc:.4f}  "
-            f"MRR@{metrics.num_negatives} {metrics.mrr:.4f}  {speed}{'  best' if best else ''}",
+            f"epoch {event.epoch + 1}/{self._epochs}  loss {event.loss:.4f}  val {task.line(event.metrics)}  {speed}"
+            f"{'  best' if event.best else ''}",
             highlight=False,
             soft_wrap=True,
         )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pyg_mspipe.distributed.team import Team
+from pyg_mspipe.memory import StaticMemory
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pyg_mspipe.training.config import TrainConfig
+from pyg_mspipe.training.run_folder import STATIC
 
 # The settings that the vectors depend on.
 _SETTINGS = (
@@ -86,3 +90,75 @@ def static_digest(vectors: Tensor) -> str:
     digest = hashlib.blake2b(str(tuple(values.shape)).encode(), digest_size=16)
     digest.update(values.numpy().data.cast("B"))
     return digest.hexdigest()
+
+
+class StaticVectors:
+    """The static node vectors of a run: trained before it begins, or found in its folder, and known by a digest.
+
+    Args:
+        memory: Of the model, filled here; without one nothing is done.
+        folder: Of the run.
+        team: Its processes; the first one trains or reads the vectors, and gives them to the others.
+
+    Attributes:
+        digest: Of the vectors that the memory has; empty without any.
+    """
+
+    def __init__(self, memory: StaticMemory | None, folder: Path | None, team: Team) -> None:
+        self._memory = memory
+        self._path = None if folder is None else folder / STATIC
+        self._team = team
+        self.digest = ""
+
+    def train(self, key: dict[str, Any], pretrain: Callable[[], Tensor]) -> None:
+        """Trains the vectors of a run that begins, or finds them in its folder.
+
+        Args:
+            key: What they are made from.
+            pretrain: Trains them and returns Float32[N, static_dim].
+        """
+        path = self._path
+
+        def vectors() -> Tensor:
+            found = None if path is None else find_static(path, key)
+            if found is None:
+                found = pretrain()
+                if path is not None:
+                    save_static(path, found, key)
+            return found
+
+        self._fill(vectors)
+
+    def load(self, digest: str) -> None:
+        """Reads the vectors of a checkpoint, unless the memory has them.
+
+        Args:
+            digest: From the checkpoint.
+
+        Raises:
+            CheckpointError: If the folder has no such vectors.
+        """
+        path = self._path
+
+        def vectors() -> Tensor:
+            if path is None:
+                raise CheckpointError(
+                    f"the static node vectors are in {STATIC} beside the checkpoint; give that folder"
+                )
+            return load_static(path, digest)
+
+        if digest != self.digest:
+            self._fill(vectors)
+
+    def _fill(self, vectors: Callable[[], Tensor]) -> None:
+        memory = self._memory
+        if memory is None:
+            return
+
+        def fill() -> str:
+            found = vectors()
+            memory.load(found)
+            return static_digest(found)
+
+        self.digest = self._team.first(fill)
+        self._team.share(memory.table)

@@ -10,16 +10,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe.distributed.random_state import random_state, set_random_state
 from pyg_mspipe.graph import TemporalCSR
-from pyg_mspipe.models import StaticTGN
+from pyg_mspipe.models import StaticModel
 from pyg_mspipe.pipeline import Batches
+from pyg_mspipe.tasks import DivergedError, Objective, train_step
+from pyg_mspipe.tasks.objective import LOSS_BLOCK
 from pyg_mspipe.training.config import TrainConfig
-from pyg_mspipe.training.evaluation import DivergedError, scores
+from pyg_mspipe.training.events import Advanced, PartBegun
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
-from pyg_mspipe.training.loss import LOSS_BLOCK, link_loss
+from pyg_mspipe.training.making import MakeTask, make_task, negative_sampler, neighbor_sampler
 from pyg_mspipe.training.progress import TrainingProgress
-from pyg_mspipe.training.random_state import random_state, set_random_state
-from pyg_mspipe.training.sampling import negative_sampler, neighbor_sampler
 
 # Not those of the run, so that runs of all batch sizes have the same vectors.
 _BATCH_SIZE = 1000
@@ -30,17 +31,25 @@ _VECTOR_LR = 10
 _NEGATIVES = 3
 
 
-def pretrain(data: TemporalData, num_nodes: int, config: TrainConfig, *, console: Console | None = None) -> Tensor:
-    """Returns static node vectors, Float32[N, static_dim], trained to predict the links of a stream.
+def pretrain(
+    data: TemporalData,
+    num_nodes: int,
+    config: TrainConfig,
+    *,
+    task: MakeTask | None = None,
+    console: Console | None = None,
+) -> Tensor:
+    """Returns static node vectors, Float32[N, static_dim], trained on the task of a run.
 
-    A :class:`~pyg_mspipe.models.StaticTGN` is trained with the sizes, the sampling and the seed of the run. Its batches
-    are taken in random order; each sees the events before it. Events and settings decide every number, and torch's
-    random state is left as it was.
+    A :class:`~pyg_mspipe.models.StaticModel` is trained with the sizes, the sampling and the seed of the run. Its
+    batches are taken in random order; each sees the events before it. Events and settings decide every number, and
+    torch's random state is left as it was.
 
     Args:
         data: The training events and no others, on the device to train on.
         num_nodes: Number of nodes ``N``; one without an event gets zeros.
         config: Of the run.
+        task: Of the run; by default the settings'.
         console: Where progress is shown; by default nowhere.
 
     Raises:
@@ -50,17 +59,25 @@ def pretrain(data: TemporalData, num_nodes: int, config: TrainConfig, *, console
     device = data.src.device
     outside = random_state(device)
     torch.manual_seed(config.seed)
-    view = TrainingProgress(console or Console(quiet=True), config.static_epochs)
     try:
-        with interruptible() as request, view:
-            return _Pretraining(data, num_nodes, config, view, request).run()
+        with (
+            interruptible() as request,
+            TrainingProgress(console or Console(quiet=True), config.static_epochs) as view,
+        ):
+            return _Pretraining(data, num_nodes, config, task, view, request).run()
     finally:
         set_random_state(device, outside)
 
 
 class _Pretraining:
     def __init__(
-        self, data: TemporalData, num_nodes: int, config: TrainConfig, view: TrainingProgress, request: StopRequest
+        self,
+        data: TemporalData,
+        num_nodes: int,
+        config: TrainConfig,
+        task: MakeTask | None,
+        view: TrainingProgress,
+        request: StopRequest,
     ) -> None:
         self._config = config
         self._view = view
@@ -68,14 +85,15 @@ class _Pretraining:
         self._batches = _batches(data, num_nodes, config)
         known = torch.zeros(num_nodes, dtype=torch.bool)
         known[torch.cat([data.src, data.dst]).cpu()] = True
-        self._model = StaticTGN(
+        self._model = StaticModel(
             known,
             data.msg.size(1),
             static_dim=config.static_dim,
             **config.attention(),
-        ).to(data.src.device)
+        )
+        self._objective = Objective(self._model, make_task(config, self._model.embedding_dim, task)).to(data.src.device)
         vectors = self._model.vectors.weight
-        others = [parameter for parameter in self._model.parameters() if parameter is not vectors]
+        others = [parameter for parameter in self._objective.parameters() if parameter is not vectors]
         self._optimizers: tuple[Optimizer, ...] = (
             torch.optim.SparseAdam([vectors], lr=_VECTOR_LR * config.lr),
             torch.optim.Adam(others, lr=config.lr),
@@ -89,7 +107,7 @@ class _Pretraining:
         return vectors
 
     def _train_epoch(self, epoch: int, order: list[int]) -> None:
-        self._view.begin("static memory", epoch, len(self._batches.events))
+        self._view(PartBegun("static memory", epoch, len(self._batches.events)))
         loss_sum, done = 0.0, 0
         for first in range(0, len(order), LOSS_BLOCK):
             losses, events = [], 0
@@ -97,7 +115,8 @@ class _Pretraining:
                 if self._request.made:
                     raise Interrupted
                 size = len(self._batches.events_of(index))
-                losses.append(self._step(epoch, index) * size)
+                batch = self._batches.read(epoch, index)
+                losses.append(train_step(self._objective, batch, self._optimizers) * size)
                 events += size
             loss_sum, done = loss_sum + float(torch.stack(losses).sum()), done + events
             if not math.isfinite(loss_sum):
@@ -105,21 +124,11 @@ class _Pretraining:
                     f"static memory, epoch {epoch + 1}: the loss is not a finite number; lower lr, which is "
                     f"{self._config.lr}, or scale msg"
                 )
-            self._view.advance(events, loss_sum / done)
-
-    def _step(self, epoch: int, index: int) -> Tensor:
-        """Returns the mean loss of a batch, after the weights were updated with it: Float32[]."""
-        for optimizer in self._optimizers:
-            optimizer.zero_grad()
-        loss = link_loss(scores(self._model, self._batches.read(epoch, index)))
-        loss.backward()
-        for optimizer in self._optimizers:
-            optimizer.step()
-        return loss.detach()
+            self._view(Advanced(events, loss_sum / done))
 
 
 def _batches(data: TemporalData, num_nodes: int, config: TrainConfig) -> Batches:
     negatives = negative_sampler(config, data.dst, num_nodes, _NEGATIVES)
-    sampler = neighbor_sampler(config, TemporalCSR.from_stream(data, num_nodes))
+    sampler = neighbor_sampler(config, TemporalCSR.from_stream(data, num_nodes), config.layers)
     size = min(_BATCH_SIZE, -(-data.num_events // _MIN_BATCHES))
     return Batches(data, range(data.num_events), size, sampler, negatives, cut_off=config.cut_off)

@@ -1,83 +1,220 @@
-"""Training of a TGN on a stream, from the first batch to the last, through any interruption."""
+"""Training of a model on a task, from the first batch to the last, through any interruption."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import Tensor
+from torch_geometric.data import TemporalData
 
-from pyg_mspipe.memory import Commit
-from pyg_mspipe.pipeline import Batch, BatchRecord, PipelineEngine, Staleness, parse_staleness
-from pyg_mspipe.pipeline.stages import B, BatchSource, Stage
-from pyg_mspipe.timeline.trace import TraceWriter
-from pyg_mspipe.training.evaluation import DivergedError, LinkMetrics, evaluate, scores
-from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
-from pyg_mspipe.training.loss import LOSS_BLOCK, link_loss
-from pyg_mspipe.training.metrics_log import MetricsLog
-from pyg_mspipe.training.progress import TrainingProgress
-from pyg_mspipe.training.random_state import random_state, set_random_state
-from pyg_mspipe.training.run_folder import BEST, LAST, own_folder
-from pyg_mspipe.training.run_progress import Progress
-from pyg_mspipe.training.run_state import RunState
+from pyg_mspipe.data import check_stream, split_stream, unseen_nodes_mask
+from pyg_mspipe.distributed import ParallelPlan
+from pyg_mspipe.distributed.executor import Executor, Job
+from pyg_mspipe.graph import TemporalCSR
+from pyg_mspipe.pipeline import Batches, BatchRecord, parse_staleness
+from pyg_mspipe.pipeline.overlap import parse_overlap
+from pyg_mspipe.tasks import Metrics, evaluate
+from pyg_mspipe.training.checkpoint import fingerprint
+from pyg_mspipe.training.config import ConfigError, TrainConfig
+from pyg_mspipe.training.device import pick_device
+from pyg_mspipe.training.events import Listener, RunBegun, Saved, StagesDone
+from pyg_mspipe.training.interrupt import interruptible
+from pyg_mspipe.training.listening import Listening
+from pyg_mspipe.training.loop import TrainingLoop
+from pyg_mspipe.training.making import (
+    MakeModel,
+    MakeTask,
+    make_objective,
+    mitigation_of,
+    negative_sampler,
+    neighbor_sampler,
+)
+from pyg_mspipe.training.run_checkpoint import Progress, RunCheckpoints
+from pyg_mspipe.training.run_folder import own_folder
+from pyg_mspipe.training.single import SingleExecutor
+from pyg_mspipe.training.static_file import StaticVectors, static_key
+from pyg_mspipe.training.static_pretraining import pretrain
 
-TrainStep = Callable[[int], Tensor]
-"""Trains one step and returns this process's share of its loss: Float32[]."""
+_LR_POWER = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
 
 
-class Trainer(RunState):
-    """Trains the built-in TGN on link prediction.
+class Trainer:
+    """Trains a model on a task.
 
     Batches are prepared beside training as ``config.staleness`` says; with ``"exact"`` and ``"sequential"`` the seed
-    decides every number, with the others the timing has its part in them.
+    decides every number, with the others the timing has its part in them. With ``config.parallel`` the executor takes
+    the part of one trainer, or of all, of many; a step's loss is the mean over all items that are trained in it, and
+    the learning rate grows with the number of trainers as ``config.lr_scaling`` says.
 
     The run's folder gets ``last.pt``, from which the run resumes bit for bit, ``best.pt``, the model of the best
-    validation AP with the memory at the end of its training events, ``metrics.jsonl``, and with static node memory
+    validation with the memory at the end of its training events, ``metrics.jsonl``, and with static node memory
     ``static.pt``, its vectors.
 
     Args:
         data: The stream, validated here.
         config: All settings.
         folder: Of the run; made where it is missing. Without one nothing but a timeline is written.
+        model: A model's class, or a function in its place, instead of ``config.model``; see :class:`TemporalModel`.
+        task: A task's class, or a function in its place, instead of ``config.task``; see :class:`Task`.
+        executor: Takes the steps; by default this process alone does.
+        listeners: Are told each event, see :mod:`pyg_mspipe.training.events`.
         console: Where progress is shown; by default nowhere.
         source: How the stream was loaded, plain values kept in the checkpoints for whoever resumes.
         similar_cache: Where similar nodes are kept for the next run, where the mitigation needs them.
 
     Raises:
         StreamError: If the stream cannot be used, or a split has no events.
-        ConfigError: If the device is not there.
+        ConfigError: If the device, the model or the task is not there.
+        PlanError: If the executor cannot take the plan.
+        DisagreementError: If processes were given different streams or settings.
     """
 
-    epochs_at_once = 1
-    """How often each event is trained between two validations."""
+    def __init__(
+        self,
+        data: TemporalData,
+        config: TrainConfig | None = None,
+        folder: Path | str | None = None,
+        *,
+        model: MakeModel | None = None,
+        task: MakeTask | None = None,
+        executor: Executor | None = None,
+        listeners: Sequence[Listener] = (),
+        console: Console | None = None,
+        source: dict[str, Any] | None = None,
+        similar_cache: Path | None = None,
+    ) -> None:
+        self.config = config = config or TrainConfig()
+        self.executor = executor = executor or SingleExecutor()
+        self.listeners = list(listeners)
+        self.folder = None if folder is None else Path(folder)
+        self.console = console if console is not None and executor.team.leads else Console(quiet=True)
+        self.source = source or {}
+        self.plan = ParallelPlan.parse(config.parallel)
+        self.epochs_at_once = self.plan.epochs_per_sweep
+        self.device = pick_device(config.device)
+        if config.timeline and not executor.timeline:
+            raise ConfigError("an emulated run has no pipeline to draw; leave out timeline")
+        if config.threads:
+            torch.set_num_threads(config.threads)
 
-    stops_at_once = True
-    """Whether a request to stop is seen after any step, and not only where several processes meet."""
+        data = check_stream(data)
+        self.split = split_stream(data, **config.split())
+        self.unseen = unseen_nodes_mask(data, self.split)
+        self.fingerprint = fingerprint(data)
+        settings = {name: value for name, value in vars(config).items() if name != "device"}
+        executor.team.agree({"stream": self.fingerprint, "torch": torch.__version__} | settings)
+        self.data = data.to(self.device)
+        csr = TemporalCSR.from_stream(self.data)
+        self.num_nodes = csr.num_nodes
+        train = self.data[: self.split.train.stop]
 
-    def train_step(self, batch: Batch, hand_over: Callable[[Commit], None] | None = None) -> Tensor:
-        """Returns the loss of ``batch``, after weights and memory were updated with it: Float32[].
+        torch.manual_seed(config.seed)
+        mitigation = mitigation_of(config, train, self.num_nodes, stream=self.fingerprint, cache=similar_cache)
+        self.objective = make_objective(
+            config,
+            self.num_nodes,
+            self.data.msg.size(1),
+            model=model,
+            task=task,
+            mitigation=mitigation,
+            memory_device=executor.memory_device(self.plan),
+        ).to(self.device)
+        self.model, self.task = self.objective.model, self.objective.task
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=config.lr, fused=True)
+        self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
+        self._set_lr()
+        self._job = Job(
+            objective=self.objective,
+            optimizer=self.optimizer,
+            train=self.batches("train"),
+            val=self.batches("val", self.task.eval_negatives),
+            unseen=self.unseen,
+            plan=self.plan,
+            staleness=parse_staleness(config.staleness),
+            prefetch=config.prefetch,
+            overlap=parse_overlap(config.overlap),
+            seed=config.seed,
+            timeout=config.timeout,
+            on_record=self._on_record,
+        )
+        executor.prepare(self._job)
+        self.progress = Progress()
+        self._checkpoints = RunCheckpoints(
+            self.folder, config, self._job, executor, source=self.source, stream=self.fingerprint
+        )
+        self._static = StaticVectors(self.model.static_memory, self.folder, executor.team)
+        self._make_task = task
+        self._log_length = 0
+
+    @classmethod
+    def resume(
+        cls, data: TemporalData, checkpoint: dict[str, Any], folder: Path | str | None, **options: Any
+    ) -> Trainer:
+        """Returns a trainer that goes on where a checkpoint was written.
 
         Args:
-            batch: With its rows, or they are read.
-            hand_over: Takes the commit; by default it is applied to the state.
-        """
-        self.optimizer.zero_grad()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            logits = scores(self.model, batch)
-        loss = link_loss(logits)
-        (hand_over or self.model.state.apply)(self.model.commit(batch))
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
+            data: The stream that the checkpoint's run trained on.
+            checkpoint: From :func:`load_checkpoint`.
+            folder: Of the run.
+            **options: More of the class: ``model``, ``task``, ``executor``, ``listeners``, ``console``,
+                ``similar_cache``.
 
-    def evaluate(self, part: str, on_batch: Callable[[int], None] | None = None) -> LinkMetrics:
-        """Returns the metrics on ``"val"`` or ``"test"``, and moves the memory to the end of that part.
+        Raises:
+            CheckpointError: If it is of another stream, model or task.
+        """
+        config = TrainConfig(**checkpoint["config"])
+        trainer = cls(data, config, folder, source=checkpoint["source"], **options)
+        trainer.load(checkpoint)
+        return trainer
+
+    def load(self, checkpoint: dict[str, Any]) -> None:
+        """Takes over weights, memory, optimizer, random state and progress of a checkpoint, of this plan or another.
+
+        With another plan or batch size the sweep that was going on begins again, and memory groups other than the first
+        begin with empty memory. With the same it goes on bit for bit.
+
+        Args:
+            checkpoint: From :func:`load_checkpoint`.
+
+        Raises:
+            CheckpointError: If it is of another stream, model or task, or the folder lacks a file that belongs to it.
+        """
+        self._checkpoints.check(checkpoint)
+        self._static.load(checkpoint["static"])
+        self.progress = self._checkpoints.load(checkpoint)
+        self._log_length = checkpoint["log_length"]
+        self._set_lr()
+
+    def batches(self, part: str, num_negatives: int | None = None) -> Batches:
+        """Returns the batches of a part of the stream.
+
+        Args:
+            part: ``"train"``, ``"val"`` or ``"test"``.
+            num_negatives: Negatives for each event; by default as many as the task draws in training.
+        """
+        config = self.config
+        events: range = getattr(self.split, part)
+        # Destinations up to the split's end: of later ones nothing is known yet.
+        known = self.data.dst[: events.stop]
+        use = ("train", "val", "test").index(part)
+        return Batches(
+            self.data,
+            events,
+            config.batch_size,
+            self._sampler,
+            negative_sampler(config, known, self.num_nodes, use),
+            num_negatives=self.task.negatives if num_negatives is None else num_negatives,
+            cut_off=config.cut_off,
+            memory_begin=self.split.train.start,
+        )
+
+    def evaluate(self, part: str, on_batch: Callable[[int], None] | None = None) -> Metrics:
+        """Returns the task's metrics on ``"val"`` or ``"test"``, and moves the memory to the end of that part.
 
         The memory must be that at the end of the part before, so this is called once for each part and in order;
         :meth:`test` does so.
@@ -86,18 +223,17 @@ class Trainer(RunState):
             part: ``"val"`` or ``"test"``.
             on_batch: Called with the number of events of each batch done.
         """
-        batches = self.batches(part, self.config.eval_negatives)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            return evaluate(self.model, batches, unseen=self.unseen, on_batch=on_batch)
+        batches = self.batches(part, self.task.eval_negatives)
+        return evaluate(self.objective, batches, unseen=self.unseen, on_batch=on_batch)
 
-    def test(self, checkpoint: dict[str, Any]) -> dict[str, LinkMetrics]:
+    def test(self, checkpoint: dict[str, Any]) -> dict[str, Metrics]:
         """Returns the metrics of a checkpoint's model, such as ``best.pt``, on ``"val"`` and then ``"test"``.
 
         Args:
             checkpoint: From :func:`load_checkpoint`, written at the end of an epoch's training events.
 
         Raises:
-            CheckpointError: If it is of another stream.
+            CheckpointError: If it is of another stream, model or task.
         """
         self.load(checkpoint)
         return {part: self.evaluate(part) for part in ("val", "test")}
@@ -110,208 +246,49 @@ class Trainer(RunState):
 
         Raises:
             ConfigError: If the folder has a run already, or another process is training in it.
-            Interrupted: After Ctrl-C or SIGTERM, once the state is saved.
+            Interrupted: After Ctrl-C or SIGTERM of any process, once the state is saved.
             DivergedError: If the loss or a score is no longer a finite number.
+            TrainerLostError: If another process is gone.
         """
-        if self.folder is None:
-            return self._fit()
-        with own_folder(self.folder, fresh=self.progress.step == 0, replace=replace):
-            return self._fit()
-
-    def _fit(self) -> Progress:
-        config, progress = self.config, self.progress
-        self._pretrain_static()
-        log = MetricsLog(self.folder, length=self._log_length, tensorboard=config.tensorboard, step=progress.step)
-        epochs = math.ceil(config.epochs / self.epochs_at_once) * self.epochs_at_once
-        with interruptible() as request, TrainingProgress(self.console, epochs) as view, log:
+        config, progress, team = self.config, self.progress, self.executor.team
+        with team.watched(), ExitStack() as stack:
+            with team.together():
+                if self.folder is not None and team.leads:
+                    stack.enter_context(own_folder(self.folder, fresh=progress.step == 0, replace=replace))
             if progress.step == 0:
-                log.write("run", 0, config=asdict(config), source=self.source, stream=self.fingerprint)
-            set_random_state(self.device, self._random)
-            try:
-                while progress.epoch < config.epochs and not progress.stopped:
-                    rate = self._train_epoch(view, log, request)
-                    self._finish_epoch(view, log, request, rate)
-            finally:
-                self._random = random_state(self.device)
+                self._pretrain_static()
+            request = stack.enter_context(interruptible())
+            folder = self.folder if team.leads else None
+            self._listening = stack.enter_context(
+                Listening(
+                    self.listeners, config, self.task, team, folder, self.console, self._log_length, progress.step
+                )
+            )
+            if progress.step == 0:
+                self._listening(RunBegun(config, self.source, self.fingerprint))
+            loop = TrainingLoop(config, self._job, self.executor, progress, request, self._listening, self._save)
+            loop.run()
         return progress
 
-    def _train_epoch(self, view: TrainingProgress, log: MetricsLog, request: StopRequest) -> float:
-        """Trains what is left of the epoch, or of several at once, and returns the rate, in events per second."""
-        config, progress = self.config, self.progress
-        counts = self._counts()
-        self.model.train()
-        start = shown = done = sum(counts[: progress.batch])
-        view.begin("train", progress.epoch + self.epochs_at_once - 1, sum(counts), done)
-        began = time.perf_counter()
-        waiting: list[Tensor] = []
-        with self._pass(view, log) as train:
-            for step in range(progress.batch, len(counts)):
-                waiting.append(train(step))
-                progress.batch += 1
-                progress.step += 1
-                done += counts[step]
-                at_end = progress.batch == len(counts)
-                due = not at_end and config.checkpoint_every and progress.batch % config.checkpoint_every == 0
-                if len(waiting) == LOSS_BLOCK or at_end or due or (request.made and self.stops_at_once):
-                    losses, stop = self._of_all(torch.stack(waiting), request.made)
-                    self._log_losses(losses.tolist(), counts, log)
-                    view.advance(done - shown, progress.loss_sum / done)
-                    shown, waiting = done, []
-                    if (due or stop) and not at_end:
-                        self._save(LAST, self._memory_state(), log)
-                    if stop and not at_end:
-                        raise Interrupted
-        return (done - start) / (time.perf_counter() - began)
-
-    def _counts(self) -> list[int]:
-        """Returns how many events are trained in each step between two validations."""
-        batches = self.batches("train")
-        return [len(batches.events_of(index)) for index in range(len(batches))]
-
-    @contextmanager
-    def _pass(self, view: TrainingProgress, log: MetricsLog) -> Iterator[TrainStep]:
-        """Gives what trains the steps that are left, in order."""
-        if self.progress.batch == 0:
-            self.model.state.clear(self.split.train.start)
-        with self._trace() as trace:
-            engine = self._engine(self.batches("train"), self.progress.batch, view, log, trace)
-            with closing(iter(engine)) as flights:
-
-                def train(step: int) -> Tensor:
-                    flight = next(flights)
-                    assert flight.batch is not None
-                    return self.train_step(flight.batch.with_rows(flight.rows), engine.commit)
-
-                yield train
-                # All commits are applied once there are no more batches.
-                assert next(flights, None) is None
-            self._overlap = engine.overlap
-
-    def _of_all(self, losses: Tensor, stop: bool) -> tuple[Tensor, bool]:
-        """Returns the losses of steps, Float32[n], of all processes, and whether any of them was asked to stop."""
-        return losses, stop
-
-    @contextmanager
-    def _trace(self) -> Iterator[TraceWriter | None]:
-        """Gives where the pass is to be drawn, if it is the first one and the settings ask for it."""
-        path, self._timeline = self._timeline, ""
-        if not path or self.progress.step:
-            yield None
-            return
-        with TraceWriter(Path(path), self._timeline_title()) as trace:
-            yield trace
-
-    def _timeline_title(self) -> str:
-        """Returns what a timeline is called."""
-        return f"staleness {self.config.staleness}"
-
-    def _engine(
-        self,
-        source: BatchSource[B],
-        first: int,
-        view: TrainingProgress,
-        log: MetricsLog,
-        trace: TraceWriter | None,
-        *,
-        step_of: Callable[[int], int] = lambda index: index,
-        staleness: Staleness | None = None,
-        stages: Sequence[Stage[B]] | None = None,
-        at_once: bool = False,
-    ) -> PipelineEngine[B]:
-        """Returns the pipeline of a pass over a source's batches, whose records are shown, drawn and logged.
-
-        Args:
-            source: Of the batches.
-            first: The batch to begin with.
-            view: Shows the staleness.
-            log: Gets a line for each batch.
-            trace: Where the pass is drawn, if it is.
-            step_of: Returns in which step of the pass a batch is trained first.
-            staleness: Instead of the settings'.
-            stages: As for :class:`PipelineEngine`.
-            at_once: As for :class:`PipelineEngine`.
-        """
-        config, progress = self.config, self.progress
-        before = progress.step - progress.batch
-
-        def on_record(record: BatchRecord) -> None:
-            view.staleness = record.staleness
-            if trace is not None:
-                trace.add(record)
-            values = {"bound": record.bound, "staleness": record.staleness, "fetched": record.fetched}
-            times = {"work_ms": record.work_ms(), "wait_ms": record.wait_ms()}
-            step = step_of(record.index)
-            log.write("stages", before + step, batch=step, **values, **times)
-
-        return PipelineEngine(
-            source,
-            self.model.state,
-            device=self.device,
-            staleness=parse_staleness(config.staleness) if staleness is None else staleness,
-            epoch=progress.epoch,
-            first=first,
-            prefetch=config.prefetch,
-            overlap=self._overlap,
-            estimates=self._estimates,
-            stages=stages,
-            at_once=at_once,
-            on_record=on_record,
+    def _pretrain_static(self) -> None:
+        """Trains the static node vectors, where the model has some, or finds them in the run's folder."""
+        train = self.data[: self.split.train.stop]
+        key = static_key(self.fingerprint, train.num_events, self.config) | {"task": self.task.name}
+        self._static.train(
+            key, lambda: pretrain(train, self.num_nodes, self.config, task=self._make_task, console=self.console)
         )
 
-    def _finish_epoch(self, view: TrainingProgress, log: MetricsLog, request: StopRequest, rate: float) -> None:
-        """Validates, keeps the model if it is the best, and turns to the next epoch."""
-        config, progress = self.config, self.progress
-        # The last one, where several are trained at once.
-        epoch = progress.epoch + self.epochs_at_once - 1
-        # Validation moves the memory on; checkpoints hold what it was at the end of the training events.
-        memory = self._memory_state()
-        self._save(LAST, memory, log)
-        view.begin("validate", epoch, len(self.split.val))
-        metrics = self._validate(view, request, memory)
-        trained = len(self.split.train) * self.epochs_at_once
-        loss = progress.loss_sum / trained
-        best = metrics.ap > progress.best_ap
-        if best:
-            progress.best_ap, progress.best_epoch = metrics.ap, epoch
-            self._save(BEST, memory, log)
-        values = asdict(metrics) | {"cut_off": config.cut_off, "negatives": config.negatives}
-        log.write("epoch", progress.step - 1, epoch=epoch, trained=trained, loss=loss, rate=rate, best=best, **values)
-        view.epoch_done(epoch, loss, metrics, rate, best)
-        progress.stopped = bool(config.patience) and epoch - progress.best_epoch >= config.patience
-        progress.epoch, progress.batch, progress.loss_sum = epoch + 1, 0, 0.0
-        self._save(LAST, memory, log)
+    def _save(self, name: str, memory: dict[str, Tensor]) -> None:
+        if self.folder is not None:
+            log_length, digest = self._listening.sync_log, self._static.digest
+            self._log_length = self._checkpoints.save(name, self.progress, memory, digest, log_length)
+            self._listening(Saved(self.folder / name))
 
-    def _validate(self, view: TrainingProgress, request: StopRequest, memory: dict[str, Tensor]) -> LinkMetrics:
-        """Returns the validation metrics; when interrupted, the memory is again what it was."""
+    def _on_record(self, step: int, record: BatchRecord) -> None:
+        first = self.progress.step - self.progress.batch
+        self._listening(StagesDone(first + step, step, record))
 
-        def advance(events: int) -> None:
-            view.advance(events)
-            if request.made:
-                raise Interrupted
-
-        if request.made:
-            raise Interrupted
-        try:
-            return self.evaluate("val", advance)
-        except Interrupted:
-            self.model.train()
-            self.model.state.load(memory)
-            raise
-
-    def _log_losses(self, losses: list[float], counts: list[int], log: MetricsLog) -> None:
-        """Writes the losses of the last steps and adds them to the sum.
-
-        Args:
-            losses: Of the steps up to the one before ``progress.batch``.
-            counts: How many events are trained in each step.
-            log: Where to write them.
-        """
-        progress = self.progress
-        for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
-            index = progress.batch - back
-            if not math.isfinite(loss):
-                where = f"epoch {progress.epoch + 1}, batch {index}"
-                lr = self.optimizer.param_groups[0]["lr"]
-                raise DivergedError(f"{where}: the loss is {loss}; lower lr, which is {lr}, or scale msg")
-            progress.loss_sum += loss * counts[index]
-            log.write("batch", progress.step - back, epoch=progress.epoch, batch=index, loss=loss)
+    def _set_lr(self) -> None:
+        lr = self.config.lr * self.plan.world ** _LR_POWER[self.config.lr_scaling]
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr

@@ -30,7 +30,7 @@ def test_training_ends_with_its_best_ap_and_where_the_checkpoint_is(train, npz):
     assert sorted(path.name for path in Path("run").iterdir()) == RUN_FILES
     epoch, summary = result.stdout.splitlines()
     assert epoch.startswith("epoch 1/1  loss ")
-    best = load_checkpoint(Path("run/best.pt"))["progress"]["best_ap"]
+    best = load_checkpoint(Path("run/best.pt"))["progress"]["best"]
     assert summary == f"best validation AP {best:.4f} in epoch 1 (cut-off batch); checkpoint run/best.pt"
     assert result.stderr == ""
 

@@ -6,7 +6,10 @@ from small_commands import SMALL
 
 from pyg_mspipe.training import TrainConfig, load_checkpoint
 
+CLASSES = Path(__file__).with_name("other_classes.py")
 SETTINGS = {
+    "task": f"{CLASSES}:OtherTask",
+    "model": f"{CLASSES}:OtherModel",
     "epochs": 1,
     "batch_size": 100,
     "lr": 0.01,

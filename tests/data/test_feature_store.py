@@ -16,8 +16,7 @@ from pyg_mspipe.data.feature_store import requests
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.models import TGN
 from pyg_mspipe.pipeline import Batches
-from pyg_mspipe.training import link_loss
-from pyg_mspipe.training.evaluation import scores
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 
 def random_features(num_rows=500, width=7, dtype=torch.float32, seed=0):
@@ -400,18 +399,14 @@ def losses(batches, num_nodes, msg_dim):
     """Trains one pass, and returns the losses and what is in memory afterwards."""
     torch.manual_seed(0)
     model = TGN(num_nodes, msg_dim, memory_dim=8, time_dim=8, embedding_dim=8, num_layers=2)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    objective = Objective(model, LinkPrediction(8))
+    optimizer = torch.optim.Adam(objective.parameters(), lr=1e-2)
     model.train()
     found = []
     for index in range(len(batches)):
-        batch = batches.read(0, index)
-        optimizer.zero_grad()
-        loss = link_loss(scores(model, batch))
-        model.state.apply(model.commit(batch))
-        loss.backward()
-        optimizer.step()
-        found.append(loss.item())
-    return found, model.state.tables["memory"].clone()
+        found.append(train_step(objective, batches.read(0, index), [optimizer], commit=model.update).item())
+    model.eval()
+    return found, model.memory.state.tables["memory"].clone()
 
 
 @pytest.mark.parametrize("width_0", [True, False])

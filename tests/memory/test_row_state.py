@@ -40,8 +40,8 @@ def pair_of():
 
 
 def assert_same_state(tgn, stored):
-    assert torch.equal(tgn.state.tables["memory"], stored.memory)
-    assert torch.equal(tgn.state.tables["last_update"], stored.last_update)
+    assert torch.equal(tgn.memory.state.tables["memory"], stored.memory)
+    assert torch.equal(tgn.memory.state.tables["last_update"], stored.last_update)
 
 
 @torch.no_grad()
@@ -53,19 +53,19 @@ def test_messages_that_are_looked_up_are_those_that_are_stored(data):
     nodes = torch.arange(NODES)
     for index in range(len(batches)):
         events = batches.events_of(index)
-        before = tgn._memory_of(batches.ask(nodes, events.start))
+        before = tgn.memory(batches.ask(nodes, events.start))
         assert all(torch.equal(one, other) for one, other in zip(before, stored(nodes), strict=True))
         batch = batches.read(0, index)
-        tgn.state.apply(tgn.commit(batch))
+        tgn.memory.state.apply(tgn.commit(batch))
         stored.update_state(batch.src, batch.dst, batch.t, batch.msg)
-        torch.testing.assert_close(tgn.state.tables["memory"], stored.memory, atol=1e-6, rtol=1e-6)
-        assert torch.equal(tgn.state.tables["last_update"], stored.last_update)
-        stored.memory.copy_(tgn.state.tables["memory"])  # products of other sizes may round otherwise
+        torch.testing.assert_close(tgn.memory.state.tables["memory"], stored.memory, atol=1e-6, rtol=1e-6)
+        assert torch.equal(tgn.memory.state.tables["last_update"], stored.last_update)
+        stored.memory.copy_(tgn.memory.state.tables["memory"])  # products of other sizes may round otherwise
     # Evaluation over the same events again.
     tgn.eval().settle(batches)
     stored.eval()
-    torch.testing.assert_close(tgn.state.tables["memory"], stored.memory, atol=1e-6, rtol=1e-6)
-    assert torch.equal(tgn.state.tables["last_update"], stored.last_update)
+    torch.testing.assert_close(tgn.memory.state.tables["memory"], stored.memory, atol=1e-6, rtol=1e-6)
+    assert torch.equal(tgn.memory.state.tables["last_update"], stored.last_update)
 
 
 @torch.no_grad()
@@ -87,13 +87,13 @@ def test_which_times_stale_rows_have_taken_in_does_not_follow_from_the_stream():
         for index in range(4):
             batch = batches.read(0, index)
             if index - staleness > 0:
-                tgn.state.apply(waiting.pop(0))
+                tgn.memory.state.apply(waiting.pop(0))
             if staleness and index:
                 batch = batches.as_of(batch, index, index - 1)
             waiting.append(tgn.commit(batch))
         for commit in waiting:
-            tgn.state.apply(commit)
-        found[staleness] = tgn.state.tables["last_update"][:2].tolist()
+            tgn.memory.state.apply(commit)
+        found[staleness] = tgn.memory.state.tables["last_update"][:2].tolist()
     assert found == {0: [30, 30], 1: [20, 20]}
 
 
@@ -167,7 +167,7 @@ def test_evaluation_before_waiting_messages_are_applied_is_refused():
         src=torch.tensor([0, 1]), dst=torch.tensor([2, 3]), t=torch.tensor([1, 2]), msg=torch.zeros(2, 2)
     )
     tgn, batches = pair_of()[0], batches_of(data)
-    tgn.state.apply(tgn.commit(batches.read(0, 0)))
+    tgn.memory.state.apply(tgn.commit(batches.read(0, 0)))
     tgn.eval()
     with pytest.raises(RuntimeError, match=r"call model.settle\(batches\) before evaluation"):
         tgn(batches.ask(torch.tensor([0]), 2))

@@ -22,10 +22,10 @@ class PyGTGN(nn.Module):
         self.lin_final = nn.Linear(width, 1)
 
     def weights(self):
-        """All weights under the names of our model."""
-        names = {"conv": "layers.0.", "lin_src": "link_pred.lin_src.", "lin_dst": "link_pred.lin_dst."}
-        names["lin_final"] = "link_pred.lin_final."
-        out = {f"memory.{name}": x for name, x in self.memory.state_dict().items()}
+        """All weights under the names of our model and task."""
+        names = {"conv": "model.layers.0.", "lin_src": "task.head.lin_src.", "lin_dst": "task.head.lin_dst."}
+        names["lin_final"] = "task.head.lin_final."
+        out = {f"model.memory.{name}": x for name, x in self.memory.state_dict().items()}
         for module, prefix in names.items():
             out |= {prefix + name: x for name, x in getattr(self, module).state_dict().items()}
         return {name: x.clone() for name, x in out.items()}

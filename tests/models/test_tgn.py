@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from pyg_example import PyGTGN, losses_of
 from torch_geometric.data import TemporalData
 from torch_geometric.nn import TransformerConv
@@ -11,10 +10,11 @@ from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.memory import LastAggregator
 from pyg_mspipe.models import TGN
 from pyg_mspipe.pipeline import Batches
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 
 def batches_of(model, data, num_neighbors, batch_size=6, negatives=None, cut_off="batch"):
-    sampler = NeighborSampler(TemporalCSR.from_stream(data, model.state.num_nodes), num_neighbors)
+    sampler = NeighborSampler(TemporalCSR.from_stream(data, model.memory.state.num_nodes), num_neighbors)
 
     def drawn(size, *, epoch, batch):
         return negatives[batch][:size]
@@ -22,21 +22,13 @@ def batches_of(model, data, num_neighbors, batch_size=6, negatives=None, cut_off
     return Batches(data, range(data.num_events), batch_size, sampler, drawn, cut_off=cut_off)
 
 
-def losses(model, data, negatives, batch_size, num_neighbors, lr):
+def losses(objective, data, negatives, batch_size, num_neighbors, lr):
     """Trains over ``len(negatives)`` batches and yields the loss of each."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    model = objective.model
+    optimizer = torch.optim.Adam(objective.parameters(), lr=lr)
     batches = batches_of(model, data, num_neighbors, batch_size, negatives)
     for number in range(len(negatives)):
-        batch = batches.read(0, number)
-        optimizer.zero_grad()
-        z_src, z_dst, z_negative = model(batch).chunk(3)
-        out = model.link_pred(z_src, torch.stack([z_dst, z_negative]))
-        truth = torch.tensor([1.0, 0.0]).view(2, 1, 1).expand_as(out)
-        loss = 2 * F.binary_cross_entropy_with_logits(out, truth)
-        model.state.apply(model.commit(batch))
-        loss.backward()
-        optimizer.step()
-        yield loss.item()
+        yield train_step(objective, batches.read(0, number), [optimizer], commit=model.update).item()
 
 
 def train(*args, **options):
@@ -44,11 +36,11 @@ def train(*args, **options):
 
 
 def take_over(ours, pyg):
-    """Gives our model PyG's weights and memory."""
+    """Gives our model and task PyG's weights and memory."""
     weights = pyg.weights()
     for name in ("memory", "last_update"):
-        ours.state.tables[name].copy_(weights.pop(f"memory.{name}"))
-    del weights["memory._assoc"]
+        ours.model.memory.state.tables[name].copy_(weights.pop(f"model.memory.{name}"))
+    del weights["model.memory._assoc"]
     ours.load_state_dict(weights)
 
 
@@ -65,6 +57,7 @@ def pair_of(data, width, heads):
         heads=heads,
         dropout=0.0,
     )
+    ours = Objective(ours, LinkPrediction(width))
     take_over(ours, pyg)
     return pyg, ours
 
@@ -162,20 +155,21 @@ def test_embeddings_are_those_of_a_recursion_over_the_events_before_the_cut_off(
         bound = (
             torch.full((18,), start) if cut_off == "batch" else batches.sampler.csr.first_event_at(batch.t.repeat(3))
         )
-        memory = model._memory_of(batches.ask(torch.arange(7), start))
+        memory = model.memory(batches.ask(torch.arange(7), start))
         expected = [
             brute_embedding(model, memory, data, *query, num_neighbors)
             for query in zip(node.tolist(), bound.tolist(), strict=True)
         ]
         torch.testing.assert_close(model(batch), torch.stack(expected), atol=1e-5, rtol=1e-5)
-        model.state.apply(model.commit(batch))
+        model.update(batch)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_a_gradient_reaches_every_parameter(num_layers):
     data, model = tiny(), tiny_model(num_layers=num_layers)
-    train(model, data, torch.arange(24).view(4, 6) % 6, 6, [3] * num_layers, lr=1e-3)
-    for name, parameter in model.named_parameters():
+    objective = Objective(model, LinkPrediction(8))
+    train(objective, data, torch.arange(24).view(4, 6) % 6, 6, [3] * num_layers, lr=1e-3)
+    for name, parameter in objective.named_parameters():
         # The bias of the keys adds the same to all scores of a row, so the softmax takes it out again.
         if not name.endswith("lin_key.bias"):
             assert bool(parameter.grad.any()), name
@@ -188,7 +182,7 @@ def test_messages_of_width_0_and_epoch_milliseconds_train(num_layers):
     torch.manual_seed(0)
     model = TGN(7, 0, memory_dim=6, time_dim=4, embedding_dim=8, num_layers=num_layers, dropout=0.0)
     negatives = torch.arange(30).view(5, 6) % 6
-    assert np.isfinite(train(model, data, negatives, 6, [3] * num_layers, lr=1e-3)).all()
+    assert np.isfinite(train(Objective(model, LinkPrediction(8)), data, negatives, 6, [3] * num_layers, lr=1e-3)).all()
 
 
 @torch.no_grad()
@@ -197,7 +191,7 @@ def test_lower_precision_stays_close_and_does_not_round_times(num_layers):
     data, model = tiny(), tiny_model(num_layers=num_layers)
     data.t = data.t * 1_000_003
     batches = batches_of(model, data, [3] * num_layers)
-    model.state.apply(model.commit(batches.without_queries(range(30))))
+    model.memory.state.apply(model.commit(batches.without_queries(range(30))))
     queries = batches.ask(torch.arange(7), 30)
     with torch.autocast("cpu", torch.bfloat16):
         low = model(queries)
@@ -206,15 +200,15 @@ def test_lower_precision_stays_close_and_does_not_round_times(num_layers):
 
 def test_resetting_draws_all_weights_anew_and_empties_the_memory():
     data, model = tiny(), tiny_model(num_layers=2)
-    train(model, data, torch.arange(24).view(4, 6) % 6, 6, [3, 3], lr=1e-3)
+    train(Objective(model, LinkPrediction(8)), data, torch.arange(24).view(4, 6) % 6, 6, [3, 3], lr=1e-3)
     before = {name: x.clone() for name, x in model.state_dict().items()}
     model.reset_parameters()
-    assert not model.state.tables["memory"].any()
+    assert not model.memory.state.tables["memory"].any()
     for name, parameter in model.named_parameters():
         assert not torch.equal(parameter, before[name]), name
 
 
 def test_node_memory_may_be_kept_elsewhere():
     model = tiny_model(memory_device="cpu").to("meta")
-    assert model.state.device == torch.device("cpu")
+    assert model.memory.state.device == torch.device("cpu")
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}

@@ -5,6 +5,7 @@ import threading
 import time
 
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch_geometric.nn import TransformerConv
 from torch_geometric.nn.models.tgn import IdentityMessage
 
@@ -21,8 +22,7 @@ from pyg_mspipe import (
 )
 from pyg_mspipe.pipeline import InFlight, PipelineEngine, default_stages
 from pyg_mspipe.pipeline.loader import TemporalBatches
-from pyg_mspipe.training import link_loss
-from pyg_mspipe.training.evaluation import scores
+from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 BATCH = 50
 
@@ -49,14 +49,15 @@ class Training:
         torch.manual_seed(0)
         num_nodes = int(torch.maximum(data.src, data.dst).max()) + 1
         self.model = TGN(num_nodes, data.msg.size(1), memory_dim=8, time_dim=8, embedding_dim=8, num_layers=len(hops))
-        self.state = self.model.state
+        self.objective = Objective(self.model, LinkPrediction(8))
+        self.state = self.model.memory.state
         sampler = NeighborSampler(TemporalCSR.from_stream(data, num_nodes), list(hops))
         negatives = NegativeSampler.from_destinations(data.dst, seed=1)
         self.batches = Batches(data, range(data.num_events), BATCH, sampler, negatives)
         self._begin()
 
     def _begin(self):
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-2)
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=1e-2)
         self.losses, self.records, self.applied, self.noted = [], [], [], []
 
     def number_of(self, commit):
@@ -66,13 +67,12 @@ class Training:
     def step(self, flight):
         """Trains a batch in flight, or one that has just been read."""
         batch = flight.batch.with_rows(flight.rows) if isinstance(flight, InFlight) else flight
-        self.optimizer.zero_grad()
-        loss = link_loss(scores(self.model, batch))
+        loss = train_step(self.objective, batch, [self.optimizer], commit=self._commit)
+        self.losses.append(loss.item())
+
+    def _commit(self, batch):
         commit = self.model.commit(batch)
         self.state.apply(commit) if self.state.pipeline is None else self.state.pipeline.commit(commit)
-        loss.backward()
-        self.optimizer.step()
-        self.losses.append(loss.item())
 
     def engine(self, staleness, *, seed=None, longest=None, fails=None, **options):
         """An engine whose stages take random times: up to ``longest[name]`` seconds."""
@@ -119,7 +119,7 @@ class StoredTraining(Training):
         )
         self.conv = TransformerConv(8, 4, heads=2, edge_dim=msg_dim + 8)
         self.link_pred = LinkPredictor(8)
-        self.model = torch.nn.ModuleList([self.memory, self.conv, self.link_pred])
+        self.model = self.objective = torch.nn.ModuleList([self.memory, self.conv, self.link_pred])
         self.state = self.memory.state
         sampler = NeighborSampler(TemporalCSR.from_stream(data, num_nodes), list(hops))
         negatives = NegativeSampler.from_destinations(data.dst, seed=1)
@@ -137,7 +137,8 @@ class StoredTraining(Training):
         t_enc = self.memory.time_enc((last_update[batch.edge_index[0]] - batch.edge_time).to(z.dtype))
         z = self.conv(z, batch.edge_index, torch.cat([t_enc, batch.edge_attr], dim=-1))
         src, dst, neg_dst = (z[torch.searchsorted(batch.n_id, x)] for x in (batch.src, batch.dst, batch.neg_dst))
-        loss = link_loss(self.link_pred(src, torch.stack([dst, neg_dst])).squeeze(-1))
+        hit, miss = self.link_pred(src, torch.stack([dst, neg_dst])).squeeze(-1)
+        loss = bce(hit, torch.ones_like(hit)) + bce(miss, torch.zeros_like(miss))
         self.memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
         loss.backward()
         self.optimizer.step()

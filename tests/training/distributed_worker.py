@@ -17,24 +17,21 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from small_runs import Photographed, small_config, uneven_stream
+from pyg_mspipe.distributed.turns import Turns
+from small_runs import photograph, small_config, uneven_stream
 
-from pyg_mspipe.distributed import ParallelPlan, World
-from pyg_mspipe.distributed.memory_turns import MemoryTurns
+from pyg_mspipe.distributed import ParallelPlan, ProcessExecutor, World
 from pyg_mspipe.pipeline.work import StageWork
-from pyg_mspipe.training import DistributedTrainer, load_checkpoint
+from pyg_mspipe.training import Saved, Trainer, load_checkpoint
 
 DELAY = 0.004
 
 
-class PhotographedDistributedTrainer(Photographed, DistributedTrainer):
-    """Of a run's folder the first process takes a photograph, when all have written theirs."""
-
-    def _save(self, name, memory, log):
-        if self.folder is None:
-            DistributedTrainer._save(self, name, memory, log)
-        else:
-            super()._save(name, memory, log)
+def photograph_of_all(event):
+    """Has the first process take a photograph of the folder, when all have written theirs."""
+    if isinstance(event, Saved):
+        if dist.get_rank() == 0:
+            photograph(event)
         dist.barrier()
 
 
@@ -59,11 +56,12 @@ def run(number, job, logs):
     world = World(ParallelPlan.parse(config.parallel), torch.device("cpu"), config.timeout)
     undo = []
     if "delays" in job:
-        places = [(StageWork, "__call__"), (MemoryTurns, "end_read"), (MemoryTurns, "end_commit")]
+        places = [(StageWork, "__call__"), (Turns, "end_read"), (Turns, "end_commit")]
         undo = [delay(cls, name, f"{job['delays']} {world.rank} {name}") for cls, name in places]
-    kind = PhotographedDistributedTrainer if job.get("photographs") else DistributedTrainer
     turns = []
-    trainer = kind(uneven_stream(), config, job["folder"], world=world, turns=turns)
+    executor = ProcessExecutor(world, turns)
+    listeners = [photograph_of_all] if job.get("photographs") else []
+    trainer = Trainer(uneven_stream(), config, job["folder"], executor=executor, listeners=listeners)
     if "resume" in job:
         trainer.load(load_checkpoint(Path(job["resume"])))
     trainer.fit()
@@ -73,7 +71,7 @@ def run(number, job, logs):
     (logs / f"{number}.rank{world.rank}.json").write_text(json.dumps(records))
     # DistributedDataParallel must not be the last to hold the processes' connection: what ends that with the
     # interpreter's lock held may wait for a thread that waits for the lock.
-    del trainer
+    del trainer, executor
     gc.collect()
     world.close()
 

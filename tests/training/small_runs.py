@@ -8,7 +8,9 @@ import torch
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import synthetic
-from pyg_mspipe.training import TrainConfig, Trainer, load_checkpoint
+from pyg_mspipe.distributed import EmulatedExecutor
+from pyg_mspipe.tasks import LinkMetrics
+from pyg_mspipe.training import Event, Saved, SingleExecutor, TrainConfig, Trainer, load_checkpoint
 
 # 11 training batches in an epoch.
 SIZES = {"epochs": 2, "batch_size": 40, "lr": 1e-3, "memory_dim": 8, "time_dim": 8, "embedding_dim": 8}
@@ -60,13 +62,23 @@ def resume(data: TemporalData, folder: Path) -> Trainer:
     return Trainer.resume(data, load_checkpoint(folder / "last.pt"), folder)
 
 
-class Photographed:
-    """Mixed into a trainer: keeps the folder as it was when each last checkpoint had been written, beside it."""
+def emulated(data: TemporalData, config: TrainConfig, folder: Path | None = None, **options: object) -> Trainer:
+    """A trainer that stands for all of a plan."""
+    return Trainer(data, config, folder, executor=EmulatedExecutor(), **options)  # type: ignore[arg-type]
 
-    def _save(self, name, memory, log):
-        super()._save(name, memory, log)
-        if name == "last.pt":
-            shutil.copytree(self.folder, self.folder.parent / f"at-{len(photographs(self.folder))}")
+
+class BlindExecutor(SingleExecutor):
+    """Does not validate, and so leaves the memory as training has left it."""
+
+    def validate(self, on_batch):
+        return LinkMetrics(0.5, 0.5, 0.5, 1, None, 1)
+
+
+def photograph(event: Event) -> None:
+    """Listens to a trainer and keeps the folder as it was when each last checkpoint had been written, beside it."""
+    if isinstance(event, Saved) and event.path.name == "last.pt":
+        folder = event.path.parent
+        shutil.copytree(folder, folder.parent / f"at-{len(photographs(folder))}")
 
 
 def photographs(folder: Path) -> list[Path]:

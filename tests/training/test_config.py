@@ -18,7 +18,7 @@ CHOICES = {
     "mitigation": "none, similarity, gated, gradient, predictive",
     "lr_scaling": "linear, sqrt, none",
 }
-OTHERS = ["device", "tensorboard", "staleness", "timeline", "parallel", "val_time", "test_time"]
+OTHERS = ["model", "task", "device", "tensorboard", "staleness", "timeline", "parallel", "val_time", "test_time"]
 LOW = {setting.name: setting.metadata["low"] for setting in fields(TrainConfig)}
 
 

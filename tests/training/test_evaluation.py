@@ -1,28 +1,25 @@
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
-from small_runs import same, small_config, small_stream
+from small_runs import BlindExecutor, same, small_config, small_stream
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.training import Trainer, evaluate
-from pyg_mspipe.training.evaluation import reciprocal_rank, scores
+from pyg_mspipe.tasks import evaluate
+from pyg_mspipe.training import Trainer
 
 
 @pytest.fixture(scope="module")
 def trained():
-    trainer = Trainer(small_stream(), small_config(epochs=1, eval_negatives=5))
-    trainer._finish_epoch = lambda *_: setattr(trainer.progress, "epoch", 1)  # the memory stays as training left it
+    trainer = Trainer(small_stream(), small_config(epochs=1, eval_negatives=5), executor=BlindExecutor())
     trainer.fit()
-    return trainer, trainer.model.state.save()
+    return trainer, trainer.model.memory.state.save()
 
 
 @pytest.fixture
 def trainer(trained):
     trainer, memory = trained
     trainer.model.train()
-    trainer.model.state.load(memory)
+    trainer.model.memory.state.load(memory)
     return trainer
 
 
@@ -35,8 +32,8 @@ def logits_by_hand(trainer, part):
     found = []
     for index in range(len(batches)):
         batch = batches.read(0, index)
-        found.append(scores(trainer.model, batch))
-        trainer.model.state.apply(trainer.model.commit(batch), settled=True)
+        found.append(trainer.objective.scores(batch))
+        trainer.model.update(batch)
     return found
 
 
@@ -54,7 +51,7 @@ def rank_by_hand(logits):
 def test_metrics_are_those_that_scikit_learn_gives_by_hand(trainer, trained):
     metrics = trainer.evaluate("val")
     trainer.model.train()
-    trainer.model.state.load(trained[1])
+    trainer.model.memory.state.load(trained[1])
     by_batch = logits_by_hand(trainer, "val")
     together = torch.cat(by_batch, dim=1)
     aps = [average_precision_score(*one_negative(logits)) for logits in by_batch]
@@ -70,11 +67,11 @@ def test_metrics_are_those_that_scikit_learn_gives_by_hand(trainer, trained):
 
 
 def test_evaluation_from_the_same_memory_gives_the_same_metrics_and_memory(trainer, trained):
-    first, after_first = trainer.evaluate("val"), trainer.model.state.save()
+    first, after_first = trainer.evaluate("val"), trainer.model.memory.state.save()
     trainer.model.train()
-    trainer.model.state.load(trained[1])
+    trainer.model.memory.state.load(trained[1])
     assert trainer.evaluate("val") == first
-    assert same(trainer.model.state.save(), after_first)
+    assert same(trainer.model.memory.state.save(), after_first)
 
 
 def test_evaluation_leaves_weights_and_random_numbers_alone(trainer):
@@ -88,7 +85,7 @@ def test_evaluation_leaves_weights_and_random_numbers_alone(trainer):
 def test_evaluation_moves_the_memory_to_the_end_of_its_events(trainer):
     split, data = trainer.split, trainer.data
     trainer.evaluate("val")
-    last_update = trainer.model.state.tables["last_update"]
+    last_update = trainer.model.memory.state.tables["last_update"]
     for event in list(split.val)[-20:]:
         for node in (data.src[event], data.dst[event]):
             seen = (data.src[: split.val.stop] == node) | (data.dst[: split.val.stop] == node)
@@ -102,22 +99,10 @@ def test_no_events_with_unseen_nodes_have_no_metric():
     trainer = Trainer(data, small_config())
     assert not trainer.unseen.any()
     assert trainer.evaluate("val").ap_unseen is None
-    assert evaluate(trainer.model, trainer.batches("test")).ap_unseen is None
+    assert evaluate(trainer.objective, trainer.batches("test")).ap_unseen is None
 
 
 def test_progress_is_told_of_every_event(trainer):
     told = []
     trainer.evaluate("test", told.append)
     assert told == [40, 40, 10]
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.lists(st.integers(-2, 2).map(float), min_size=4, max_size=4), min_size=1, max_size=8).map(torch.tensor)
-)
-def test_reciprocal_ranks_equal_those_counted_by_hand_with_ties(rows):
-    assert reciprocal_rank(rows.t()).tolist() == pytest.approx(rank_by_hand(rows.t()))
-
-
-def test_a_model_that_scores_all_alike_gains_nothing_by_it():
-    assert reciprocal_rank(torch.zeros(11, 3)).tolist() == pytest.approx([1 / 6] * 3)

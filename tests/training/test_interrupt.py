@@ -1,16 +1,17 @@
 import io
 import os
 import signal
+from contextlib import contextmanager
 
 import pytest
 from rich.console import Console
 from small_runs import contents, losses, read_log, resume, same, small_config, small_stream
 
-from pyg_mspipe.training import Interrupted, Trainer, load_checkpoint
+from pyg_mspipe.training import Interrupted, SingleExecutor, Trainer, load_checkpoint
 from pyg_mspipe.training.interrupt import interruptible
 
 
-class InterruptedTrainer(Trainer):
+class InterruptedExecutor(SingleExecutor):
     """Gets a real signal within a chosen training step, or within validation."""
 
     at_step = -1
@@ -18,17 +19,23 @@ class InterruptedTrainer(Trainer):
     times = 1
     which = signal.SIGINT
 
-    def train_step(self, batch, hand_over):
-        loss = super().train_step(batch, hand_over)
-        if self.progress.step == self.at_step:
-            self.signal()
-        return loss
+    @contextmanager
+    def sweep(self, epoch, first, step):
+        with super().sweep(epoch, first, step) as train:
 
-    def evaluate(self, part, on_batch=None):
+            def interrupted(at):
+                loss = train(at)
+                if step - first + at == self.at_step:
+                    self.signal()
+                return loss
+
+            yield interrupted
+
+    def validate(self, on_batch):
         if self.in_validation:
             self.in_validation = False
             self.signal()
-        return super().evaluate(part, on_batch)
+        return super().validate(on_batch)
 
     def signal(self):
         for _ in range(self.times):
@@ -48,8 +55,8 @@ def whole(data, tmp_path_factory):
 
 
 def interrupted_run(data, folder, **how):
-    trainer = InterruptedTrainer(data, small_config(checkpoint_every=0), folder)
-    vars(trainer).update(how)
+    trainer = Trainer(data, small_config(checkpoint_every=0), folder, executor=InterruptedExecutor())
+    vars(trainer.executor).update(how)
     with pytest.raises(Interrupted):
         trainer.fit()
     return trainer
@@ -81,16 +88,16 @@ def test_an_interrupted_run_leaves_a_checkpoint_of_its_last_batch_that_resumes(d
 @pytest.mark.parametrize("how", [how for how, _ in MOMENTS.values()], ids=MOMENTS)
 def test_an_interrupted_trainer_goes_on_when_fit_is_called_again(data, whole, tmp_path, how):
     trainer = interrupted_run(data, tmp_path, **how)
-    vars(trainer).update(at_step=-1)
+    vars(trainer.executor).update(at_step=-1)
     trainer.fit()
     assert read_log(tmp_path)[1:] == read_log(whole)[1:]
 
 
 def test_an_interrupted_trainer_without_a_folder_goes_on_too(data, whole):
     trainer = interrupted_run(data, None, at_step=7)
-    vars(trainer).update(at_step=-1)
+    vars(trainer.executor).update(at_step=-1)
     best = [line["ap"] for line in read_log(whole) if line["kind"] == "epoch" and line["best"]][-1]
-    assert trainer.fit().best_ap == best
+    assert trainer.fit().best == best
 
 
 def test_an_epoch_that_was_trained_before_has_no_rate(data, tmp_path):
@@ -106,8 +113,8 @@ def test_an_epoch_that_was_trained_before_has_no_rate(data, tmp_path):
 
 
 def test_a_second_ctrl_c_does_not_wait(data, tmp_path):
-    trainer = InterruptedTrainer(data, small_config(), tmp_path)
-    vars(trainer).update(at_step=2, times=2)
+    trainer = Trainer(data, small_config(), tmp_path, executor=InterruptedExecutor())
+    vars(trainer.executor).update(at_step=2, times=2)
     with pytest.raises(KeyboardInterrupt) as raised:
         trainer.fit()
     assert raised.type is KeyboardInterrupt

@@ -3,11 +3,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from pyg_mspipe.pipeline.timeline import read_trace
 from small_runs import contents, losses, read_log, resume, same, small_config, small_stream
 
 from pyg_mspipe.pipeline import PipelineError
-from pyg_mspipe.timeline.trace import read_trace
-from pyg_mspipe.training import Interrupted, Trainer
+from pyg_mspipe.tasks import LinkPrediction
+from pyg_mspipe.training import Interrupted, SingleExecutor, Trainer
 
 
 def stage_lines(folder):
@@ -83,16 +84,14 @@ def test_the_first_epoch_is_drawn_where_the_settings_say(tmp_path):
     assert [record.index for record in records] == list(range(11))
 
 
-def test_a_resume_leaves_the_timeline_as_it_is(tmp_path, monkeypatch):
+def test_a_resume_leaves_the_timeline_as_it_is(tmp_path):
     path = tmp_path / "trace.json"
-    trainer = Trainer(small_stream(), small_config(timeline=str(path)), tmp_path / "run")
-    validate = trainer.evaluate
 
-    def interrupting(*_):
-        monkeypatch.setattr(trainer, "evaluate", validate)
-        raise Interrupted
+    class Interrupting(SingleExecutor):
+        def validate(self, on_batch):
+            raise Interrupted
 
-    monkeypatch.setattr(trainer, "evaluate", interrupting)
+    trainer = Trainer(small_stream(), small_config(timeline=str(path)), tmp_path / "run", executor=Interrupting())
     with pytest.raises(Interrupted):
         trainer.fit()
     drawn = path.read_bytes()
@@ -104,15 +103,15 @@ def test_a_resume_leaves_the_timeline_as_it_is(tmp_path, monkeypatch):
 def test_a_run_whose_stage_failed_resumes_with_the_same_losses(tmp_path):
     Trainer(small_stream(), small_config(), tmp_path / "whole").fit()
     trainer = Trainer(small_stream(), small_config(), tmp_path / "broken")
-    apply, calls = trainer.model.state.apply, []
+    apply_commit, calls = trainer.model.memory.apply_commit, []
 
     def failing(commit):
         calls.append(commit)
         if len(calls) == 7:
             raise OSError("no space left")
-        apply(commit)
+        apply_commit(commit)
 
-    trainer.model.state.apply = failing
+    trainer.model.memory.apply_commit = failing
     with pytest.raises(PipelineError, match="stage update, batch 6: OSError: no space left"):
         trainer.fit()
     resume(small_stream(), tmp_path / "broken").fit()
@@ -120,20 +119,20 @@ def test_a_run_whose_stage_failed_resumes_with_the_same_losses(tmp_path):
 
 
 @pytest.mark.parametrize("staleness", ["exact", "minimal"])
-def test_an_interrupt_between_batches_leaves_a_run_to_go_on_with(tmp_path, staleness, monkeypatch):
+def test_an_interrupt_between_batches_leaves_a_run_to_go_on_with(tmp_path, staleness):
     config = small_config(staleness=staleness)
     Trainer(small_stream(), config, tmp_path / "whole").fit()
-    trainer = Trainer(small_stream(), config, tmp_path / "cut")
-    step = trainer.train_step
 
-    def interrupting(batch, hand_over):
-        if batch.events.start == 5 * 40:
-            raise Interrupted
-        return step(batch, hand_over)
+    class Interrupting(LinkPrediction):
+        name = "LinkPrediction"
 
-    monkeypatch.setattr(trainer, "train_step", interrupting)
+        def loss(self, z, batch):
+            if batch.events.start == 5 * 40:
+                raise Interrupted
+            return super().loss(z, batch)
+
     with pytest.raises(Interrupted):
-        trainer.fit()
+        Trainer(small_stream(), config, tmp_path / "cut", task=Interrupting).fit()
     resume(small_stream(), tmp_path / "cut").fit()
     assert len(losses(tmp_path / "cut")) == 22
     if staleness == "exact":

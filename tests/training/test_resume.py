@@ -3,10 +3,10 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from small_runs import contents, losses, read_log, resume, same, small_config, small_stream
+from small_runs import contents, losses, photograph, read_log, resume, same, small_config, small_stream
 
-from pyg_mspipe.training import CheckpointError, Trainer, load_checkpoint
-from pyg_mspipe.training.trainer import LAST
+from pyg_mspipe.training import CheckpointError, Saved, Trainer, load_checkpoint
+from pyg_mspipe.training.run_folder import LAST
 
 # What the last checkpoint of a run of two epochs, eleven batches each, was successively written for.
 MOMENTS = [f"epoch {epoch} {when}" for epoch in (1, 2) for when in ("batch 4", "batch 8", "to validate", "done")]
@@ -23,28 +23,14 @@ VARIANTS = {
 }
 
 
-class PhotographedTrainer(Trainer):
-    """Keeps the folder as it was when each last checkpoint had been written, as a kill would leave it."""
-
-    def _save(self, name, memory, log):
-        super()._save(name, memory, log)
-        if name == LAST:
-            taken = len(list(self.folder.parent.glob("at-*")))
-            shutil.copytree(self.folder, self.folder.parent / f"at-{taken}")
-
-
-class MortalTrainer(Trainer):
-    """Dies as soon as it has written a last checkpoint."""
-
-    def _save(self, name, memory, log):
-        super()._save(name, memory, log)
-        if name == LAST:
-            raise RuntimeError("dead")
+def die(event):
+    """Listens to a trainer, and ends it as soon as it has written a last checkpoint."""
+    if isinstance(event, Saved) and event.path.name == LAST:
+        raise RuntimeError("dead")
 
 
 def photographed_run(data, config, parent):
-    trainer = PhotographedTrainer(data, config, parent / "whole")
-    trainer.fit()
+    Trainer(data, config, parent / "whole", listeners=[photograph]).fit()
     return parent / "whole"
 
 
@@ -101,7 +87,7 @@ def test_a_run_resumes_again_and_again(data, whole, tmp_path):
     shutil.copytree(whole.parent / "at-0", folder)
     for _ in range(3):
         with pytest.raises(RuntimeError, match="dead"):
-            MortalTrainer.resume(data, load_checkpoint(folder / LAST), folder).fit()
+            Trainer.resume(data, load_checkpoint(folder / LAST), folder, listeners=[die]).fit()
     resume(data, folder).fit()
     assert read_log(folder) == read_log(whole)
     assert same(contents(folder), contents(whole))
@@ -149,6 +135,14 @@ def test_a_stream_with_one_value_changed_is_another_stream(data, whole, name):
     other[name].view(-1)[-1] += 1
     with pytest.raises(CheckpointError, match="another stream"):
         Trainer.resume(other, load_checkpoint(whole / LAST), None)
+
+
+@pytest.mark.parametrize("what", ["model", "task"])
+def test_another_model_or_task_is_refused(data, whole, what):
+    checkpoint = load_checkpoint(whole / LAST)
+    checkpoint["names"][what] = "Other"
+    with pytest.raises(CheckpointError, match=f"of {what} Other, this run has .*; give the {what} that it was trained"):
+        Trainer.resume(data, checkpoint, None)
 
 
 def test_an_unsorted_copy_of_the_stream_is_refused_before_the_checkpoint_is_read(data, whole):

@@ -6,8 +6,9 @@ import torch
 from small_runs import small_config, small_stream
 
 from pyg_mspipe.data import split_stream
-from pyg_mspipe.training import ConfigError, DivergedError, Interrupted, TrainConfig, Trainer
-from pyg_mspipe.training.random_state import random_state
+from pyg_mspipe.distributed.random_state import random_state
+from pyg_mspipe.tasks import DivergedError
+from pyg_mspipe.training import ConfigError, Interrupted, TrainConfig, Trainer
 from pyg_mspipe.training.static_pretraining import pretrain
 
 NUM_NODES = 80

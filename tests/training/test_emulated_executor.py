@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 from small_runs import (
-    Photographed,
     contents,
+    emulated,
     losses,
+    photograph,
     photographs,
     read_log,
     same,
@@ -15,9 +16,9 @@ from small_runs import (
     uneven_stream,
 )
 
-from pyg_mspipe.distributed import ParallelPlan, PlanError, SweepSchedule
+from pyg_mspipe.distributed import EmulatedExecutor, ParallelPlan, PlanError, SweepSchedule
 from pyg_mspipe.distributed.visits import Visits
-from pyg_mspipe.training import EmulatedTrainer, Trainer, load_checkpoint
+from pyg_mspipe.training import SingleExecutor, Trainer, load_checkpoint
 
 SINGLE = {
     "defaults": {},
@@ -32,23 +33,21 @@ def config(plan, **settings):
     return small_config(**{"batch_size": 35, "parallel": plan, "lr_scaling": "none", "threads": 1} | settings)
 
 
-class PhotographedEmulatedTrainer(Photographed, EmulatedTrainer):
-    pass
+def watched(data, config, folder=None):
+    """An emulation, and what each trainer is given in each step of it, with its share of the loss."""
+    trainer, seen = emulated(data, config, folder), []
+    steps = trainer.executor.steps
+    train = steps.train
 
-
-class WatchedTrainer(EmulatedTrainer):
-    """Keeps what each trainer was given in each step, and its share of the loss."""
-
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
-        self.seen = []
-
-    def _loss(self, scorer, model, hand_over, visits, seat, step):
-        loss = super()._loss(scorer, model, hand_over, visits, seat, step)
-        turn = self.schedule.assignment(seat, step)
+    def noting(objective, model, visits, seat, step):
+        loss = train(objective, model, visits, seat, step)
+        turn = steps.schedule.turn(seat, step)
         batch = None if turn is None or not visits.batches else visits.batches[turn.visit]
-        self.seen.append((self.progress.epoch, step, seat, turn, batch, loss.item()))
+        seen.append((trainer.progress.epoch, step, seat, turn, batch, loss.item()))
         return loss
+
+    steps.train = noting
+    return trainer, seen
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +61,10 @@ def plain_pass(data, settings, batches):
     source = trainer.batches("train")
     source.batch_size *= int(settings.parallel[0])
     source.memory_begin = source.events_of(batches[0]).start
-    trainer.model.state.clear(source.memory_begin)
+    trainer.model.memory.state.clear(source.memory_begin)
     for index in batches:
-        trainer.model.state.apply(trainer.model.commit(source.without_queries(source.events_of(index))))
-    return trainer.model.state.save()
+        trainer.model.update(source.without_queries(source.events_of(index)))
+    return trainer.model.memory.state.save()
 
 
 def assert_close(one, other):
@@ -76,9 +75,9 @@ def assert_close(one, other):
 
 @pytest.mark.parametrize("settings", list(SINGLE.values()), ids=SINGLE)
 def test_a_single_trainer_is_emulated_bit_for_bit(data, tmp_path, settings):
-    for kind in (Trainer, EmulatedTrainer):
-        kind(data, config("1x1x1", **settings), tmp_path / kind.__name__).fit()
-    one, other = tmp_path / "Trainer", tmp_path / "EmulatedTrainer"
+    one, other = tmp_path / "single", tmp_path / "emulated"
+    Trainer(data, config("1x1x1", **settings), one).fit()
+    emulated(data, config("1x1x1", **settings), other).fit()
     assert read_log(one) == read_log(other)
     assert same(contents(one), contents(other))
     assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in other.iterdir())
@@ -92,7 +91,7 @@ def test_trainers_that_share_a_batch_train_as_one_does_on_the_whole_batch(data, 
     data = data.clone()
     data.t = torch.arange(data.num_events)
     # 43 or 29 batches; the last has fewer events than there are trainers.
-    split = EmulatedTrainer(data, config(plan, batch_size=5, **common), tmp_path / "split")
+    split = emulated(data, config(plan, batch_size=5, **common), tmp_path / "split")
     whole = Trainer(data, config("1x1x1", batch_size=5 * parts, **common), tmp_path / "whole")
     for trainer in (split, whole):
         trainer.fit()
@@ -104,11 +103,11 @@ def test_trainers_that_share_a_batch_train_as_one_does_on_the_whole_batch(data, 
 
 
 def test_each_epoch_of_a_sweep_has_the_negatives_that_a_single_trainer_has_in_it(data):
-    trainer = WatchedTrainer(data, config("1x2x2", epochs=8))
+    trainer, seen = watched(data, config("1x2x2", epochs=8))
     trainer.fit()
     single = Trainer(data, config("1x1x1"))
     found = {}
-    for _, _, _, turn, batch, _ in trainer.seen:
+    for _, _, _, turn, batch, _ in seen:
         if batch is not None:
             found.setdefault(turn.batch, []).append(batch)
     assert sorted(found) == list(range(13))
@@ -124,7 +123,7 @@ def test_each_epoch_of_a_sweep_has_the_negatives_that_a_single_trainer_has_in_it
 def test_a_sweep_has_a_step_for_each_batch_and_one_more_for_each_further_slot(data, tmp_path, plan, steps):
     i, j, k = map(int, plan.split("x"))
     epochs = 2 * j * k
-    trainer = WatchedTrainer(data, config(plan, epochs=epochs), tmp_path)
+    trainer, seen = watched(data, config(plan, epochs=epochs), tmp_path)
     trainer.fit()
     lines = [line for line in read_log(tmp_path) if line["kind"] == "batch"]
     assert [line["step"] for line in lines] == list(range(2 * steps))
@@ -132,16 +131,16 @@ def test_a_sweep_has_a_step_for_each_batch_and_one_more_for_each_further_slot(da
     assert [line["epoch"] for line in lines] == steps * [0] + steps * [j * k]
     ends = [line["epoch"] for line in read_log(tmp_path) if line["kind"] == "epoch"]
     assert ends == [j * k - 1, 2 * j * k - 1]
-    trained = sum(len(batch.events) for *_, batch, _ in trainer.seen if batch is not None)
+    trained = sum(len(batch.events) for *_, batch, _ in seen if batch is not None)
     assert trained == epochs * 421
-    assert i * j * k == len({seat.rank for _, _, seat, *_ in trainer.seen})
+    assert i * j * k == len({seat.rank for _, _, seat, *_ in seen})
 
 
 def test_a_step_has_the_mean_loss_of_all_events_that_are_trained_in_it(data, tmp_path):
     # Without learning and dropout, a batch's loss depends on the epoch of its negatives alone.
     common = {"lr": 0.0, "dropout": 0.0, "epochs": 2}
     Trainer(data, config("1x1x1", **common), tmp_path / "single").fit()
-    EmulatedTrainer(data, config("1x2x1", **common), tmp_path / "plan").fit()
+    emulated(data, config("1x2x1", **common), tmp_path / "plan").fit()
     single = losses(tmp_path / "single")
     first, second = single[:13], single[13:]
     sizes = [35] * 12 + [1]
@@ -158,10 +157,10 @@ def test_a_step_has_the_mean_loss_of_all_events_that_are_trained_in_it(data, tmp
 
 
 def test_memory_groups_go_through_the_stream_from_their_segments_on(data):
-    trainer = WatchedTrainer(data, config("1x1x3", epochs=3))
+    trainer, seen = watched(data, config("1x1x3", epochs=3))
     trainer.fit()
     for group, first in enumerate((0, 4, 8)):
-        batches = [turn.batch for _, _, seat, turn, _, _ in trainer.seen if seat.group == group]
+        batches = [turn.batch for _, _, seat, turn, _, _ in seen if seat.group == group]
         assert batches == [*range(first, 13), *range(first)]
 
 
@@ -170,13 +169,13 @@ def test_memory_groups_go_through_the_stream_from_their_segments_on(data):
 def test_a_groups_memory_is_that_of_a_plain_pass_over_its_batches_since_it_was_reset(data, tmp_path, plan, sweeps):
     i, j, k = map(int, plan.split("x"))
     settings = config(plan, epochs=sweeps * j * k, lr=0.0, patience=0, checkpoint_every=6)
-    trainer = PhotographedEmulatedTrainer(data, settings, tmp_path / "run")
+    trainer = emulated(data, settings, tmp_path / "run", listeners=[photograph])
     trainer.fit()
-    batches = trainer.schedule.num_batches
+    batches = trainer.executor.steps.schedule.num_batches
     assert_close(load_checkpoint(tmp_path / "run" / "last.pt")["memory"], plain_pass(data, settings, range(batches)))
     for group in range(1, k):
         first = group * batches // k
-        found = trainer._models[group].state.save()
+        found = trainer.executor.objectives[group].model.memory.state.save()
         assert_close(found, plain_pass(data, settings, range(first)))
     # Some group has come to the stream's end since its sweep began, or even gone on from its start.
     early = photographs(tmp_path / "run")[0]
@@ -191,31 +190,33 @@ def test_a_groups_memory_is_that_of_a_plain_pass_over_its_batches_since_it_was_r
 def test_trainers_have_dropout_of_their_own(data):
     # Both slots hold the same batch, version and negatives only if nothing else is random.
     for plan in ("1x1x2", "2x1x1"):
-        trainer = EmulatedTrainer(data, config(plan))
-        states = [state["rng"] for state in trainer._states.values()]
+        trainer = emulated(data, config(plan))
+        states = [part["rng"] for part in trainer.executor.parts(0).values()]
         assert len({tuple(state.tolist()) for state in states}) == len(states) == 2
 
 
 @pytest.mark.parametrize(("scaling", "factor"), [("linear", 4), ("sqrt", 2), ("none", 1)])
 def test_the_learning_rate_grows_with_the_number_of_trainers(data, tmp_path, scaling, factor):
     settings = config("2x1x2", lr_scaling=scaling, epochs=2)
-    trainer = EmulatedTrainer(data, settings, tmp_path)
+    trainer = emulated(data, settings, tmp_path)
     for _ in range(2):
         assert [group["lr"] for group in trainer.optimizer.param_groups] == [pytest.approx(factor * settings.lr)]
         trainer.fit(replace=True)
-    trainer = EmulatedTrainer(data, config("1x1x1", lr_scaling=scaling))
+    trainer = emulated(data, config("1x1x1", lr_scaling=scaling))
     trainer.load(load_checkpoint(tmp_path / "last.pt"))
     assert trainer.optimizer.param_groups[0]["lr"] == settings.lr
 
 
 def test_parts_of_a_batch_have_events_in_turn_even_where_it_has_fewer_than_parts(data):
-    trainer = WatchedTrainer(data, config("4x1x1", epochs=1))
+    trainer, seen = watched(data, config("4x1x1", epochs=1))
     trainer.fit()
-    last = [(batch, loss) for _, step, _, _, batch, loss in trainer.seen if step == trainer.schedule.num_steps - 1]
+    last = [
+        (batch, loss) for _, step, _, _, batch, loss in seen if step == trainer.executor.steps.schedule.num_steps - 1
+    ]
     assert [None if batch is None else list(batch.events) for batch, _ in last] == [None, None, None, [420]]
     assert [loss for _, loss in last[:3]] == [0.0] * 3
     assert last[3][1] > 0
-    assert trainer.model.state.span.end == trainer.split.val.stop
+    assert trainer.model.memory.version > 0
 
 
 @pytest.mark.parametrize("plan", ["1x2x1", "2x1x1", "1x1x2", "2x2x1", "1x3x1"])
@@ -223,14 +224,14 @@ def test_every_plan_resumes_bit_for_bit_from_any_checkpoint(data, tmp_path, plan
     _, j, k = map(int, plan.split("x"))
     settings = config(plan, epochs=2 * j * k, checkpoint_every=3)
     whole = tmp_path / "whole"
-    PhotographedEmulatedTrainer(data, settings, whole).fit()
+    emulated(data, settings, whole, listeners=[photograph]).fit()
     taken = photographs(whole)
     places = [load_checkpoint(folder / "last.pt")["progress"]["batch"] for folder in taken]
     middles = [folder for folder, batch in zip(taken, places, strict=True) if batch]
     chosen = [middles[0], middles[1], middles[-2], taken[places.index(0)]]
     for folder in chosen:
         torch.rand(3)
-        EmulatedTrainer.resume(data, load_checkpoint(folder / "last.pt"), folder).fit()
+        Trainer.resume(data, load_checkpoint(folder / "last.pt"), folder, executor=EmulatedExecutor()).fit()
         assert read_log(folder) == read_log(whole)
         assert same(contents(folder), contents(whole))
         files = sorted(path.name for path in whole.iterdir())
@@ -243,23 +244,23 @@ def test_every_plan_resumes_bit_for_bit_from_any_checkpoint(data, tmp_path, plan
 @pytest.mark.parametrize(
     ("before", "after", "kind"),
     [
-        ("1x2x1", "2x1x2", EmulatedTrainer),
-        ("2x1x1", "1x1x1", EmulatedTrainer),
-        ("1x1x1", "1x2x2", EmulatedTrainer),
-        ("2x1x1", "1x1x1", Trainer),
+        ("1x2x1", "2x1x2", EmulatedExecutor),
+        ("2x1x1", "1x1x1", EmulatedExecutor),
+        ("1x1x1", "1x2x2", EmulatedExecutor),
+        ("2x1x1", "1x1x1", SingleExecutor),
     ],
 )
 def test_under_another_plan_the_sweep_begins_again_with_the_weights_of_the_checkpoint(
     data, tmp_path, before, after, kind
 ):
     settings = config(before, epochs=4, patience=0)
-    PhotographedEmulatedTrainer(data, settings, tmp_path / "run").fit()
+    emulated(data, settings, tmp_path / "run", listeners=[photograph]).fit()
     taken = [load_checkpoint(folder / "last.pt") for folder in photographs(tmp_path / "run")]
     index = max(n for n, each in enumerate(taken) if each["progress"]["batch"] == 4)
     checkpoint, folder = taken[index], photographs(tmp_path / "run")[index]
     done = checkpoint["progress"]["epoch"]
     assert done > 0
-    trainer = kind(data, config(after, epochs=8, patience=0), folder)
+    trainer = Trainer(data, config(after, epochs=8, patience=0), folder, executor=kind())
     trainer.load(checkpoint)
     assert (trainer.progress.epoch, trainer.progress.batch, trainer.progress.loss_sum) == (done, 0, 0.0)
     weights = trainer.model.state_dict()
@@ -279,24 +280,23 @@ def test_under_another_plan_the_sweep_begins_again_with_the_weights_of_the_check
     # What the last checkpoint needs is there, and nothing of those before it.
     ranks = {path.name for path in folder.glob("last.*.rank*.pt")}
     expected = {f"last.{progress.step}.rank{rank}.pt" for rank in range(plan.world)}
-    assert ranks == (expected if plan.world > 1 else set()) or kind is Trainer
+    assert ranks == (expected if plan.world > 1 else set())
 
 
 def test_a_run_of_another_plan_removes_the_files_of_all_ranks_that_were_there(data, tmp_path):
-    EmulatedTrainer(data, config("2x1x2", epochs=2), tmp_path).fit()
+    emulated(data, config("2x1x2", epochs=2), tmp_path).fit()
     assert len(list(tmp_path.glob("last.*.rank*.pt"))) == 4
-    EmulatedTrainer(data, config("1x1x1", epochs=1), tmp_path).fit(replace=True)
+    emulated(data, config("1x1x1", epochs=1), tmp_path).fit(replace=True)
     assert not list(tmp_path.glob("last.*.rank*.pt"))
 
 
 def test_a_stream_of_fewer_batches_than_memory_groups_is_refused():
     with pytest.raises(PlanError, match="2 batches cannot begin at 3 places; take a smaller k or batch size"):
-        EmulatedTrainer(small_stream(num_events=100), config("1x1x3"))
+        emulated(small_stream(num_events=100), config("1x1x3"))
 
 
 def test_a_visit_without_events_reads_nothing():
     visits = Visits(0, range(0), ())
-    assert visits.plan is None
-    assert visits.t.tolist() == []
+    assert visits.n_id.tolist() == visits.t.tolist() == []
     visits.fetch(None)
-    assert visits.batches == ()
+    assert visits.rows == []

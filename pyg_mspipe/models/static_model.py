@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import Embedding, Module
+from torch.nn import Embedding
 
 from pyg_mspipe.memory import TimeEncoder, TimeInit
 from pyg_mspipe.models.embedding import attention_layers, temporal_embedding
-from pyg_mspipe.models.link_predictor import LinkPredictor
+from pyg_mspipe.models.temporal_model import TemporalModel
 from pyg_mspipe.pipeline.batches import Batch
 
 
-class StaticTGN(Module):
+class StaticModel(TemporalModel):
     """A :class:`~pyg_mspipe.models.TGN` with a learned vector for each known node in place of its memory.
 
     Nothing in it is sequential: batches may be large, and taken in any order.
@@ -55,7 +55,8 @@ class StaticTGN(Module):
         self.vectors = Embedding.from_pretrained(start, freeze=False, sparse=True)
         self.time_enc = TimeEncoder(time_dim, time_init)
         self.layers = attention_layers(static_dim, embedding_dim, time_dim, msg_dim, num_layers, heads, dropout)
-        self.link_pred = LinkPredictor(embedding_dim)
+        self.num_hops = num_layers
+        self.embedding_dim = embedding_dim
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns the embedding of each query: [Q, embedding_dim].
@@ -63,7 +64,7 @@ class StaticTGN(Module):
         Times count back from the latest edge of the queries' own hop.
 
         Args:
-            batch: Gathered, with one hop for each layer.
+            batch: Its queries and their neighbourhoods, one hop for each layer.
         """
         n_id = batch.n_id
         z = self.vectors(n_id) * self.known.index_select(0, n_id).unsqueeze(1)

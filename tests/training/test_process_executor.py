@@ -4,10 +4,13 @@ from pathlib import Path
 import pytest
 from access_order import assert_in_order
 from processes import torchrun
+from pyg_mspipe.distributed.turns import AccessRecord
+from pyg_mspipe.pipeline.timeline import read_title, read_trace
 from small_runs import (
-    Photographed,
     contents,
+    emulated,
     losses,
+    photograph,
     photographs,
     read_log,
     same,
@@ -15,10 +18,8 @@ from small_runs import (
     uneven_stream,
 )
 
-from pyg_mspipe.distributed import ParallelPlan, SweepSchedule
-from pyg_mspipe.distributed.memory_turns import AccessRecord
-from pyg_mspipe.timeline.trace import read_title, read_trace
-from pyg_mspipe.training import EmulatedTrainer, Trainer, load_checkpoint
+from pyg_mspipe.distributed import EmulatedExecutor, ParallelPlan, SweepSchedule
+from pyg_mspipe.training import Trainer, load_checkpoint
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
 PLANS = {
@@ -27,10 +28,6 @@ PLANS = {
     4: ["4x1x1", "1x4x1", "1x1x4", "2x2x1", "2x1x2", "1x2x2"],
 }
 RESUMED = {1: ["1x1x1"], 2: PLANS[2], 4: ["2x2x1", "1x2x2"]}
-
-
-class PhotographedEmulatedTrainer(Photographed, EmulatedTrainer):
-    pass
 
 
 class Runs:
@@ -49,7 +46,7 @@ class Runs:
     def emulated(self, name, plan, **settings):
         folder = self.folder / plan / f"{name}-emulated" / "run"
         folder.parent.mkdir(parents=True)
-        PhotographedEmulatedTrainer(self.data, small_config(**self.settings(plan, **settings)), folder).fit()
+        emulated(self.data, small_config(**self.settings(plan, **settings)), folder, listeners=[photograph]).fit()
         return folder
 
     def add(self, name, plan, *, photographs=False, resume=None, delays=None, **settings):
@@ -137,7 +134,7 @@ def test_processes_train_as_one_that_emulates_them_under_delays_and_from_any_che
             folder = before_the_middle(plain[plan])
             checkpoint = load_checkpoint(folder / "last.pt")
             assert checkpoint["progress"]["batch"] == 3
-            EmulatedTrainer.resume(runs.data, checkpoint, folder).fit()
+            Trainer.resume(runs.data, checkpoint, folder, executor=EmulatedExecutor()).fit()
             assert_equal_runs(folder, expected[plan], f"{plan} resumed by one process")
         sizes = ParallelPlan.parse(plan)
         batches = -(-421 // (35 * sizes.minibatch))

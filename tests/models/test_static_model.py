@@ -1,11 +1,10 @@
 import pytest
 import torch
+from queries import batch_of
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import NegativeSampler
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
-from pyg_mspipe.models import TGN, StaticTGN
-from pyg_mspipe.pipeline import Batches
+from pyg_mspipe.models import TGN, StaticModel
 
 NUM_NODES = 8
 SIZES = {"time_dim": 4, "embedding_dim": 6, "dropout": 0.0}
@@ -18,34 +17,33 @@ def tiny():
     return TemporalData(src=src, dst=dst, t=torch.arange(30) * 10, msg=torch.randn(30, 3, generator=generator))
 
 
-def static_tgn(num_layers=1, known=range(6)):
+def static_model(num_layers=1, known=range(6)):
     torch.manual_seed(0)
     is_known = torch.zeros(NUM_NODES, dtype=torch.bool)
     is_known[list(known)] = True
-    return StaticTGN(is_known, 3, static_dim=5, num_layers=num_layers, **SIZES)
+    return StaticModel(is_known, 3, static_dim=5, num_layers=num_layers, **SIZES)
 
 
 def embed(model, data, node, bound, num_layers=1):
-    sampler = NeighborSampler(TemporalCSR.from_stream(data, NUM_NODES), [3] * num_layers)
-    batch = Batches(data, range(30), 10, sampler, NegativeSampler.from_nodes(NUM_NODES)).ask(node, bound)
-    return batch.sample, model(batch)
+    sample = NeighborSampler(TemporalCSR.from_stream(data, NUM_NODES), [3] * num_layers).sample(node, bound)
+    return sample, model(batch_of(data, sample))
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_it_is_a_tgn_whose_memory_are_the_vectors_as_of_the_latest_event(num_layers):
-    data, model = tiny(), static_tgn(num_layers)
+    data, model = tiny(), static_model(num_layers)
     tgn = TGN(NUM_NODES, 3, memory_dim=5, num_layers=num_layers, **SIZES).eval()
     tgn.layers.load_state_dict(model.layers.state_dict())
     tgn.memory.time_enc.load_state_dict(model.time_enc.state_dict())
-    tgn.state.tables["memory"].copy_(model.vectors.weight.detach())
+    tgn.memory.state.tables["memory"].copy_(model.vectors.weight.detach())
     node = torch.arange(6)
     sample, found = embed(model, data, node, 20, num_layers)
-    tgn.state.tables["last_update"].fill_(int(data.t[sample.hops[0].e_id].max()))
+    tgn.memory.state.tables["last_update"].fill_(int(data.t[sample.hops[0].e_id].max()))
     torch.testing.assert_close(found, embed(tgn, data, node, 20, num_layers)[1])
 
 
 def test_nodes_that_are_not_known_keep_a_vector_of_zeros():
-    data, model = tiny(), static_tgn()
+    data, model = tiny(), static_model()
     optimizer = torch.optim.SparseAdam([model.vectors.weight], lr=0.1)
     before = model.vectors.weight.detach().clone()
     for _ in range(3):
@@ -57,12 +55,12 @@ def test_nodes_that_are_not_known_keep_a_vector_of_zeros():
 
 
 def test_known_nodes_start_alike_however_many_others_there_are():
-    one, other = static_tgn(), static_tgn(known=[0, 1, 2, 3, 4, 7])
+    one, other = static_model(), static_model(known=[0, 1, 2, 3, 4, 7])
     assert torch.equal(one.vectors.weight[:6], other.vectors.weight[[0, 1, 2, 3, 4, 7]])
 
 
 def test_a_step_costs_what_its_nodes_cost():
-    data, model = tiny(), static_tgn()
+    data, model = tiny(), static_model()
     sample, out = embed(model, data, torch.tensor([0, 1]), 5)
     out.sum().backward()
     grad = model.vectors.weight.grad
@@ -72,7 +70,7 @@ def test_a_step_costs_what_its_nodes_cost():
 
 
 def test_events_at_or_after_the_bound_change_nothing():
-    data, model = tiny(), static_tgn()
+    data, model = tiny(), static_model()
     before = embed(model, data, torch.arange(6), 20)[1]
     data.msg[20:], data.t[20:] = 9.0, data.t[20:] + 1000
     assert torch.equal(embed(model, data, torch.arange(6), 20)[1], before)

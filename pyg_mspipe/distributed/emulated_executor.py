@@ -1,0 +1,166 @@
+"""A plan of many trainers in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyg_mspipe.distributed.executor import Executor, Job, TrainStep
+from pyg_mspipe.distributed.gradients import add_in_order
+from pyg_mspipe.distributed.plan import Seat
+from pyg_mspipe.distributed.random_state import RandomState, random_state, set_random_state
+from pyg_mspipe.distributed.sweep import SweepSteps
+from pyg_mspipe.distributed.visits import VisitBatches, Visits
+from pyg_mspipe.memory import Commit
+from pyg_mspipe.models.temporal_model import memory_of
+from pyg_mspipe.tasks import Metrics, Objective, evaluate
+
+
+class EmulatedExecutor(Executor):
+    """Does what the processes of a plan would do, one after the other, and gets the same losses.
+
+    Nothing overlaps, so memory is that of staleness 0. It takes as long as all trainers together.
+
+    Attributes:
+        steps: What each trainer does.
+        objectives: Model and task of each memory group; all have the same parameters.
+    """
+
+    timeline = False
+
+    def prepare(self, job: Job) -> None:
+        """Gets ready to train."""
+        self._job = job
+        self.steps = SweepSteps(job)
+        own, task = job.objective.model, job.objective.task
+        others = [own.with_state(memory_of(own).state.empty_like()) for _ in range(1, job.plan.memory)]
+        self.objectives = [job.objective, *(Objective(model, task, bf16=job.objective.bf16) for model in others)]
+        self._trainers: list[_Trainer] = []
+        self._random = {seat.rank: self.steps.first_random_state(seat.rank) for seat in job.plan.seats()}
+
+    def counts(self) -> list[int]:
+        """Returns how many items the loss of each step of a sweep is a mean over."""
+        return self.steps.counts()
+
+    @contextmanager
+    def sweep(self, epoch: int, first: int, step: int) -> Iterator[TrainStep]:
+        """Gives what trains the steps of a sweep that are left, in order."""
+        job = self._job
+        for group in self.objectives:
+            group.train()
+        if first == 0:
+            for number, group in enumerate(self.objectives):
+                self.steps.begin(memory_of(group.model).state, number)
+        self._trainers = trainers = [
+            _Trainer(self.steps, seat, self.objectives[seat.group], self._random[seat.rank], epoch, first)
+            for seat in job.plan.seats()
+        ]
+        parameters = [x for x in job.objective.parameters() if x.requires_grad]
+
+        def train(step: int) -> Tensor:
+            job.optimizer.zero_grad()
+            # All parts of a batch are read before the first of them is committed.
+            for trainer in trainers:
+                trainer.read(step)
+            losses, gradients = [], []
+            for trainer in trainers:
+                losses.append(trainer.train(step))
+                gradients.append([x.grad for x in parameters])
+                job.optimizer.zero_grad()
+            for x, parts in zip(parameters, zip(*gradients, strict=True), strict=True):
+                if any(part is not None for part in parts):
+                    x.grad = add_in_order([torch.zeros_like(x) if part is None else part for part in parts])
+            job.optimizer.step()
+            return add_in_order(losses)
+
+        yield train
+
+    def validate(self, on_batch: Callable[[int], None]) -> Metrics:
+        """Returns the metrics on the validation events, for a memory at the end of the training events."""
+        return evaluate(self._job.objective, self._job.val, unseen=self._job.unseen, on_batch=on_batch)
+
+    def running(self) -> AbstractContextManager[None]:
+        """Returns a context that holds nothing: each trainer has its random state set in each of its steps."""
+        return nullcontext()
+
+    def random_state(self) -> RandomState:
+        """Returns the random state for a checkpoint, that of the first trainer."""
+        return self._random[0]
+
+    def memory_state(self) -> dict[str, Tensor]:
+        """Returns the state of the first memory for a checkpoint: tensors of any shape, by name."""
+        return memory_of(self.objectives[0].model).state.save()
+
+    def load_memory_state(self, state: dict[str, Tensor]) -> None:
+        """Takes over the state of the first memory."""
+        memory_of(self.objectives[0].model).state.load(state)
+
+    def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
+        """Takes over the random state of a checkpoint and what was saved beside it."""
+        self._trainers = []
+        self.steps.forget_held()
+        self._random[0] = dict(random)
+        for group in range(1, self._job.plan.memory):
+            memory_of(self.objectives[group].model).state.clear(0)
+        for rank, content in parts.items():
+            seat = self._job.plan.seat(rank)
+            self._random[rank] = {name: content[name] for name in random}
+            self.steps.load_held(seat, content["held"])
+            if content["memory"]:
+                memory_of(self.objectives[seat.group].model).state.load(content["memory"])
+
+    @property
+    def ranks(self) -> list[int]:
+        """The trainers for which something is saved beside a checkpoint: all, where there are several."""
+        return list(range(self._job.plan.world)) if self._job.plan.world > 1 else []
+
+    def parts(self, batch: int) -> dict[int, dict[str, Any]]:
+        """Returns what is to be saved beside a checkpoint, by rank: plain values and tensors."""
+        visits = {trainer.seat.rank: trainer.visits for trainer in self._trainers}
+        found = {}
+        for seat in (self._job.plan.seat(rank) for rank in self.ranks):
+            leads = seat.group > 0 and seat.rank == self._job.plan.ranks(seat.group)[0]
+            held = self.steps.held(seat, batch, visits.get(seat.rank))
+            memory = memory_of(self.objectives[seat.group].model).state.save() if leads else {}
+            found[seat.rank] = {"held": held, "memory": memory, **self._random[seat.rank]}
+        return found
+
+
+class _Trainer:
+    """One of the trainers."""
+
+    def __init__(
+        self, steps: SweepSteps, seat: Seat, objective: Objective, random: RandomState, epoch: int, first: int
+    ) -> None:
+        self.steps = steps
+        self.seat = seat
+        self.objective = objective
+        self.state = memory_of(objective.model).state
+        self.random = random
+        begin = self.state.span.begin
+        self.source: VisitBatches = steps.source(seat, epoch, begin)
+        self.visits: Visits | None = steps.restored(seat, epoch, begin, first)
+
+    def read(self, step: int) -> None:
+        """Reads a new batch if it is this trainer's turn."""
+        turn = self.steps.schedule.assignment(self.seat, step)
+        if turn is None or turn.visit:
+            return
+        self.visits = self.steps.visits(self.source, turn.position)
+        self.visits.fetch(self.state)
+
+    def train(self, step: int) -> Tensor:
+        """Returns this trainer's share of the loss, with its gradients in the parameters."""
+        device = self.steps.job.device
+        set_random_state(device, self.random)
+        loss = self.steps.train(self.objective, self.objective.model, self._commit, self.visits, self.seat, step)
+        self.random.update(random_state(device))
+        return loss
+
+    def _commit(self, commit: Commit) -> None:
+        assert self.visits is not None
+        self.source.apply(self.state, self.visits, commit)

@@ -1,0 +1,203 @@
+"""What each trainer of a plan does in a step of a sweep, whether it is a process of its own or emulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from pyg_mspipe.distributed.executor import Job
+from pyg_mspipe.distributed.plan import Seat
+from pyg_mspipe.distributed.random_state import RandomState, random_state, set_random_state
+from pyg_mspipe.distributed.schedule import Assignment, SweepSchedule
+from pyg_mspipe.distributed.visits import VisitBatches, Visits
+from pyg_mspipe.memory import Commit, MemoryRows, RowState
+from pyg_mspipe.models.temporal_model import TemporalModel, memory_of
+from pyg_mspipe.pipeline import Batch
+from pyg_mspipe.tasks import train_step
+
+
+class SweepSteps:
+    """The steps of a plan's sweeps, for any of its trainers.
+
+    A step's loss is the mean over all items that are trained in it, whichever trainer has them.
+
+    Args:
+        job: What is trained; its batches become those of all ``i`` parts.
+
+    Attributes:
+        batches: Of the training events, whole ones.
+        schedule: Who trains which of them when.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.plan = job.plan
+        self.batches = job.train
+        self.batches.batch_size *= self.plan.minibatch
+        self.schedule = SweepSchedule(self.plan, len(self.batches))
+        # How many items each rank trains in each step of a sweep.
+        self._items = [
+            [self._count(seat, step) for seat in self.plan.seats()] for step in range(self.schedule.num_steps)
+        ]
+        self._held: dict[int, list[dict[str, Tensor]]] = {}
+
+    def counts(self) -> list[int]:
+        """Returns how many items are trained in each step."""
+        return [sum(items) for items in self._items]
+
+    def source(self, seat: Seat, epoch: int, memory_begin: int, positions: range | None = None) -> VisitBatches:
+        """Returns the batches of a trainer.
+
+        Args:
+            seat: The trainer.
+            epoch: How often each event has been trained before the sweep.
+            memory_begin: The first event that the memory of its group has seen.
+            positions: Of the sweep, as for :class:`VisitBatches`.
+        """
+        return VisitBatches(self.batches, self.schedule, seat, epoch, positions, memory_begin=memory_begin)
+
+    def visits(self, source: VisitBatches, position: int) -> Visits:
+        """Returns what a trainer is given at a position of its group's sweep, memory rows still to be fetched.
+
+        Args:
+            source: The trainer's batches.
+            position: One of its own.
+        """
+        index = source.positions.index(position)
+        return source.gather(source.draw(source.events_of(index), 0, index))
+
+    def begin(self, state: RowState, group: int) -> None:
+        """Clears the memory of a group whose sweep begins with the stream's first batch, or that has seen nothing yet.
+
+        Args:
+            state: The group's.
+            group: Its number.
+        """
+        first = self.schedule.first_batch(group)
+        if first == 0 or state.span.end == state.span.begin:
+            state.clear(self.batches.events_of(first).start)
+
+    def train(
+        self,
+        objective: Module,
+        model: TemporalModel,
+        hand_over: Callable[[Commit], None],
+        visits: Visits | None,
+        seat: Seat,
+        step: int,
+    ) -> Tensor:
+        """Returns a trainer's share of the loss of a step, after its gradients were computed and its commit made.
+
+        Args:
+            objective: Returns the loss of a batch, and a zero for none.
+            model: With the memory of the trainer's group.
+            hand_over: Takes the commit.
+            visits: What the trainer holds.
+            seat: The trainer.
+            step: Of the sweep.
+
+        Returns:
+            Float32[].
+        """
+        turn = self.schedule.assignment(seat, step)
+        if turn is None or visits is None or not visits.batches:
+            # First, as others wait for this commit before their backward pass, which this one's waits for.
+            if turn is not None and turn.visit == 0:
+                stop = self.schedule.part(self.batches.events_of(turn.batch), seat).stop
+                hand_over(memory_of(model).empty_commit(stop))
+            objective(None).backward()
+            return torch.zeros((), device=self.job.device)
+        items = self._items[step]
+
+        def commit(batch: Batch) -> None:
+            update = model.commit(batch)
+            assert update is not None
+            hand_over(update)
+
+        return train_step(
+            objective,
+            visits.batches[turn.visit],
+            commit=commit if turn.visit == 0 else None,
+            weight=items[seat.rank] / sum(items),
+        )
+
+    # What is saved of a trainer beside a checkpoint: the rows that it holds for the steps to come.
+
+    def held(self, seat: Seat, step: int, visits: Visits | None) -> list[dict[str, Tensor]]:
+        """Returns the rows that a trainer goes on to train on, by name for each visit.
+
+        Args:
+            seat: The trainer.
+            step: Its next step in the sweep.
+            visits: What it holds.
+        """
+        turn = self._going_on(seat, step)
+        if visits is None or turn is None:
+            return []
+        return [dict(batch.rows.values) for batch in visits.batches if batch.rows is not None]
+
+    def load_held(self, seat: Seat, rows: list[dict[str, Tensor]]) -> None:
+        """Takes over what :meth:`held` gave.
+
+        Args:
+            seat: The trainer.
+            rows: Of each visit, [M, ...] each by name.
+        """
+        self._held[seat.rank] = rows
+
+    def restored(self, seat: Seat, epoch: int, memory_begin: int, step: int) -> Visits | None:
+        """Returns the batch that a trainer held when the checkpoint was written, if it is to be trained on.
+
+        Args:
+            seat: The trainer.
+            epoch: As for :meth:`source`.
+            memory_begin: Likewise.
+            step: The next one of the sweep.
+        """
+        turn = self._going_on(seat, step)
+        if turn is None:
+            return None
+        visits = self.visits(self.source(seat, epoch, memory_begin), turn.position)
+        batches = []
+        for batch, values in zip(visits.batches, self._held.pop(seat.rank), strict=True):
+            assert batch.plan is not None
+            rows = MemoryRows(batch.plan.reads, {name: x.to(self.job.device) for name, x in values.items()})
+            batches.append(batch.with_rows(rows))
+        return replace(visits, batches=tuple(batches))
+
+    def forget_held(self) -> None:
+        """Forgets what was taken over, as a sweep begins anew."""
+        self._held = {}
+
+    def first_random_state(self, rank: int) -> RandomState:
+        """Returns the random state that a trainer begins with: that of a single run for the first.
+
+        Args:
+            rank: The trainer's.
+        """
+        device = self.job.device
+        before = random_state(device)
+        if rank == 0:
+            return before
+        seed = np.random.SeedSequence(self.job.seed, spawn_key=(rank,)).generate_state(1, np.uint64)[0]
+        torch.manual_seed(int(seed >> np.uint64(1)))
+        state = random_state(device)
+        set_random_state(device, before)
+        return state
+
+    def _going_on(self, seat: Seat, step: int) -> Assignment | None:
+        """Returns a trainer's turn in a step if it goes on with a batch that it holds already."""
+        turn = self.schedule.assignment(seat, step)
+        return None if turn is None or turn.visit == 0 else turn
+
+    def _count(self, seat: Seat, step: int) -> int:
+        turn = self.schedule.assignment(seat, step)
+        if turn is None:
+            return 0
+        part = self.schedule.part(self.batches.events_of(turn.batch), seat)
+        return self.job.objective.task.count(part)

@@ -1,0 +1,113 @@
+"""What a model is to everything that trains it: embeddings for a batch, and an update of its memory."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.nn import Module
+
+from pyg_mspipe.memory import Commit, RowState, StaticMemory, StreamMemory
+from pyg_mspipe.pipeline.batches import Batch, Batches
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class TemporalModel(Module, ABC):
+    """A model of a stream of events: it embeds the queries of a batch, and then takes the batch into its memory.
+
+    A subclass sets the attributes in its constructor, after ``super().__init__()``. A trainer calls that with the
+    number of nodes, the width of the events' messages, and those settings of the run that it names as keywords.
+
+    Attributes:
+        memory: Node memory, the state of the model; none where it has no state.
+        static_memory: Static node vectors, where :meth:`join_static` has brought some.
+        num_hops: How many hops of neighbours are sampled for a query.
+        embedding_dim: Width of the embeddings.
+    """
+
+    num_hops: int
+    embedding_dim: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: StreamMemory | None = None
+        self.static_memory: StaticMemory | None = None
+
+    @property
+    def name(self) -> str:
+        """The model's name in checkpoints: its class's."""
+        return type(self).__name__
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Returns the embedding of each query: [Q, embedding_dim].
+
+        Args:
+            batch: Its queries and their neighbourhoods, one hop for each of ``num_hops``.
+        """
+
+    def commit(self, batch: Batch) -> Commit | None:
+        """Returns the memory update of a batch, after the batch's queries were embedded; none without a memory.
+
+        Args:
+            batch: Its events and their messages; in evaluation its hops may be missing.
+        """
+        return None if self.memory is None else self.memory.commit(batch)
+
+    def update(self, batch: Batch) -> None:
+        """Updates the memory with the events of a batch at once, after the batch's queries were embedded.
+
+        Args:
+            batch: As for :meth:`commit`.
+        """
+        if self.memory is not None:
+            self.memory.update(batch)
+
+    def settle(self, batches: Batches) -> None:
+        """Applies all messages that wait, as evaluation wants it.
+
+        Args:
+            batches: Of the stream that the memory has seen.
+        """
+        if self.memory is not None:
+            self.memory.settle(batches)
+
+    def join_static(self, static: StaticMemory) -> None:
+        """Takes static node vectors, which embeddings build on from now on.
+
+        Args:
+            static: The vectors, with their projection.
+
+        Raises:
+            ValueError: If the model has no place for them.
+        """
+        raise ValueError(f"model {self.name} takes no static node vectors; leave out static_dim")
+
+    def with_state(self, state: RowState) -> Self:
+        """Returns a model that has the same parameters, not copies of them, and another state of the memory.
+
+        Args:
+            state: Of as many nodes and the same width.
+        """
+        twin = copy.copy(self)
+        twin.__dict__["_modules"] = dict(self._modules)
+        twin.memory = memory_of(self).with_state(state)
+        return twin
+
+
+def memory_of(model: TemporalModel) -> StreamMemory:
+    """Returns the memory of a model that is to be trained through a pipeline.
+
+    Args:
+        model: The model.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    if model.memory is None:
+        raise ValueError(f"model {model.name} has no memory, which a pipeline reads and writes; give it one")
+    return model.memory

@@ -1,0 +1,18 @@
+"""Tasks: what models are trained for and how well they do it."""
+
+from pyg_mspipe.tasks.evaluation import DivergedError, evaluate
+from pyg_mspipe.tasks.link import LinkMetrics, LinkPrediction, link_loss
+from pyg_mspipe.tasks.objective import Objective, train_step
+from pyg_mspipe.tasks.task import Metrics, Task
+
+__all__ = [
+    "DivergedError",
+    "LinkMetrics",
+    "LinkPrediction",
+    "Metrics",
+    "Objective",
+    "Task",
+    "evaluate",
+    "link_loss",
+    "train_step",
+]

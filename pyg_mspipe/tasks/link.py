@@ -1,0 +1,146 @@
+"""Link prediction: events are told from negatives, pairs of the same source and a destination drawn at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
+
+from pyg_mspipe.models.link_predictor import LinkPredictor
+from pyg_mspipe.pipeline.batches import Batch
+from pyg_mspipe.tasks.task import Metrics, Task
+
+
+@dataclass(frozen=True)
+class LinkMetrics(Metrics):
+    """How well events are told from negatives.
+
+    Attributes:
+        ap: Average precision against one negative for each event, mean over batches as in PyG's example.
+        auc: Area under the ROC curve, likewise.
+        mrr: Mean over events of the reciprocal rank among ``num_negatives`` negatives; ties count half.
+        num_negatives: Negatives for each event.
+        ap_unseen: AP over all events that touch a node without any training event; nothing if there are none.
+        num_events: Events evaluated.
+    """
+
+    ap: float
+    auc: float
+    mrr: float
+    num_negatives: int
+    ap_unseen: float | None
+    num_events: int
+
+
+class LinkPrediction(Task):
+    """Scores each event and its negatives with a :class:`~pyg_mspipe.LinkPredictor`.
+
+    Args:
+        embedding_dim: Width of the embeddings.
+        eval_negatives: Negatives for each event in evaluation; AP and AUC use the first.
+    """
+
+    best = "ap"
+    best_label = "AP"
+    chance = 0.5
+
+    def __init__(self, embedding_dim: int, *, eval_negatives: int = 10) -> None:
+        super().__init__()
+        self.eval_negatives = eval_negatives
+        self.head = LinkPredictor(embedding_dim)
+
+    def loss(self, z: Tensor, batch: Batch) -> Tensor:
+        """Returns the binary cross entropy of events plus that of their negatives, each a mean: Float32[].
+
+        Args:
+            z: [(2 + K) * B, embedding_dim], of sources, destinations and the ``K`` negatives of each event.
+            batch: The batch.
+        """
+        return link_loss(self.scores(z, batch))
+
+    def scores(self, z: Tensor, batch: Batch) -> Tensor:
+        """Returns logits, [1 + K, B]: the events' own in row 0, their negatives' in the others.
+
+        Args:
+            z: [(2 + K) * B, embedding_dim], of sources, destinations and the ``K`` negatives of each event.
+            batch: The batch.
+        """
+        size = len(batch.events)
+        return self.score_pairs(z[:size], z[size:].view(1 + batch.neg_dst.size(0), size, -1))
+
+    def score_pairs(self, z_src: Tensor, z_dst: Tensor) -> Tensor:
+        """Returns a logit for each pair of nodes: Float32[...].
+
+        Args:
+            z_src: [..., embedding_dim].
+            z_dst: [..., embedding_dim].
+        """
+        out: Tensor = self.head(z_src, z_dst).squeeze(-1)
+        return out.float()
+
+    def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> LinkMetrics:
+        """Returns the metrics of scored batches.
+
+        Args:
+            scores: The logits of each batch in order, [1 + K, B].
+            events: The event ids of all batches.
+            unseen: Bool[E] over the whole stream, events that touch a node without any training event.
+        """
+        pairs = [_one_negative(each) for each in scores]
+        together = torch.cat(list(scores), dim=1)
+        chosen = together[:, :0] if unseen is None else together[:, unseen[events.start : events.stop].cpu()]
+        return LinkMetrics(
+            ap=sum(average_precision_score(label, score) for label, score in pairs) / len(pairs),
+            auc=sum(roc_auc_score(label, score) for label, score in pairs) / len(pairs),
+            mrr=float(reciprocal_rank(together).mean()),
+            num_negatives=together.size(0) - 1,
+            ap_unseen=float(average_precision_score(*_one_negative(chosen))) if chosen.size(1) else None,
+            num_events=together.size(1),
+        )
+
+    def columns(self, metrics: Metrics) -> dict[str, str]:
+        """Returns the metrics as the columns of a table: by heading, what stands under it."""
+        assert isinstance(metrics, LinkMetrics)
+        return {
+            "count": f"{metrics.num_events:,}",
+            "AP": f"{metrics.ap:.4f}",
+            "AUC": f"{metrics.auc:.4f}",
+            f"MRR@{metrics.num_negatives}": f"{metrics.mrr:.4f}",
+            "AP, unseen nodes": "-" if metrics.ap_unseen is None else f"{metrics.ap_unseen:.4f}",
+        }
+
+    def line(self, metrics: Metrics) -> str:
+        """Returns AP, AUC and MRR."""
+        columns = self.columns(metrics)
+        return "  ".join(f"{name} {columns[name]}" for name in list(columns)[1:4])
+
+
+def link_loss(logits: Tensor) -> Tensor:
+    """Returns the binary cross entropy of events plus that of their negatives, each a mean: Float32[].
+
+    Args:
+        logits: [1 + K, B], the events' own in row 0.
+    """
+    positive = F.binary_cross_entropy_with_logits(logits[0], torch.ones_like(logits[0]))
+    return positive + F.binary_cross_entropy_with_logits(logits[1:], torch.zeros_like(logits[1:]))
+
+
+def reciprocal_rank(logits: Tensor) -> Tensor:
+    """Returns Float32[B], one over each event's rank among its negatives, a tie counting as half a place.
+
+    Args:
+        logits: [1 + K, B], the events' own in row 0.
+    """
+    above = (logits[1:] > logits[0]).sum(dim=0)
+    level = (logits[1:] == logits[0]).sum(dim=0)
+    return 1 / (1 + above + level / 2)
+
+
+def _one_negative(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns labels and scores of the events and the first negative of each."""
+    score = logits[:2].sigmoid()
+    return torch.tensor([1, 0]).repeat_interleave(score.size(1)), score.flatten()

@@ -1,0 +1,105 @@
+"""A model and a task together, and one step of training them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.optim import Optimizer
+
+from pyg_mspipe.models.temporal_model import TemporalModel
+from pyg_mspipe.pipeline.batches import Batch
+from pyg_mspipe.tasks.task import Task
+
+
+class Objective(Module):
+    """A model and a task as one module: from a batch to its loss, or to its scores.
+
+    Args:
+        model: Embeds the queries.
+        task: Makes loss and scores of the embeddings.
+        bf16: Whether the large products are computed in bfloat16.
+    """
+
+    def __init__(self, model: TemporalModel, task: Task, *, bf16: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+        self.bf16 = bf16
+
+    def forward(self, batch: Batch | None) -> Tensor:
+        """Returns the loss of a batch, Float32[]; without one a zero that all parameters have a gradient of zero from.
+
+        Args:
+            batch: The batch, with its features gathered.
+        """
+        if batch is None:
+            return torch.stack([(x * 0).sum() for x in self.parameters() if x.requires_grad]).sum()
+        return self._of(batch, self.task.loss)
+
+    def scores(self, batch: Batch) -> Tensor:
+        """Returns the task's scores of a batch: [...], see :meth:`Task.scores`.
+
+        Args:
+            batch: The batch, with its features gathered.
+        """
+        return self._of(batch, self.task.scores)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Returns the embedding of each query of a batch: [Q, embedding_dim].
+
+        Args:
+            batch: The batch, with its features gathered.
+        """
+        return self._of(batch, lambda z, _: z)
+
+    def _of(self, batch: Batch, head: Callable[[Tensor, Batch], Tensor]) -> Tensor:
+        with self.autocast(batch.src.device):
+            return head(self.model(batch), batch)
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Returns a context in which the large products are computed as this module wants them.
+
+        Args:
+            device: On which they are computed.
+        """
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.bf16)
+
+
+LOSS_BLOCK = 20
+"""Losses are fetched from the device this many batches at a time."""
+
+
+def train_step(
+    objective: Module,
+    batch: Batch,
+    optimizers: Sequence[Optimizer] = (),
+    *,
+    commit: Callable[[Batch], None] | None = None,
+    weight: float = 1.0,
+) -> Tensor:
+    """Returns the loss of a batch, after its gradients were computed and its commit made: Float32[].
+
+    The commit comes before the backward pass, as others may wait for it.
+
+    Args:
+        objective: An :class:`Objective`, or a module that wraps one.
+        batch: The batch, with its features gathered.
+        optimizers: Update the weights; without any the gradients are added to those that the weights have.
+        commit: Updates the memory with the batch, such as a model's own; without it the memory stays.
+        weight: Of the loss, such as the batch's share of a larger one.
+    """
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss: Tensor = objective(batch)
+    if weight != 1.0:
+        loss = loss * weight
+    if commit is not None:
+        with torch.no_grad():
+            commit(batch)
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    return loss.detach()

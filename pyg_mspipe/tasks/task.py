@@ -1,0 +1,109 @@
+"""What a task is to everything that trains it: a loss for training, and scores and metrics for evaluation."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import Module
+
+from pyg_mspipe.pipeline.batches import Batch
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How well a task is done on a range of events: the base of each task's own metrics, plain values alone."""
+
+
+class Task(Module, ABC):
+    """What a model is trained for: it turns embeddings into a loss, and into scores that metrics are made of.
+
+    The layers between embeddings and loss, the head, are modules of the task. A trainer calls a subclass's constructor
+    with the width of the embeddings, and those settings of the run that it names as keywords.
+
+    Attributes:
+        best: The metric by which the best epoch is chosen, a field of the metrics; larger is better.
+        best_label: Its name in what people read.
+        chance: The value of that metric for scores at random; none where it has no such value.
+        negatives: Negatives that are drawn for each event in training.
+        eval_negatives: Negatives that are drawn for each event in evaluation.
+    """
+
+    best: ClassVar[str]
+    best_label: ClassVar[str]
+    chance: ClassVar[float | None] = None
+    negatives: int = 1
+    eval_negatives: int = 1
+
+    @property
+    def name(self) -> str:
+        """The task's name in checkpoints: its class's."""
+        return type(self).__name__
+
+    @abstractmethod
+    def loss(self, z: Tensor, batch: Batch) -> Tensor:
+        """Returns the mean loss of a batch's items: Float32[].
+
+        Args:
+            z: [Q, embedding_dim], the embeddings of the batch's queries.
+            batch: The batch.
+        """
+
+    def count(self, events: range) -> int:
+        """Returns how many items the loss of a batch is a mean over: by default its events.
+
+        Args:
+            events: The event ids of the batch.
+        """
+        return len(events)
+
+    @abstractmethod
+    def scores(self, z: Tensor, batch: Batch) -> Tensor:
+        """Returns what the metrics need to know of a batch: [...], on any device.
+
+        Args:
+            z: [Q, embedding_dim], the embeddings of the batch's queries.
+            batch: The batch.
+        """
+
+    @abstractmethod
+    def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> Metrics:
+        """Returns the metrics of scored batches.
+
+        Args:
+            scores: What :meth:`scores` gave for each batch, [...], in order and on the CPU.
+            events: The event ids of all batches.
+            unseen: Bool[E] over the whole stream, events that touch a node without any training event.
+        """
+
+    def score_pairs(self, z_src: Tensor, z_dst: Tensor) -> Tensor:
+        """Returns a score for each pair of nodes: [...]; the larger, the likelier they meet next.
+
+        Args:
+            z_src: [..., embedding_dim].
+            z_dst: [..., embedding_dim].
+
+        Raises:
+            ValueError: If the task knows no such score.
+        """
+        raise ValueError(f"task {self.name} scores no pairs of nodes; take the embeddings")
+
+    def columns(self, metrics: Metrics) -> dict[str, str]:
+        """Returns the metrics as the columns of a table: by heading, what stands under it.
+
+        Args:
+            metrics: Of this task.
+        """
+        values = {field.name: getattr(metrics, field.name) for field in fields(metrics)}
+        return {name: f"{value:.4f}" if isinstance(value, float) else str(value) for name, value in values.items()}
+
+    def line(self, metrics: Metrics) -> str:
+        """Returns the metrics in short, for the line of an epoch.
+
+        Args:
+            metrics: Of this task.
+        """
+        return "  ".join(f"{name} {value}" for name, value in self.columns(metrics).items())

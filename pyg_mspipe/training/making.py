@@ -1,0 +1,160 @@
+"""Model, task and samplers of a run, as its settings want them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data import NegativeSampler
+from pyg_mspipe.graph import NeighborSampler, TemporalCSR, similar_nodes
+from pyg_mspipe.graph.similar_nodes import load_or_compute
+from pyg_mspipe.memory import Mitigation, StaticMemory, make_mitigation
+from pyg_mspipe.models import TemporalModel
+from pyg_mspipe.models.registry import find_model
+from pyg_mspipe.models.temporal_model import memory_of
+from pyg_mspipe.tasks import Objective, Task
+from pyg_mspipe.tasks.registry import find_task
+from pyg_mspipe.training.config import ConfigError, TrainConfig
+
+T = TypeVar("T")
+MakeModel = Callable[..., TemporalModel]
+"""A model's class, or a function in its place: called with the number of nodes, the messages' width and settings."""
+
+MakeTask = Callable[..., Task]
+"""A task's class, or a function in its place: called with the width of the embeddings and settings."""
+
+
+def check_classes(config: TrainConfig) -> None:
+    """Refuses settings whose model or task is not there, before a stream is read for them.
+
+    Args:
+        config: Of the run.
+
+    Raises:
+        ConfigError: If one is not there.
+    """
+    try:
+        find_model(config.model)
+        find_task(config.task)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def make_objective(
+    config: TrainConfig,
+    num_nodes: int,
+    msg_dim: int,
+    *,
+    model: MakeModel | None = None,
+    task: MakeTask | None = None,
+    mitigation: Mitigation | None = None,
+    memory_device: str | None = None,
+) -> Objective:
+    """Returns model and task of a run, with their first weights.
+
+    Args:
+        config: Of the run.
+        num_nodes: Number of nodes.
+        msg_dim: Width of the events' messages.
+        model: Instead of the settings'.
+        task: Instead of the settings'.
+        mitigation: Of the memory.
+        memory_device: Where node memory must be kept, if not with the weights.
+
+    Raises:
+        ConfigError: If there is no such model or task, or it does not take what the settings want.
+    """
+    settings = {"memory_dim": config.memory_dim, **config.attention()}
+    needed = {"mitigation": mitigation, "memory_device": memory_device}
+    try:
+        made = _made(model or find_model(config.model), "model", settings, needed, num_nodes, msg_dim)
+        memory_of(made)
+        done = make_task(config, made.embedding_dim, task)
+        if config.static_dim:
+            # Last, so that the other weights start where they do without it.
+            static = StaticMemory(num_nodes, config.static_dim, config.memory_dim, dropout=config.static_dropout)
+            made.join_static(static)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return Objective(made, done, bf16=config.precision == "bf16")
+
+
+def make_task(config: TrainConfig, embedding_dim: int, task: MakeTask | None = None) -> Task:
+    """Returns the task of a run, with its first weights.
+
+    Args:
+        config: Of the run.
+        embedding_dim: Width of the embeddings.
+        task: Instead of the settings'.
+    """
+    return _made(task or find_task(config.task), "task", {"eval_negatives": config.eval_negatives}, {}, embedding_dim)
+
+
+def _made(make: Callable[..., T], what: str, settings: dict[str, Any], needed: dict[str, Any], *args: Any) -> T:
+    """Returns what a class makes of ``args`` and of those settings that its constructor names."""
+    parameters = inspect.signature(make).parameters
+    takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+    for name, value in needed.items():
+        if value is not None and not takes_all and name not in parameters:
+            raise ConfigError(
+                f"{what} {getattr(make, '__name__', make)} takes no {name}, which this run needs; add it to the "
+                f"arguments of its constructor, or run without"
+            )
+    given = settings | needed
+    return make(*args, **{name: value for name, value in given.items() if takes_all or name in parameters})
+
+
+def mitigation_of(
+    config: TrainConfig, train: TemporalData, num_nodes: int, *, stream: str, cache: Path | None
+) -> Mitigation | None:
+    """Returns the mitigation that the settings name.
+
+    Args:
+        config: Of the run.
+        train: The training events, which alone tell which nodes are similar.
+        num_nodes: Number of nodes.
+        stream: Fingerprint of the stream.
+        cache: Where similar nodes are kept for the next run.
+    """
+    name = config.mitigation
+    if name == "none":
+        return None
+    similar = None
+    if name in ("similarity", "gated"):
+        src, dst = train.src.cpu(), train.dst.cpu()
+        if cache is None:
+            similar = similar_nodes(src, dst, num_nodes)
+        else:
+            similar = load_or_compute(cache, src, dst, num_nodes, fingerprint=stream)
+    return make_mitigation(name, num_nodes=num_nodes, memory_dim=config.memory_dim, similar=similar)
+
+
+def neighbor_sampler(config: TrainConfig, csr: TemporalCSR, num_hops: int) -> NeighborSampler:
+    """Returns the sampler of neighbours.
+
+    Args:
+        config: Of the run.
+        csr: The stream's history.
+        num_hops: Of the model.
+    """
+    return NeighborSampler(csr, [config.num_neighbors] * num_hops, config.strategy, config.seed)
+
+
+def negative_sampler(config: TrainConfig, dst: Tensor, num_nodes: int, use: int) -> NegativeSampler:
+    """Returns the sampler of negatives.
+
+    Args:
+        config: Of the run.
+        dst: Int64[E], the destinations that are known by then.
+        num_nodes: Number of nodes.
+        use: What it is for; each use has negatives of its own.
+    """
+    seed = (config.seed, use)
+    if config.negatives == "nodes":
+        return NegativeSampler.from_nodes(num_nodes, seed=seed)
+    return NegativeSampler.from_destinations(dst, seed=seed)

@@ -1,0 +1,157 @@
+"""A run that is there, put to use: embeddings of nodes, scores of pairs, and more training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data import load_stream
+from pyg_mspipe.distributed import EmulatedExecutor
+from pyg_mspipe.tasks.evaluation import score_batches
+from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint
+from pyg_mspipe.training.making import MakeModel, MakeTask
+from pyg_mspipe.training.run_checkpoint import Progress
+from pyg_mspipe.training.run_folder import BEST, LAST
+from pyg_mspipe.training.single import SingleExecutor
+from pyg_mspipe.training.trainer import Trainer
+
+_AT_ONCE = 10_000
+
+
+def load_run(
+    folder: Path | str,
+    *,
+    data: TemporalData | None = None,
+    t: int | None = None,
+    model: MakeModel | None = None,
+    task: MakeTask | None = None,
+) -> Run:
+    """Returns the best model of a run, with its memory brought to the end of its stream.
+
+    Args:
+        folder: Of the run.
+        data: The stream that it was trained on; by default loaded as the run did.
+        t: The moment to bring the memory to, in the stream's unit: only events before it are seen. It must not lie
+            before the last training event.
+        model: Of the run, where it was not named in the settings.
+        task: Of the run, where it was not named in the settings.
+
+    Raises:
+        CheckpointError: If there is no such run, or it is of another stream, model or task.
+        ValueError: If ``t`` lies before the last training event.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pyg_mspipe import TrainConfig, Trainer, load_run, synthetic
+        >>> data = synthetic(500)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     progress = Trainer(data, TrainConfig(epochs=1), folder).fit()
+        ...     run = load_run(folder, data=data)
+        >>> run.embed(torch.tensor([3, 7])).shape, run.score(data.src[-2:], data.dst[-2:]).shape
+        (torch.Size([2, 100]), torch.Size([2]))
+    """
+    checkpoint = load_checkpoint(Path(folder) / BEST)
+    checkpoint["config"]["parallel"] = "1x1x1"
+    if data is None:
+        data = open_stream(checkpoint["source"])
+    trainer = Trainer.resume(data, checkpoint, folder, model=model, task=task)
+    return Run(trainer, Path(folder), t=t, made_by={"model": model, "task": task})
+
+
+def open_stream(source: dict[str, Any]) -> TemporalData:
+    """Returns the stream of a run.
+
+    Args:
+        source: How it was loaded, from a checkpoint.
+
+    Raises:
+        CheckpointError: If that is not known, as of a run that was started from Python.
+    """
+    if "name_or_path" not in source:
+        raise CheckpointError(
+            "the run was not started by mspipe train; go on with it from Python: load_run(folder, data=...)"
+        )
+    name = source["name_or_path"]
+    # Only a path that was made absolute is one; load_stream tells names from paths itself otherwise.
+    options = {key: value for key, value in source.items() if key != "name_or_path"}
+    return load_stream(Path(name) if Path(name).is_absolute() else name, **options)
+
+
+class Run:
+    """A trained model and its memory at one moment; see :func:`load_run`.
+
+    Args:
+        trainer: Whose model it is, with the memory at the end of the training events.
+        folder: Of the run.
+        t: The moment to bring the memory to; by default after the last event.
+        made_by: The classes of model and task, where they are not named in the settings.
+
+    Attributes:
+        trainer: With model, task, stream and settings.
+    """
+
+    def __init__(self, trainer: Trainer, folder: Path, *, t: int | None, made_by: dict[str, Any]) -> None:
+        self.trainer = trainer
+        self._folder = folder
+        self._made_by = made_by
+        self._batches = trainer.batches("test")
+        split, self._bound = trainer.split, trainer.data.num_events
+        if t is not None:
+            moment = torch.tensor([t], device=trainer.device)
+            self._bound = int(self._batches.sampler.csr.first_event_at(moment))
+        if self._bound < split.train.stop:
+            last = int(trainer.data.t[split.train.stop - 1])
+            raise ValueError(f"t={t} lies before the last training event, which is at {last}; give a later one")
+        for part in ("val", "test"):
+            batches = trainer.batches(part)
+            batches.events = range(batches.events.start, min(batches.events.stop, self._bound))
+            score_batches(trainer.objective, batches, range(0))
+
+    @torch.no_grad()
+    def embed(self, n_id: Tensor) -> Tensor:
+        """Returns the embedding of nodes at the run's moment: Float32[n, embedding_dim], on the model's device.
+
+        Args:
+            n_id: Int64[n], in any order and as often as wanted.
+        """
+        objective, device = self.trainer.objective, self.trainer.device
+        parts = [
+            objective.embed(self._batches.ask(part, self._bound)).float() for part in n_id.to(device).split(_AT_ONCE)
+        ]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def score(self, src: Tensor, dst: Tensor) -> Tensor:
+        """Returns the task's score of pairs of nodes: Float32[n]; the larger, the likelier they meet next.
+
+        The scores order pairs; they are no probabilities.
+
+        Args:
+            src: Int64[n], or Int64[1] for one source of all pairs.
+            dst: Int64[n].
+
+        Raises:
+            ValueError: If the task knows no such score.
+        """
+        return self.trainer.task.score_pairs(self.embed(src), self.embed(dst))
+
+    def resume(self, *, epochs: int | None = None) -> Progress:
+        """Goes on with the run where its last checkpoint was written, in this process, and returns how it went.
+
+        The run at hand keeps the model that it has; load it again for that of more epochs.
+
+        Args:
+            epochs: Up to how many; by default as many as were planned.
+        """
+        checkpoint = load_checkpoint(self._folder / LAST)
+        if epochs is not None:
+            checkpoint["config"]["epochs"] = epochs
+            checkpoint["progress"]["stopped"] = False
+        alone = checkpoint["config"]["parallel"] == "1x1x1"
+        executor = SingleExecutor() if alone else EmulatedExecutor()
+        data = self.trainer.data.to("cpu")
+        return Trainer.resume(data, checkpoint, self._folder, executor=executor, **self._made_by).fit()

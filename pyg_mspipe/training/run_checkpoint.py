@@ -1,0 +1,181 @@
+"""What the checkpoints of a run hold, and which of them a run refuses."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pyg_mspipe.distributed.executor import Executor, Job
+from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from pyg_mspipe.training.config import TrainConfig
+
+
+@dataclass
+class Progress:
+    """How far a run is; all of it is in a checkpoint.
+
+    Attributes:
+        epoch: The epoch that is going on, from 0.
+        batch: Its next batch, from 0.
+        loss_sum: Sum of the epoch's losses, each times its number of items.
+        step: Training steps done in all epochs.
+        best: The best value so far of the metric by which the task chooses the best epoch.
+        best_epoch: Where that was; -1 before the first validation.
+        stopped: Whether early stopping ended the run.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    step: int = 0
+    best: float = float("-inf")
+    best_epoch: int = -1
+    stopped: bool = False
+
+
+class RunCheckpoints:
+    """Writes the checkpoints of a run and reads them back, with what the executor keeps beside each of them.
+
+    Args:
+        folder: Of the run; without one nothing is written.
+        config: Of the run.
+        job: What is trained.
+        executor: That trains them.
+        source: How the stream was loaded.
+        stream: Fingerprint of the stream.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        config: TrainConfig,
+        job: Job,
+        executor: Executor,
+        *,
+        source: dict[str, Any],
+        stream: str,
+    ) -> None:
+        self._folder = folder
+        self._config = config
+        self._objective = objective = job.objective
+        self._optimizer = job.optimizer
+        self._world = job.plan.world
+        self._executor = executor
+        self._names = {"model": objective.model.name, "task": objective.task.name}
+        self._about = {"source": source, "stream": stream, "names": self._names}
+
+    def save(
+        self, name: str, progress: Progress, memory: dict[str, Tensor], static: str, sync: Callable[[], int]
+    ) -> int:
+        """Writes a checkpoint, in all processes, and returns the length of the metrics file.
+
+        Args:
+            name: Of the file.
+            progress: How far the run is.
+            memory: The state of the memory at the end of the last training step: tensors by name.
+            static: Digest of the static node vectors.
+            sync: Brings the metrics to disk and returns how long their file is.
+        """
+        folder, team = self._folder, self._executor.team
+        if folder is None:
+            return 0
+        length = 0
+        with team.together():
+            for rank, part in self._executor.parts(progress.batch).items():
+                folder.mkdir(parents=True, exist_ok=True)  # of another host, perhaps
+                save_checkpoint(folder / _rank_file(progress.step, rank), part)
+        with team.together():
+            if team.leads:
+                length = sync()
+                content = {
+                    "config": asdict(self._config),
+                    "static": static,
+                    "progress": asdict(progress),
+                    "log_length": length,
+                    "model": self._objective.model.state_dict(),
+                    "task": self._objective.task.state_dict(),
+                    "memory": memory,
+                    "optimizer": self._optimizer.state_dict(),
+                }
+                save_checkpoint(folder / name, self._about | content | self._executor.random_state())
+        if team.leads:
+            self._remove_older(folder, progress.step)
+        return length
+
+    def check(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint that is not of this run's stream, model and task.
+
+        Args:
+            checkpoint: From :func:`load_checkpoint`.
+
+        Raises:
+            CheckpointError: If it is of others.
+        """
+        if checkpoint["stream"] != self._about["stream"]:
+            raise CheckpointError(
+                "the checkpoint is of another stream than the one given; give the stream that it was trained on"
+            )
+        for what, name in self._names.items():
+            found = checkpoint["names"][what]
+            if found != name:
+                raise CheckpointError(
+                    f"the checkpoint is of {what} {found}, this run has {name}; give the {what} that it was trained "
+                    f"with, or train again"
+                )
+
+    def load(self, checkpoint: dict[str, Any]) -> Progress:
+        """Takes over weights, memory, optimizer and random state of a checkpoint, and returns how far its run was.
+
+        Where its batches are others, of another plan for instance, the epoch that was going on begins again.
+
+        Args:
+            checkpoint: From :func:`load_checkpoint`, checked.
+
+        Raises:
+            CheckpointError: If a file beside it is missing.
+        """
+        progress = Progress(**checkpoint["progress"])
+        parts = {}
+        if all(checkpoint["config"][name] == getattr(self._config, name) for name in ("parallel", "batch_size")):
+            parts = self._parts(progress.step)
+        else:
+            progress.batch, progress.loss_sum = 0, 0.0
+        self._objective.model.load_state_dict(checkpoint["model"])
+        self._objective.task.load_state_dict(checkpoint["task"])
+        # In evaluation mode there are no pending messages; loaded ones would never be applied.
+        self._objective.train()
+        self._executor.load_memory_state(checkpoint["memory"])
+        # Copied, as Adam goes on writing into what it is given.
+        self._optimizer.load_state_dict(copy.deepcopy(checkpoint["optimizer"]))
+        self._executor.load({name: checkpoint[name] for name in self._executor.random_state()}, parts)
+        return progress
+
+    def _parts(self, step: int) -> dict[int, dict[str, Any]]:
+        """Returns what was saved beside a checkpoint for the trainers of this process, by rank."""
+        if self._folder is None:
+            return {}
+        paths = {rank: self._folder / _rank_file(step, rank) for rank in self._executor.ranks}
+        for path in paths.values():
+            if not path.exists():
+                raise CheckpointError(
+                    f"{path} is missing beside the checkpoint; put it there, or resume with another plan, which "
+                    f"begins the sweep again without it"
+                )
+        return {rank: load_checkpoint(path) for rank, path in paths.items()}
+
+    def _remove_older(self, folder: Path, step: int) -> None:
+        """Removes what earlier checkpoints, of this plan or another, needed to know of single trainers."""
+        ranks = range(self._world if self._world > 1 else 0)
+        keep = {_rank_file(step, rank) for rank in ranks}
+        for path in folder.glob(_rank_file("*", "*")):
+            if path.name not in keep:
+                path.unlink(missing_ok=True)
+
+
+def _rank_file(step: int | str, rank: int | str) -> str:
+    return f"last.{step}.rank{rank}.pt"
