@@ -39,9 +39,9 @@ def watched(data, config, folder=None):
     steps = trainer.executor.steps
     train = steps.train
 
-    def noting(objective, model, visits, seat, step):
-        loss = train(objective, model, visits, seat, step)
-        turn = steps.schedule.turn(seat, step)
+    def noting(objective, model, hand_over, visits, seat, step):
+        loss = train(objective, model, hand_over, visits, seat, step)
+        turn = steps.schedule.assignment(seat, step)
         batch = None if turn is None or not visits.batches else visits.batches[turn.visit]
         seen.append((trainer.progress.epoch, step, seat, turn, batch, loss.item()))
         return loss
@@ -216,7 +216,7 @@ def test_parts_of_a_batch_have_events_in_turn_even_where_it_has_fewer_than_parts
     assert [None if batch is None else list(batch.events) for batch, _ in last] == [None, None, None, [420]]
     assert [loss for _, loss in last[:3]] == [0.0] * 3
     assert last[3][1] > 0
-    assert trainer.model.memory.version > 0
+    assert trainer.model.memory.state.span.end >= 421
 
 
 @pytest.mark.parametrize("plan", ["1x2x1", "2x1x1", "1x1x2", "2x2x1", "1x3x1"])
@@ -297,6 +297,7 @@ def test_a_stream_of_fewer_batches_than_memory_groups_is_refused():
 
 def test_a_visit_without_events_reads_nothing():
     visits = Visits(0, range(0), ())
-    assert visits.n_id.tolist() == visits.t.tolist() == []
     visits.fetch(None)
-    assert visits.rows == []
+    assert visits.plan is None
+    assert visits.t.tolist() == []
+    assert visits.batches == ()

@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from pyg_mspipe.pipeline.timeline import read_trace
 from small_runs import contents, losses, read_log, resume, same, small_config, small_stream
 
 from pyg_mspipe.pipeline import PipelineError
 from pyg_mspipe.tasks import LinkPrediction
+from pyg_mspipe.timeline.trace import read_trace
 from pyg_mspipe.training import Interrupted, SingleExecutor, Trainer
 
 
@@ -103,15 +103,16 @@ def test_a_resume_leaves_the_timeline_as_it_is(tmp_path):
 def test_a_run_whose_stage_failed_resumes_with_the_same_losses(tmp_path):
     Trainer(small_stream(), small_config(), tmp_path / "whole").fit()
     trainer = Trainer(small_stream(), small_config(), tmp_path / "broken")
-    apply_commit, calls = trainer.model.memory.apply_commit, []
+    state, calls = trainer.model.memory.state, []
+    apply = state.apply
 
     def failing(commit):
         calls.append(commit)
         if len(calls) == 7:
             raise OSError("no space left")
-        apply_commit(commit)
+        apply(commit)
 
-    trainer.model.memory.apply_commit = failing
+    state.apply = failing
     with pytest.raises(PipelineError, match="stage update, batch 6: OSError: no space left"):
         trainer.fit()
     resume(small_stream(), tmp_path / "broken").fit()
