@@ -43,17 +43,18 @@ class Delayed:
 
 
 class Training:
-    """A TGN trained through the engine for one pass."""
+    """A TGN trained through the engine for one pass; features may come from a store instead of the stream."""
 
-    def __init__(self, data, hops=(5,)):
+    def __init__(self, data, hops=(5,), msg=None):
         torch.manual_seed(0)
         num_nodes = int(torch.maximum(data.src, data.dst).max()) + 1
-        self.model = TGN(num_nodes, data.msg.size(1), memory_dim=8, time_dim=8, embedding_dim=8, num_layers=len(hops))
+        msg_dim = data.msg.size(1) if msg is None else msg.width
+        self.model = TGN(num_nodes, msg_dim, memory_dim=8, time_dim=8, embedding_dim=8, num_layers=len(hops))
         self.objective = Objective(self.model, LinkPrediction(8))
         self.state = self.model.memory.state
         sampler = NeighborSampler(TemporalCSR.from_stream(data, num_nodes), list(hops))
         negatives = NegativeSampler.from_destinations(data.dst, seed=1)
-        self.batches = Batches(data, range(data.num_events), BATCH, sampler, negatives)
+        self.batches = Batches(data, range(data.num_events), BATCH, sampler, negatives, msg=msg)
         self._begin()
 
     def _begin(self):

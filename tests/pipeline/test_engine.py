@@ -5,8 +5,10 @@ import time
 import pytest
 import torch
 from engine_runs import BATCH, Delayed, StoredTraining, Training, assert_same_run, own_threads, stream
+from tied_stream import tied_stream
 from torch_geometric.nn.models.tgn import MeanAggregator
 
+from pyg_mspipe.data import MappedFeatures, write_features
 from pyg_mspipe.pipeline import PipelineEngine, PipelineError, default_stages
 
 CPU = torch.device("cpu")
@@ -35,6 +37,18 @@ def test_exact_forwards_commits_that_the_fetch_missed():
     slow = Training(stream()).run("exact", seed=0, longest={"update": 0.02, "fetch": 0.0})
     assert max(record.index - record.fetched for record in slow.records) >= 1
     assert_same_run(slow, Training(stream()).run("sequential"))
+
+
+@pytest.mark.parametrize("hops", [(5,), (4, 4)], ids=["one hop", "two hops"])
+def test_exact_with_features_in_a_file_is_sequential_with_them_in_memory(hops, tmp_path):
+    data, bare = tied_stream(), tied_stream(msg_dim=0)
+    reference = Training(data, hops).run("sequential")
+    write_features(tmp_path / "msg.npy", data.msg)
+    for seed in range(2):
+        store = MappedFeatures(tmp_path / "msg.npy")
+        overlapped = Training(bare, hops, store).run("exact", seed=seed, longest={"update": 0.02}, overlap=True)
+        assert max(record.index - record.fetched for record in overlapped.records) > 0
+        assert_same_run(overlapped, reference)
 
 
 def test_a_bound_of_zero_equals_sequential():

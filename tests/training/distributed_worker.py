@@ -1,8 +1,9 @@
 """One trainer of several runs, one after the other; started by torchrun with a file that lists them.
 
-Each run is an object with ``folder``, ``settings``, and, where wanted, ``resume``: the checkpoint to go on from;
-``photographs``: whether the folder is copied whenever a checkpoint is written; ``delays``: a seed of random delays
-before each stage and turn. The last argument is a folder for logs of accesses to memory.
+Each run is an object with ``folder``, ``settings``, ``stream``: a file with its tensors; and, where wanted,
+``resume``: the checkpoint to go on from; ``photographs``: whether the folder is copied whenever a checkpoint is
+written; ``delays``: a seed of random delays before each stage and turn. The last argument is a folder for logs of
+accesses to memory.
 """
 
 import faulthandler
@@ -17,10 +18,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from pyg_mspipe.distributed.turns import Turns
-from small_runs import photograph, small_config, uneven_stream
+from small_runs import photograph, small_config
+from torch_geometric.data import TemporalData
 
 from pyg_mspipe.distributed import ParallelPlan, ProcessExecutor, World
+from pyg_mspipe.distributed.memory_turns import MemoryTurns
 from pyg_mspipe.pipeline.work import StageWork
 from pyg_mspipe.training import Saved, Trainer, load_checkpoint
 
@@ -56,12 +58,13 @@ def run(number, job, logs):
     world = World(ParallelPlan.parse(config.parallel), torch.device("cpu"), config.timeout)
     undo = []
     if "delays" in job:
-        places = [(StageWork, "__call__"), (Turns, "end_read"), (Turns, "end_commit")]
+        places = [(StageWork, "__call__"), (MemoryTurns, "end_read"), (MemoryTurns, "end_commit")]
         undo = [delay(cls, name, f"{job['delays']} {world.rank} {name}") for cls, name in places]
     turns = []
     executor = ProcessExecutor(world, turns)
     listeners = [photograph_of_all] if job.get("photographs") else []
-    trainer = Trainer(uneven_stream(), config, job["folder"], executor=executor, listeners=listeners)
+    data = TemporalData(**torch.load(job["stream"], weights_only=True))
+    trainer = Trainer(data, config, job["folder"], executor=executor, listeners=listeners)
     if "resume" in job:
         trainer.load(load_checkpoint(Path(job["resume"])))
     trainer.fit()
