@@ -1,5 +1,5 @@
-"""Loaders for loops of the user's own, in PyG's words."""
+"""A loader for loops of the user's own, in PyG's words."""
 
-from pyg_mspipe.loader.pipeline_loader import PipelineLoader, TemporalBatches
+from pyg_mspipe.loader.pipeline_loader import PipelineLoader
 
-__all__ = ["PipelineLoader", "TemporalBatches"]
+__all__ = ["PipelineLoader"]
