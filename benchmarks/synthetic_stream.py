@@ -29,7 +29,9 @@ def measure(settings: Settings, run: Run) -> Result:
         config = TrainConfig(epochs=settings.epochs, seed=seed, threads=1, tensorboard=False)
         trainer = Trainer(data, config)
         val = trainer.split.val
-        negatives = trainer.batches("val").negatives(len(val), epoch=0, batch=0)
+        draw = trainer.batches("val").negatives
+        assert draw is not None
+        negatives = draw(len(val), epoch=0, batch=0)
         popularity = popularity_ap(data, val, negatives)
         best = trainer.fit().best
         rows.append({"seed": seed, "events": data.num_events, "popularity_ap": popularity, "tgn_ap": best})

@@ -71,6 +71,9 @@ def pyg_train(task: Task, file: Path, epochs: int) -> list[float]:
         # PyG's memory cannot do without a message; one constant column says nothing.
         data = TemporalData(src=data.src, dst=data.dst, t=data.t, msg=torch.zeros(data.num_events, 1))
     split, config = trainer.split, trainer.config
+    negatives, val_negatives = trainer.batches("train").negatives, trainer.batches("val").negatives
+    assert negatives is not None
+    assert val_negatives is not None
     work = Workload(
         name=task.stream,
         data=data,
@@ -78,8 +81,8 @@ def pyg_train(task: Task, file: Path, epochs: int) -> list[float]:
         train=split.train,
         val=split.val,
         batch_size=config.batch_size,
-        negatives=trainer.batches("train").negatives,
-        val_negatives=trainer.batches("val").negatives,
+        negatives=negatives,
+        val_negatives=val_negatives,
     )
     loop = pyg_loop.start(work, task.seed)
     aps = []

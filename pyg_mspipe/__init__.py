@@ -16,9 +16,10 @@ with loading():
     )
     from pyg_mspipe.distributed import ParallelPlan
     from pyg_mspipe.graph import NeighborSample, NeighborSampler, TemporalCSR
+    from pyg_mspipe.loader import PipelineLoader
     from pyg_mspipe.memory import LastAggregator, TGNMemory, TimeEncoder
     from pyg_mspipe.models import TGN, LinkPredictor, TemporalAttention
-    from pyg_mspipe.pipeline import Batch, Batches, PipelineLoader
+    from pyg_mspipe.pipeline import Batch, Batches
     from pyg_mspipe.training import TrainConfig, Trainer, load_run
 
 __all__ = [

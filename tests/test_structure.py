@@ -7,7 +7,19 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "pyg_mspipe"
 
-LAYERS = "cli", "training", "distributed", "timeline", "tasks", "models", "pipeline", "memory", "graph", "data"
+LAYERS = (
+    "cli",
+    "training",
+    "distributed",
+    "timeline",
+    "tasks",
+    "models",
+    "loader",
+    "pipeline",
+    "memory",
+    "graph",
+    "data",
+)
 """From the top down: a layer imports from itself and from those after it."""
 
 MOST_LINES = 300
@@ -16,10 +28,7 @@ MOST_METHODS = 20
 # What is still to be mended. Whoever mends one removes it here, and none is added.
 KNOWN: dict[str, set[str]] = {
     "imports": set(),
-    "lines": {
-        "training/distributed_trainer.py",
-        "training/trainer.py",
-    },
+    "lines": set(),
     "methods": set(),
 }
 

@@ -8,7 +8,7 @@ import torch
 from torch_geometric.data import TemporalData
 
 from benchmarks.harness.benchmark import find_stream
-from pyg_mspipe.data import NegativeSampler, load_stream, split_stream
+from pyg_mspipe.data import DrawNegatives, NegativeSampler, load_stream, split_stream
 
 MSG_DIM = 172  # the width of the features of JODIE's Wikipedia and Reddit
 QUICK_EVENTS = 4_000
@@ -35,8 +35,8 @@ class Workload:
     train: range
     val: range
     batch_size: int
-    negatives: NegativeSampler
-    val_negatives: NegativeSampler
+    negatives: DrawNegatives
+    val_negatives: DrawNegatives
 
     @property
     def msg_dim(self) -> int:

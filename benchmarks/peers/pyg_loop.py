@@ -19,7 +19,7 @@ from torch_geometric.nn.models.tgn import IdentityMessage, LastAggregator, LastN
 from benchmarks.harness.stages import Stage
 from benchmarks.harness.workload import Workload
 from benchmarks.peers.link_loop import DIM, DROPOUT, HEADS, NUM_NEIGHBORS, LinkLoop, Memory
-from pyg_mspipe import NegativeSampler
+from pyg_mspipe.data import DrawNegatives
 
 
 class GraphAttention(Module):
@@ -109,7 +109,7 @@ class TGNLoop(LinkLoop[Batch]):
         """Forgets all neighbours."""
         self.neighbors.reset_state()
 
-    def batches(self, events: range, negatives: NegativeSampler, epoch: int, stage: Stage) -> Iterator[Batch]:
+    def batches(self, events: range, negatives: DrawNegatives, epoch: int, stage: Stage) -> Iterator[Batch]:
         """Yields slices of the stream."""
         for i, each in enumerate(self.workload.batches(events)):
             with stage("load"):

@@ -11,6 +11,7 @@ import pyg_mspipe
 SUBPACKAGES = (
     "data",
     "graph",
+    "loader",
     "memory",
     "memory.mitigation",
     "models",

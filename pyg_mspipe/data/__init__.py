@@ -4,7 +4,7 @@ from pyg_mspipe.data.baselines import popularity_ap
 from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.feature_file import write_features
 from pyg_mspipe.data.feature_store import FeatureStore, MappedFeatures, TensorFeatures
-from pyg_mspipe.data.negatives import NegativeSampler
+from pyg_mspipe.data.negatives import DrawNegatives, NegativeSampler
 from pyg_mspipe.data.splits import StreamSplit, split_stream, unseen_nodes_mask
 from pyg_mspipe.data.streams import load_stream
 from pyg_mspipe.data.summary import DegreeSketch, StreamSummary, summarize
@@ -13,6 +13,7 @@ from pyg_mspipe.data.validation import check_stream, find_problems
 
 __all__ = [
     "DegreeSketch",
+    "DrawNegatives",
     "FeatureStore",
     "MappedFeatures",
     "NegativeSampler",

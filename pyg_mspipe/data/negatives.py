@@ -1,10 +1,25 @@
 """Negative destinations that depend on the seed, the epoch and the batch alone."""
 
 from dataclasses import KW_ONLY, dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class DrawNegatives(Protocol):
+    """Draws negatives: a pure function of its arguments, so that any batch can be drawn at any time."""
+
+    def __call__(self, size: int, *, epoch: int, batch: int) -> Tensor:
+        """Returns nodes, Int64[size]: set after set, one for each event of a batch.
+
+        Args:
+            size: Sets times events.
+            epoch: Which pass over the stream this is.
+            batch: The batch's number.
+        """
+        ...
 
 
 @dataclass(frozen=True)

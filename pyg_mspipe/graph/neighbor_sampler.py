@@ -84,13 +84,13 @@ class NeighborSampler:
 
     Args:
         csr: The stream's history.
-        num_neighbors: How many neighbours to take in each hop, e.g. ``[10]`` or ``[10, 10]``.
+        num_neighbors: How many neighbours to take in each hop, e.g. ``[10]`` or ``[10, 10]``; ``[]`` samples none.
         strategy: ``"recent"`` takes the last ones; ``"uniform"`` draws without replacement from all earlier ones.
         seed: Decides the uniform draws.
 
     Raises:
         TypeError: If ``csr`` is not a ``TemporalCSR``, or ``num_neighbors`` not a list of whole numbers.
-        ValueError: If ``num_neighbors`` is empty or holds a number below 1, or the strategy is unknown.
+        ValueError: If ``num_neighbors`` holds a number below 1, or the strategy is unknown.
 
     Example:
         >>> import torch
@@ -118,7 +118,7 @@ class NeighborSampler:
         given: object = num_neighbors
         if not isinstance(given, Sequence) or not all(isinstance(k, Integral) for k in given):
             raise TypeError(f"num_neighbors={num_neighbors!r}: give a list, one number for each hop, e.g. [10]")
-        if not num_neighbors or min(num_neighbors) < 1:
+        if min(num_neighbors, default=1) < 1:
             raise ValueError(
                 f"num_neighbors={list(num_neighbors)}: give a number of at least 1 for each hop, e.g. [10]"
             )
@@ -148,7 +148,8 @@ class NeighborSampler:
         """
         within = self._within(bound)
         visited = frontier = n_id.unique()
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        none = n_id[:0]
+        found: list[tuple[Tensor, Tensor, Tensor]] = [] if self.num_neighbors else [(none, none, none)]
         for k in self.num_neighbors:
             neighbor, e_id, mask = self._neighbors(frontier, within, k, epoch)
             node = frontier.unsqueeze(1).expand_as(mask)
@@ -178,6 +179,9 @@ class NeighborSampler:
                 device.
         """
         within = self._within(bound)
+        if not self.num_neighbors:
+            n_id, seed = node.unique(return_inverse=True)
+            return NeighborSample(n_id, (), seed)
         # A row is the pair (node, bound) as one number, or the node alone where all queries have one bound.
         span = self.csr.num_events + 1
         row, seed = (node * span + within if isinstance(within, Tensor) else node).unique(return_inverse=True)

@@ -247,6 +247,9 @@ class MessageStore:
 
     def _compact(self, incoming: int) -> None:
         """Drops what nobody points at and leaves room for ``incoming`` events and as many again as pay for this."""
+        for x in (self._start, self._entries, *self._events.values()):
+            if x.is_cuda:  # what is replaced below may be another stream's, which could use it again too early
+                x.record_stream(torch.cuda.current_stream(x.device))
         entries, events = self._live()
         size = events.numel()
         room = size + max(size, self.num_nodes // 4, 8 * incoming)

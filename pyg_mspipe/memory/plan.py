@@ -71,7 +71,7 @@ def plan_last_message(
     pending = pending_events(csr, data.src, n_id, bound, begin=begin)
     part = slice(events.start, events.stop)
     touched = torch.zeros_like(n_id, dtype=torch.bool)
-    touched[torch.searchsorted(n_id, torch.cat([data.src[part], data.dst[part]]))] = True
+    touched.index_fill_(0, torch.searchsorted(n_id, torch.cat([data.src[part], data.dst[part]])), True)
     return MemoryPlan(
         n_id=n_id,
         pending=pending,

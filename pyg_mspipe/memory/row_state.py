@@ -167,7 +167,7 @@ class RowState(NodeState):
             settled = {name: torch.empty_like(table) for name, table in self.tables.items()}
             for n_id, values in rows:
                 for name, value in values.items():
-                    settled[name][n_id] = value.to(settled[name])
+                    settled[name].index_copy_(0, n_id.to(self.device), value.to(settled[name]))
             for name, table in settled.items():
                 self.tables[name].copy_(table)
             self._span[2] = self._span[1]

@@ -229,7 +229,7 @@ class TGNMemory(MemoryUpdater):
     def _flush(self) -> None:
         memory, last_update = torch.empty_like(self.memory), torch.empty_like(self.last_update)
         for n_id in torch.arange(self.num_nodes, device=memory.device).split(_FLUSH_CHUNK):
-            memory[n_id], last_update[n_id] = self._compute(self._read(n_id))
+            memory[n_id], last_update[n_id] = (x.to(memory.device) for x in self._compute(self._read(n_id)))
         self.state.cut()
         self.memory.copy_(memory)
         self.last_update.copy_(last_update)

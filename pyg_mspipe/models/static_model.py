@@ -9,7 +9,7 @@ from torch.nn import Embedding
 from pyg_mspipe.memory import TimeEncoder, TimeInit
 from pyg_mspipe.models.embedding import attention_layers, temporal_embedding
 from pyg_mspipe.models.temporal_model import TemporalModel
-from pyg_mspipe.pipeline.batches import Batch
+from pyg_mspipe.pipeline.batch import Batch
 
 
 class StaticModel(TemporalModel):

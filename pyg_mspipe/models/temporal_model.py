@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mspipe.memory import Commit, RowState, StaticMemory, StreamMemory
-from pyg_mspipe.pipeline.batches import Batch, Batches
+from pyg_mspipe.pipeline.batch import Batch
+from pyg_mspipe.pipeline.batches import Batches
 
 if TYPE_CHECKING:
     from typing_extensions import Self

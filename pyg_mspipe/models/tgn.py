@@ -10,7 +10,7 @@ from torch_geometric.nn.models.tgn import IdentityMessage
 from pyg_mspipe.memory import Mitigation, StaticMemory, StreamMemory, TimeInit
 from pyg_mspipe.models.embedding import attention_layers, temporal_embedding
 from pyg_mspipe.models.temporal_model import TemporalModel
-from pyg_mspipe.pipeline.batches import Batch
+from pyg_mspipe.pipeline.batch import Batch
 
 
 class TGN(TemporalModel):

@@ -1,22 +1,26 @@
 """What happens to a batch on its way to training."""
 
-from pyg_mspipe.pipeline.batches import Batch, Batches
+from pyg_mspipe.pipeline.batch import Batch
+from pyg_mspipe.pipeline.batches import Batches
 from pyg_mspipe.pipeline.engine import PipelineEngine
-from pyg_mspipe.pipeline.loader import PipelineLoader
+from pyg_mspipe.pipeline.queries import Ask, Queries, ask_pairs, ask_sources
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
 from pyg_mspipe.pipeline.stages import InFlight, check_order, default_stages
 from pyg_mspipe.pipeline.work import PipelineError
 
 __all__ = [
+    "Ask",
     "Batch",
     "BatchRecord",
     "Batches",
     "InFlight",
     "PipelineEngine",
     "PipelineError",
-    "PipelineLoader",
+    "Queries",
     "Staleness",
+    "ask_pairs",
+    "ask_sources",
     "check_order",
     "default_stages",
     "parse_staleness",

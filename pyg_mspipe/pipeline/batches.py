@@ -1,8 +1,8 @@
-"""Batches of a stream: what stages 1 and 2, sample and gather, make of a range of events."""
+"""The batches of a stream, each a function of its number alone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -10,75 +10,12 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.feature_store import FeatureStore, TensorFeatures
-from pyg_mspipe.data.negatives import NegativeSampler
+from pyg_mspipe.data.negatives import DrawNegatives
 from pyg_mspipe.graph.neighbor_sampler import CutOff, NeighborSample, NeighborSampler
 from pyg_mspipe.graph.pending_events import PendingEvents, pending_events
 from pyg_mspipe.memory.plan import MemoryPlan, plan_last_message
-from pyg_mspipe.memory.rows import MemoryRows
-
-
-@dataclass(frozen=True)
-class Batch:
-    """``B`` consecutive events with ``K`` negatives each, their neighbourhoods and the features of those.
-
-    Attributes:
-        events: The event ids.
-        src: Int64[B].
-        dst: Int64[B].
-        t: Int64[B], in the stream's unit.
-        msg: Float32[B, msg_dim]; empty until it is gathered.
-        neg_dst: Int64[K, B], drawn alike from all; one may be the event's own ``dst``.
-        sample: Neighbourhoods of the queries ``[src, dst, neg_dst[0], ..., neg_dst[K - 1]]``.
-        edge_time: For each hop Int64[R, k], the times of its edges.
-        edge_msg: For each hop Float32[R, k, msg_dim], the messages of its edges.
-        plan: What the batch does to node memory; none where nothing was drawn for one.
-        rows: What was read of node memory for it; none where the model is to read it itself.
-    """
-
-    events: range
-    src: Tensor
-    dst: Tensor
-    t: Tensor
-    msg: Tensor
-    neg_dst: Tensor
-    sample: NeighborSample
-    edge_time: tuple[Tensor, ...]
-    edge_msg: tuple[Tensor, ...]
-    plan: MemoryPlan | None = None
-    rows: MemoryRows | None = None
-
-    @property
-    def n_id(self) -> Tensor:
-        """Int64[U], unique, sorted: the nodes whose memory is read."""
-        return self.sample.n_id
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
-
-        def moved(x: Tensor) -> Tensor:
-            return x.to(device, non_blocking=non_blocking)
-
-        return replace(
-            self,
-            src=moved(self.src),
-            dst=moved(self.dst),
-            t=moved(self.t),
-            msg=moved(self.msg),
-            neg_dst=moved(self.neg_dst),
-            sample=self.sample.to(device, non_blocking=non_blocking),
-            edge_time=tuple(map(moved, self.edge_time)),
-            edge_msg=tuple(map(moved, self.edge_msg)),
-            plan=None if self.plan is None else self.plan.to(device, non_blocking=non_blocking),
-            rows=None if self.rows is None else self.rows.to(device, non_blocking=non_blocking),
-        )
-
-    def with_rows(self, rows: MemoryRows | None) -> Batch:
-        """Returns the batch with what was read of node memory for it.
-
-        Args:
-            rows: From :meth:`NodeState.fetch`; none where the model is to read them itself.
-        """
-        return replace(self, rows=rows)
+from pyg_mspipe.pipeline.batch import Batch
+from pyg_mspipe.pipeline.queries import Ask, ask_pairs
 
 
 class Batches:
@@ -89,8 +26,9 @@ class Batches:
         events: The event ids that are cut into batches.
         batch_size: Events in a batch; the last may have fewer.
         sampler: Of the neighbours, over the same stream and device.
-        negatives: Of the negatives.
-        num_negatives: Negatives for each event, ``K``.
+        negatives: Draws the negatives; none draws none.
+        num_negatives: Negatives for each event, ``K``, where some are drawn.
+        ask: Says which nodes are asked for at the events; by default sources, destinations and negatives.
         cut_off: ``"batch"``: nothing of a batch is visible to it. ``"event"``: a query sees all events strictly before
             its own time, also those of its batch.
         msg: Of the messages, one row for each event, such as :class:`~pyg_mspipe.data.MappedFeatures` where they do not
@@ -112,7 +50,7 @@ class Batches:
         >>> len(batches), batches.events_of(3)
         (4, range(300, 350))
         >>> batch = batches.read(epoch=0, index=3)
-        >>> batch.src.shape, batch.neg_dst.shape, batch.sample.hops[0].mask.shape[1]
+        >>> batch.src.shape, batch.negatives.shape, batch.sample.hops[0].mask.shape[1]
         (torch.Size([50]), torch.Size([1, 50]), 10)
     """
 
@@ -122,9 +60,10 @@ class Batches:
         events: range,
         batch_size: int,
         sampler: NeighborSampler,
-        negatives: NegativeSampler,
+        negatives: DrawNegatives | None = None,
         *,
         num_negatives: int = 1,
+        ask: Ask = ask_pairs,
         cut_off: CutOff = "batch",
         msg: FeatureStore | None = None,
         device: torch.device | None = None,
@@ -146,7 +85,8 @@ class Batches:
         self.batch_size = batch_size
         self.sampler = sampler
         self.negatives = negatives
-        self.num_negatives = num_negatives
+        self.num_negatives = num_negatives if negatives is not None else 0
+        self.ask_at = ask
         self.cut_off = cut_off
         self.memory_begin = events.start if memory_begin is None else memory_begin
 
@@ -189,17 +129,24 @@ class Batches:
         whole = whole or events
         part = slice(events.start, events.stop)
         src, dst, t = self.data.src[part], self.data.dst[part], self.data.t[part]
+        negatives = self._negatives(events, whole, epoch, index)
+        queries = self.ask_at(src, dst, negatives)
+        if self.cut_off == "batch":
+            sample = self.sampler.sample(queries.node, whole.start, epoch=epoch)
+        else:
+            bound = self.sampler.csr.first_event_at(t).index_select(0, queries.event)
+            sample = self.sampler.sample(queries.node, bound, epoch=epoch)
+        plan = self._plan(events, sample.n_id, whole.start, memory_begin)
+        return Batch(events, src, dst, t, torch.empty(0, self.msg.width), negatives, sample, (), (), plan)
+
+    def _negatives(self, events: range, whole: range, epoch: int, index: int) -> Tensor:
+        """Returns the negatives of a part of a batch: Int64[K, B]."""
+        if self.negatives is None:
+            return torch.empty(0, len(events), dtype=torch.long, device=self.data.src.device)
         drawn = self.negatives(self.num_negatives * len(whole), epoch=epoch, batch=index)
         own = slice(events.start - whole.start, events.stop - whole.start)
-        neg_dst = drawn.view(self.num_negatives, -1)[:, own].to(src.device)
-        queries = torch.cat([src, dst, neg_dst.reshape(-1)])
-        if self.cut_off == "batch":
-            sample = self.sampler.sample(queries, whole.start, epoch=epoch)
-        else:
-            bound = self.sampler.csr.first_event_at(t).repeat(2 + self.num_negatives)
-            sample = self.sampler.sample(queries, bound, epoch=epoch)
-        plan = self._plan(events, sample.n_id, whole.start, memory_begin)
-        return Batch(events, src, dst, t, torch.empty(0, self.msg.width), neg_dst, sample, (), (), plan)
+        of_part: Tensor = drawn.view(self.num_negatives, -1)[:, own].to(self.data.src.device)
+        return of_part
 
     def without_queries(self, events: range) -> Batch:
         """Returns a gathered batch that asks nothing, with which node memory is updated alone.

@@ -17,10 +17,13 @@ class StageStream:
 
     Args:
         device: Where training computes.
+        after: What must be done before anything on the stream.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, after: torch.cuda.Event | None) -> None:
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        if self.stream is not None and after is not None:
+            self.stream.wait_event(after)
 
     @contextmanager
     def work(self, after: torch.cuda.Event | None = None) -> Iterator[None]:

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import PipelineState, Scheduler
 from pyg_mspipe.pipeline.stages import B, InFlight
-from pyg_mspipe.pipeline.streams import StageStream, keep_for
+from pyg_mspipe.pipeline.streams import StageStream, keep_for, mark
 from pyg_mspipe.pipeline.work import StageWork
 
 
@@ -35,6 +35,8 @@ class StageThreads(Generic[B]):
         self._scheduler = scheduler
         self._batches = batches
         self._prefetch = prefetch
+        # The stream, its history and node memory may still be on their way to the device.
+        self._given = mark(work.device)
 
         # Held to look at or change anything below; each condition has one kind of waiter.
         self._lock = work.lock
@@ -146,7 +148,7 @@ class StageThreads(Generic[B]):
                         condition.notify_all()
 
     def _sample(self) -> None:
-        stream = StageStream(self._work.device)
+        stream = StageStream(self._work.device, self._given)
         for index in self._batches:
             with self._lock:
                 while index >= self._begun + self._prefetch:
@@ -159,7 +161,7 @@ class StageThreads(Generic[B]):
                 self._may_copy.notify()
 
     def _copy(self) -> None:
-        stream = StageStream(self._work.device)
+        stream = StageStream(self._work.device, self._given)
         for _ in self._batches:
             with self._lock:
                 while not self._sampled:
@@ -176,7 +178,7 @@ class StageThreads(Generic[B]):
                 self._may_train.notify()
 
     def _update(self) -> None:
-        stream = StageStream(self._work.device)
+        stream = StageStream(self._work.device, self._given)
         while True:
             with self._lock:
                 while not self._to_commit:

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from pyg_mspipe.models.link_predictor import LinkPredictor
-from pyg_mspipe.pipeline.batches import Batch
+from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.tasks.task import Metrics, Task
 
 
@@ -70,7 +70,7 @@ class LinkPrediction(Task):
             batch: The batch.
         """
         size = len(batch.events)
-        return self.score_pairs(z[:size], z[size:].view(1 + batch.neg_dst.size(0), size, -1))
+        return self.score_pairs(z[:size], z[size:].view(1 + batch.negatives.size(0), size, -1))
 
     def score_pairs(self, z_src: Tensor, z_dst: Tensor) -> Tensor:
         """Returns a logit for each pair of nodes: Float32[...].

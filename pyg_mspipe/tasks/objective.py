@@ -10,7 +10,7 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from pyg_mspipe.models.temporal_model import TemporalModel
-from pyg_mspipe.pipeline.batches import Batch
+from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.tasks.task import Task
 
 

@@ -10,7 +10,8 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import Module
 
-from pyg_mspipe.pipeline.batches import Batch
+from pyg_mspipe.pipeline.batch import Batch
+from pyg_mspipe.pipeline.queries import Queries, ask_pairs
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Task(Module, ABC):
         best: The metric by which the best epoch is chosen, a field of the metrics; larger is better.
         best_label: Its name in what people read.
         chance: The value of that metric for scores at random; none where it has no such value.
-        negatives: Negatives that are drawn for each event in training.
-        eval_negatives: Negatives that are drawn for each event in evaluation.
+        negatives: Negatives that are drawn for each event in training; 0 draws none.
+        eval_negatives: Negatives that are drawn for each event in evaluation; 0 draws none.
     """
 
     best: ClassVar[str]
@@ -42,6 +43,16 @@ class Task(Module, ABC):
     def name(self) -> str:
         """The task's name in checkpoints: its class's."""
         return type(self).__name__
+
+    def queries(self, src: Tensor, dst: Tensor, negatives: Tensor) -> Queries:
+        """Returns which nodes are to be embedded for a batch: by default sources, destinations and negatives.
+
+        Args:
+            src: Int64[B], of the batch's events.
+            dst: Int64[B].
+            negatives: Int64[K, B], other destinations that were drawn for each event.
+        """
+        return ask_pairs(src, dst, negatives)
 
     @abstractmethod
     def loss(self, z: Tensor, batch: Batch) -> Tensor:

@@ -14,7 +14,7 @@ from pyg_mspipe.distributed.random_state import random_state, set_random_state
 from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.models import StaticModel
 from pyg_mspipe.pipeline import Batches
-from pyg_mspipe.tasks import DivergedError, Objective, train_step
+from pyg_mspipe.tasks import DivergedError, Objective, Task, train_step
 from pyg_mspipe.tasks.objective import LOSS_BLOCK
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.events import Advanced, PartBegun
@@ -82,7 +82,6 @@ class _Pretraining:
         self._config = config
         self._view = view
         self._request = request
-        self._batches = _batches(data, num_nodes, config)
         known = torch.zeros(num_nodes, dtype=torch.bool)
         known[torch.cat([data.src, data.dst]).cpu()] = True
         self._model = StaticModel(
@@ -92,6 +91,7 @@ class _Pretraining:
             **config.attention(),
         )
         self._objective = Objective(self._model, make_task(config, self._model.embedding_dim, task)).to(data.src.device)
+        self._batches = _batches(data, num_nodes, config, self._objective.task)
         vectors = self._model.vectors.weight
         others = [parameter for parameter in self._objective.parameters() if parameter is not vectors]
         self._optimizers: tuple[Optimizer, ...] = (
@@ -127,8 +127,17 @@ class _Pretraining:
             self._view(Advanced(events, loss_sum / done))
 
 
-def _batches(data: TemporalData, num_nodes: int, config: TrainConfig) -> Batches:
-    negatives = negative_sampler(config, data.dst, num_nodes, _NEGATIVES)
+def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, task: Task) -> Batches:
+    negatives = negative_sampler(config, data.dst, num_nodes, _NEGATIVES) if task.negatives else None
     sampler = neighbor_sampler(config, TemporalCSR.from_stream(data, num_nodes), config.layers)
     size = min(_BATCH_SIZE, -(-data.num_events // _MIN_BATCHES))
-    return Batches(data, range(data.num_events), size, sampler, negatives, cut_off=config.cut_off)
+    return Batches(
+        data,
+        range(data.num_events),
+        size,
+        sampler,
+        negatives,
+        num_negatives=task.negatives or 1,
+        ask=task.queries,
+        cut_off=config.cut_off,
+    )

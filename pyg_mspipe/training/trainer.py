@@ -202,13 +202,15 @@ class Trainer:
         # Destinations up to the split's end: of later ones nothing is known yet.
         known = self.data.dst[: events.stop]
         use = ("train", "val", "test").index(part)
+        count = self.task.negatives if num_negatives is None else num_negatives
         return Batches(
             self.data,
             events,
             config.batch_size,
             self._sampler,
-            negative_sampler(config, known, self.num_nodes, use),
-            num_negatives=self.task.negatives if num_negatives is None else num_negatives,
+            negative_sampler(config, known, self.num_nodes, use) if count else None,
+            num_negatives=count or 1,
+            ask=self.task.queries,
             cut_off=config.cut_off,
             memory_begin=self.split.train.start,
         )

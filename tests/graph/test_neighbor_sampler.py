@@ -320,11 +320,23 @@ def test_the_global_generator_is_left_alone():
     assert torch.equal(torch.rand(1), expected)
 
 
-@pytest.mark.parametrize("num_neighbors", [[], [0], [3, -1]])
+@pytest.mark.parametrize("num_neighbors", [[0], [3, -1]])
 def test_numbers_of_neighbours_below_one_are_refused(num_neighbors):
     data = TemporalData(src=as_ids([0]), dst=as_ids([1]), t=as_ids([0]))
     with pytest.raises(ValueError, match="give a number of at least 1 for each hop"):
         sampler_of(data, num_neighbors)
+
+
+@pytest.mark.parametrize("bound", [2, as_ids([2, 1, 0, 2])])
+def test_without_hops_the_queries_nodes_alone_are_read(bound):
+    data = TemporalData(src=as_ids([0, 1]), dst=as_ids([1, 3]), t=as_ids([0, 5]))
+    sampler = sampler_of(data, [])
+    sample = sampler.sample(as_ids([3, 0, 3, 1]), bound)
+    assert sample.hops == ()
+    assert sample.n_id.tolist() == [0, 1, 3]
+    assert sample.n_id[sample.seed].tolist() == [3, 0, 3, 1]
+    n_id, edge_index, e_id = sampler(as_ids([3, 0, 3]), 2)
+    assert (n_id.tolist(), edge_index.shape, e_id.numel()) == ([0, 3], (2, 0), 0)
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones():

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from queries import batch_of
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.models import TGN, StaticModel
+from pyg_mspipe.pipeline import Batches
 
 NUM_NODES = 8
 SIZES = {"time_dim": 4, "embedding_dim": 6, "dropout": 0.0}
@@ -25,8 +25,9 @@ def static_model(num_layers=1, known=range(6)):
 
 
 def embed(model, data, node, bound, num_layers=1):
-    sample = NeighborSampler(TemporalCSR.from_stream(data, NUM_NODES), [3] * num_layers).sample(node, bound)
-    return sample, model(batch_of(data, sample))
+    sampler = NeighborSampler(TemporalCSR.from_stream(data, NUM_NODES), [3] * num_layers)
+    batch = Batches(data, range(30), 10, sampler).ask(node, bound)
+    return batch.sample, model(batch)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])

@@ -150,7 +150,7 @@ def test_embeddings_are_those_of_a_recursion_over_the_events_before_the_cut_off(
     batches = batches_of(model, data, num_neighbors, negatives=negatives, cut_off=cut_off)
     for number in range(5):
         batch = batches.read(0, number)
-        node = torch.cat([batch.src, batch.dst, batch.neg_dst[0]])
+        node = torch.cat([batch.src, batch.dst, batch.negatives[0]])
         start = batch.events.start
         bound = (
             torch.full((18,), start) if cut_off == "batch" else batches.sampler.csr.first_event_at(batch.t.repeat(3))

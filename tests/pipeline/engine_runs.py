@@ -20,8 +20,8 @@ from pyg_mspipe import (
     TGNMemory,
     synthetic,
 )
+from pyg_mspipe.loader.pipeline_loader import TemporalBatches
 from pyg_mspipe.pipeline import InFlight, PipelineEngine, default_stages
-from pyg_mspipe.pipeline.loader import TemporalBatches
 from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 BATCH = 50

@@ -466,7 +466,7 @@ def test_an_update_that_fails_is_raised_with_its_batch_and_leaves_no_thread():
         ({"events": range(-1, 5)}, "no consecutive events"),
         ({"events": range(0, 100, 2)}, "no consecutive events"),
         ({"events": range(7, 3)}, "no consecutive events"),
-        ({"num_neighbors": []}, "a number of at least 1 for each hop"),
+        ({"num_neighbors": [0]}, "a number of at least 1 for each hop"),
         ({"num_neighbors": [5, 0]}, "a number of at least 1 for each hop"),
         ({"strategy": "latest"}, "strategy='latest' is unknown"),
         ({"staleness": "none"}, "staleness is 'none'; choose sequential, exact, minimal"),

@@ -1,0 +1,76 @@
+"""A batch: what stages 1 and 2, sample and gather, make of a range of events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pyg_mspipe.graph.neighbor_sampler import NeighborSample
+from pyg_mspipe.memory.plan import MemoryPlan
+from pyg_mspipe.memory.rows import MemoryRows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``B`` consecutive events with ``K`` negatives each, the neighbourhoods of what is asked, and features.
+
+    Attributes:
+        events: The event ids.
+        src: Int64[B].
+        dst: Int64[B].
+        t: Int64[B], in the stream's unit.
+        msg: Float32[B, msg_dim]; empty until it is gathered.
+        negatives: Int64[K, B], destinations drawn alike from all; one may be the event's own ``dst``.
+        sample: Neighbourhoods of the queries.
+        edge_time: For each hop Int64[R, k], the times of its edges.
+        edge_msg: For each hop Float32[R, k, msg_dim], the messages of its edges.
+        plan: What the batch does to node memory; none where nothing was drawn for one.
+        rows: What was read of node memory for it; none where the model is to read it itself.
+    """
+
+    events: range
+    src: Tensor
+    dst: Tensor
+    t: Tensor
+    msg: Tensor
+    negatives: Tensor
+    sample: NeighborSample
+    edge_time: tuple[Tensor, ...]
+    edge_msg: tuple[Tensor, ...]
+    plan: MemoryPlan | None = None
+    rows: MemoryRows | None = None
+
+    @property
+    def n_id(self) -> Tensor:
+        """Int64[U], unique, sorted: the nodes whose memory is read."""
+        return self.sample.n_id
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
+        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
+
+        def moved(x: Tensor) -> Tensor:
+            return x.to(device, non_blocking=non_blocking)
+
+        return replace(
+            self,
+            src=moved(self.src),
+            dst=moved(self.dst),
+            t=moved(self.t),
+            msg=moved(self.msg),
+            negatives=moved(self.negatives),
+            sample=self.sample.to(device, non_blocking=non_blocking),
+            edge_time=tuple(map(moved, self.edge_time)),
+            edge_msg=tuple(map(moved, self.edge_msg)),
+            plan=None if self.plan is None else self.plan.to(device, non_blocking=non_blocking),
+            rows=None if self.rows is None else self.rows.to(device, non_blocking=non_blocking),
+        )
+
+    def with_rows(self, rows: MemoryRows | None) -> Batch:
+        """Returns the batch with what was read of node memory for it.
+
+        Args:
+            rows: From :meth:`NodeState.fetch`; none where the model is to read them itself.
+        """
+        return replace(self, rows=rows)
