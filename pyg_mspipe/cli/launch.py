@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import typer
-from torch_geometric.data import TemporalData
 
 from pyg_mspipe.distributed import EmulatedExecutor, Executor, ParallelPlan, ProcessExecutor
 from pyg_mspipe.distributed.world import World
@@ -40,15 +39,14 @@ class Launch:
         """Returns, in every process, what the first one makes; where it fails, all do."""
         return self.executor.team.first(make)
 
-    def load(self, read: Callable[[], TemporalData]) -> TemporalData:
+    def load(self, read: Callable[[], T]) -> T:
         """Returns the stream, read by every process; the first one does it before the others, which find it there."""
-        data = None
+        loaded: list[T] = []
         for leads in (True, False):
             with self.executor.team.together():
                 if self.leads == leads:
-                    data = read()
-        assert data is not None
-        return data
+                    loaded.append(read())
+        return loaded[0]
 
     def echo(self, text: str) -> None:
         """Prints a line, once for all processes."""

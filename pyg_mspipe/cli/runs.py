@@ -13,11 +13,14 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch_geometric.data import TemporalData
 
+from pyg_mspipe.cli import inputs
 from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.cli.launch import Launch, launched
 from pyg_mspipe.cli.settings import read_toml
+from pyg_mspipe.data import FeatureStore
 from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.distributed.world import World
 from pyg_mspipe.models.registry import absolute
@@ -30,6 +33,7 @@ from pyg_mspipe.training import (
     keep_freed_memory,
     load_checkpoint,
 )
+from pyg_mspipe.training.features import features_again, open_features
 from pyg_mspipe.training.making import check_classes
 from pyg_mspipe.training.run import open_stream
 from pyg_mspipe.training.run_folder import BEST, EVALUATION, LAST, has_run
@@ -41,14 +45,14 @@ _A_FEW_EPOCHS = 3
 
 Emulate = Annotated[bool, typer.Option("--emulate", help="One process stands for all trainers of --parallel.")]
 
-Moved = Annotated[Path | None, typer.Option(help="Where the stream's file is now, if it was moved.")]
-
 
 def train(
     ctx: typer.Context,
     stream: options.Stream,
     reading: dict[str, Any],
     settings: dict[str, Any],
+    features: inputs.Features = None,
+    node_features: inputs.NodeFeatures = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with any of these flags as keys.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run (default: the next free runs/STREAM-N).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
@@ -63,10 +67,12 @@ def train(
         mspipe train events.npz --batch-size 600 --precision bf16 --out runs/events
         mspipe train clicks.csv --src user --dst item --time ts --bipartite --config clicks.toml
         mspipe train events.npz --model my_model.py:MyModel
+        mspipe train events.npz --features events.npy --node-features nodes.npy
         torchrun --nproc-per-node 4 -m pyg_mspipe train events.npz --parallel 1x2x2 --out runs/four
     """
     with one_line_errors():
-        values = {"out": out, "overwrite": overwrite, "emulate": emulate} | reading | settings
+        files = {"features": features, "node_features": node_features}
+        values = {"out": out, "overwrite": overwrite, "emulate": emulate} | reading | files | settings
         if config is not None:
             hints = get_type_hints(train) | {name: get_args(kind)[0] for name, (kind, _) in options.READING.items()}
             from_file = read_toml(config, {name: hints.get(name) for name in values})
@@ -75,6 +81,8 @@ def train(
             typed = {name for name, where in sources.items() if where is not None and where.name == "COMMANDLINE"}
             values |= {name: value for name, value in from_file.items() if name not in typed}
         out, overwrite, emulate = (values.pop(name) for name in ("out", "overwrite", "emulate"))
+        given = {name: values.pop(name) for name in files}
+        paths = {name: None if path is None else Path(path) for name, path in given.items()}
         chosen = TrainConfig(**{name: values.pop(name) for name in settings})
         chosen = replace(chosen, model=absolute(chosen.model), task=absolute(chosen.task))
         check_classes(chosen)
@@ -85,21 +93,13 @@ def train(
         with launched(chosen, emulate, "train ...") as launch:
             before = _before_restart(launch, out)
             folder = launch.first(lambda: _folder(stream, out, overwrite or before is not None))
-            data = launch.load(lambda: open_stream(source))
-            unused = None if data.msg.size(1) else options.column_note(source)
-            for note in (options.time_note(source, int(data.t[0]), int(data.t[-1])), unused):
+            data, stores = launch.load(lambda: (open_stream(source), open_features(paths, chosen)))
+            unused = None if data.msg.size(1) or stores["features"] else options.column_note(source)
+            times = options.time_note(source, int(data.t[0]), int(data.t[-1]))
+            for note in (times, unused, *inputs.row_notes(source, paths)):
                 if note is not None:
                     launch.echo(note)
-            cache = _similar_cache(source)
-            trainer = Trainer(
-                data,
-                chosen,
-                folder,
-                executor=launch.executor,
-                console=Console(),
-                source=source,
-                similar_cache=cache,
-            )
+            trainer = _trainer(launch, data, folder, source, stores)
             if before is None:
                 _fit(launch, trainer, folder, replace=overwrite)
             else:
@@ -108,7 +108,9 @@ def train(
 
 def resume(
     run: Run,
-    stream: Moved = None,
+    stream: inputs.MovedStream = None,
+    features: inputs.MovedFeatures = None,
+    node_features: inputs.MovedNodeFeatures = None,
     epochs: Annotated[int | None, typer.Option(help="Train up to this many epochs instead.")] = None,
     device: Annotated[str | None, typer.Option(help="Go on with another device; its rounding is its own.")] = None,
     parallel: Annotated[str | None, typer.Option(help="Go on with another plan, at the start of the sweep.")] = None,
@@ -126,7 +128,7 @@ def resume(
         if epochs is not None:
             checkpoint["config"]["epochs"] = epochs
             checkpoint["progress"]["stopped"] = False
-        _move(checkpoint, stream)
+        inputs.move(checkpoint, stream, features, node_features)
         if device is not None:
             checkpoint["config"]["device"] = device
         before = checkpoint["config"]["parallel"]
@@ -139,21 +141,18 @@ def resume(
                 typer.echo(_finished(run, checkpoint["progress"]))
             return
         with launched(chosen, emulate, f"resume {run}") as launch:
-            data = launch.load(lambda: open_stream(source))
-            cache = _similar_cache(source)
-            trainer = Trainer(
-                data,
-                chosen,
-                run,
-                executor=launch.executor,
-                console=Console(),
-                source=source,
-                similar_cache=cache,
-            )
+            kept = checkpoint["features"]
+            data, stores = launch.load(lambda: (open_stream(source), features_again(kept, chosen, {})))
+            trainer = _trainer(launch, data, run, source, stores)
             _go_on(launch, trainer, run, checkpoint)
 
 
-def evaluate(run: Run, stream: Moved = None) -> None:
+def evaluate(
+    run: Run,
+    stream: inputs.MovedStream = None,
+    features: inputs.MovedFeatures = None,
+    node_features: inputs.MovedNodeFeatures = None,
+) -> None:
     """Evaluate the best model of a run on its validation and test events; writes evaluation.json.
 
     Examples:
@@ -161,7 +160,7 @@ def evaluate(run: Run, stream: Moved = None) -> None:
     """
     with one_line_errors():
         checkpoint = load_checkpoint(run / BEST)
-        _move(checkpoint, stream)
+        inputs.move(checkpoint, stream, features, node_features)
         console = Console()
         checkpoint["config"]["parallel"] = "1x1x1"
         trainer = Trainer.resume(open_stream(checkpoint["source"]), checkpoint, run, console=console)
@@ -188,24 +187,6 @@ def _check_timeline(config: TrainConfig) -> None:
         raise ConfigError(f"--timeline {path}: the folder {path.parent} does not exist; make it or give another file")
 
 
-def _similar_cache(source: dict[str, Any]) -> Path | None:
-    """Returns the file that keeps similar nodes, beside the stream's own file; None if it cannot be written there."""
-    path = Path(source["name_or_path"])
-    if not path.is_file() or not os.access(path.parent, os.W_OK):
-        return None
-    return path.with_name(f"{path.name}.similar.npz")
-
-
-def _move(checkpoint: dict[str, Any], stream: Path | None) -> None:
-    """Tells a checkpoint where the run's stream is now; loading checks that it is the same stream."""
-    if stream is not None:
-        checkpoint["source"]["name_or_path"] = str(stream.resolve())
-        return
-    path = Path(checkpoint["source"].get("name_or_path", ""))
-    if path.is_absolute() and not path.exists():
-        raise ConfigError(f"{path}, the run's stream, does not exist; if it was moved, say where to with --stream")
-
-
 def _before_restart(launch: Launch, out: Path | None) -> dict[str, Any] | None:
     """Returns the last checkpoint of a run that torchrun has started anew; None if there is none for this run.
 
@@ -218,6 +199,26 @@ def _before_restart(launch: Launch, out: Path | None) -> dict[str, Any] | None:
         return None
     checkpoint = load_checkpoint(out / LAST)
     return checkpoint if checkpoint["config"] == asdict(launch.config) else None
+
+
+def _trainer(
+    launch: Launch,
+    data: TemporalData,
+    folder: Path,
+    source: dict[str, Any],
+    stores: dict[str, FeatureStore | None],
+) -> Trainer:
+    return Trainer(
+        data,
+        launch.config,
+        folder,
+        executor=launch.executor,
+        console=Console(),
+        source=source,
+        similar_cache=inputs.similar_cache(source),
+        features=stores["features"],
+        node_features=stores["node_features"],
+    )
 
 
 def _is_finished(progress: dict[str, Any], epochs: int) -> bool:

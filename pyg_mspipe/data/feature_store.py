@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.feature_file import read_layout
 
 # Pages with no more than this many others between them are read in one request: reading those others costs less than a
@@ -176,6 +177,37 @@ class MappedFeatures:
         os.fsync(self._fd)  # pages that are not on the disk yet cannot be dropped
         self._mapping.madvise(mmap.MADV_DONTNEED)  # nor can pages that are mapped
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def check_features(
+    features: FeatureStore | None, node_features: FeatureStore | None, *, num_events: int, num_nodes: int
+) -> None:
+    """Refuses features that are not those of a stream.
+
+    Args:
+        features: Of the events, a row for each; none are not checked.
+        node_features: Of the nodes, a row for each at least; none are not checked.
+        num_events: How many events the stream has.
+        num_nodes: How many nodes.
+
+    Raises:
+        StreamError: If there are too few rows, or too many of events.
+    """
+    if features is not None and features.num_rows != num_events:
+        raise StreamError(
+            f"{features_name(features)}: {features.num_rows} rows of event features for {num_events} events; give one "
+            f"row for each event of the stream, in the order of the events"
+        )
+    if node_features is not None and node_features.num_rows < num_nodes:
+        raise StreamError(
+            f"{features_name(node_features)}: {node_features.num_rows} rows of node features for {num_nodes} nodes; "
+            f"give one row for each node from 0 to {num_nodes - 1}"
+        )
+
+
+def features_name(features: FeatureStore) -> str:
+    """Returns where features are, for messages: the file's path, or that they are in memory."""
+    return str(features.path) if isinstance(features, MappedFeatures) else "in memory"
 
 
 def requests(ids: Tensor, offset: int, row_bytes: int) -> list[tuple[int, int]]:

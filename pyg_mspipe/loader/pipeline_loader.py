@@ -9,9 +9,11 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 import torch
+from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import NegativeSampler
+from pyg_mspipe.data import FeatureStore, NegativeSampler, TensorFeatures
+from pyg_mspipe.data.feature_store import check_features
 from pyg_mspipe.data.validation import check_stream
 from pyg_mspipe.graph import NeighborSampler, Strategy, TemporalCSR
 from pyg_mspipe.memory import TGNMemory
@@ -36,6 +38,8 @@ class TemporalBatches:
         negatives: Of the negatives; none draws none.
         neg_sampling_ratio: Negatives for each event.
         device: Where batches are brought to.
+        features: Of the events; by default the stream's ``msg``.
+        node_features: Of the nodes, if there are any.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class TemporalBatches:
         negatives: NegativeSampler | None,
         neg_sampling_ratio: float,
         device: torch.device,
+        features: FeatureStore | None = None,
+        node_features: FeatureStore | None = None,
     ) -> None:
         self.data = data
         self.events = events
@@ -55,6 +61,8 @@ class TemporalBatches:
         self.negatives = negatives
         self.neg_sampling_ratio = neg_sampling_ratio
         self.device = device
+        self.features = TensorFeatures(data.msg) if features is None else features
+        self.node_features = node_features
 
     def __len__(self) -> int:
         """Returns the number of batches."""
@@ -67,6 +75,7 @@ class TemporalBatches:
     def draw(self, events: range, epoch: int, index: int) -> TemporalData:
         """Returns the events with ``neg_dst``, ``n_id``, ``edge_index`` and ``e_id`` (stage 1)."""
         batch = self.data[events.start : events.stop]
+        batch.msg = torch.arange(events.start, events.stop, device=batch.src.device)  # until the rows are gathered
         nodes = [batch.src, batch.dst]
         if self.negatives is not None:
             size = round(self.neg_sampling_ratio * len(events))
@@ -76,14 +85,20 @@ class TemporalBatches:
         return batch
 
     def gather(self, batch: TemporalData) -> TemporalData:
-        """Returns the batch with ``edge_time`` and ``edge_attr``, on the device (stage 2)."""
+        """Returns the batch with ``msg``, ``edge_time``, ``edge_attr`` and ``x``, on the device (stage 2)."""
         batch.edge_time = self.data.t.index_select(0, batch.e_id)
-        batch.edge_attr = self.data.msg.index_select(0, batch.e_id)
+        rows = self._read(self.features, torch.cat([batch.msg, batch.e_id]))
+        batch.msg, batch.edge_attr = rows.split([batch.num_events, batch.e_id.numel()])
+        if self.node_features is not None:
+            batch.x = self._read(self.node_features, batch.n_id)
         return batch.to(self.device, non_blocking=True)
 
     def as_of(self, batch: TemporalData, index: int, version: int) -> TemporalData:
         """Returns the batch: what waits for its nodes is stored with their memory, of whatever version."""
         return batch
+
+    def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
+        return features.read(ids).to(self.device, non_blocking=True).float()
 
 
 class PipelineLoader:
@@ -96,7 +111,8 @@ class PipelineLoader:
     * ``neg_dst``: Int64[round(neg_sampling_ratio * B)], negatives;
     * ``n_id``: Int64[U], unique, sorted: all nodes of the batch and their neighbours, to be given to the memory;
     * ``edge_index``: Int64[2, M], positions in ``n_id``: neighbour, node; sorted by node;
-    * ``e_id``: Int64[M], ``edge_time``: Int64[M], ``edge_attr``: [M, msg_dim], the events of the edges.
+    * ``e_id``: Int64[M], ``edge_time``: Int64[M], ``edge_attr``: [M, msg_dim], the events of the edges;
+    * ``x``: [U, node_dim], the features of ``n_id``, where ``node_features`` are given.
 
     Neighbours are those before the batch's first event. While a batch is trained, those to come are sampled, gathered
     and their memory is fetched; what ``staleness`` says is kept whatever the timing:
@@ -129,13 +145,16 @@ class PipelineLoader:
         overlap: Whether stages run in threads beside training: ``"always"``, ``"never"``, or with ``"auto"`` where
             there is a GPU, a core that training leaves idle, or a stage that waits, for a disk for instance.
         on_record: Called with each batch's :class:`~pyg_mspipe.pipeline.BatchRecord`.
+        features: Of the events, one row for each, such as :class:`~pyg_mspipe.data.MappedFeatures`; ``msg`` and
+            ``edge_attr`` are read from there. By default they are the stream's ``msg``.
+        node_features: Of the nodes, one row for each.
 
     Attributes:
         epoch: The number of the next pass; it decides the negatives.
         records: Of the last 10,000 batches: when each stage worked, and how stale memory was.
 
     Raises:
-        StreamError: If the stream cannot be used.
+        StreamError: If the stream cannot be used, or features are not those of its events or nodes.
         ValueError: If an argument is out of range.
     """
 
@@ -154,6 +173,8 @@ class PipelineLoader:
         prefetch: int = 3,
         overlap: Overlap = "auto",
         on_record: Callable[[BatchRecord], None] | None = None,
+        features: FeatureStore | None = None,
+        node_features: FeatureStore | None = None,
     ) -> None:
         data = check_stream(data)
         events = range(data.num_events) if events is None else events
@@ -168,12 +189,23 @@ class PipelineLoader:
         largest = int(torch.maximum(data.src, data.dst).max())
         if largest >= memory.num_nodes:
             raise ValueError(f"the stream has a node {largest}, the memory {memory.num_nodes} nodes; make it larger")
+        check_features(features, node_features, num_events=data.num_events, num_nodes=largest + 1)
         csr = TemporalCSR.from_stream(data, memory.num_nodes)
         # Destinations up to the last event's: of later ones nothing is known yet.
         known = data.dst[: events.stop] if events else data.dst
         negatives = NegativeSampler.from_destinations(known, seed=seed) if neg_sampling_ratio else None
         sampler = NeighborSampler(csr, num_neighbors, strategy, seed)
-        self._batches = TemporalBatches(data, events, batch_size, sampler, negatives, neg_sampling_ratio, memory.device)
+        self._batches = TemporalBatches(
+            data,
+            events,
+            batch_size,
+            sampler,
+            negatives,
+            neg_sampling_ratio,
+            memory.device,
+            features=features,
+            node_features=node_features,
+        )
         self.memory = memory
         self.staleness = parse_staleness(staleness)
         self.prefetch = prefetch

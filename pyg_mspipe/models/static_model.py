@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import Embedding
+from torch.nn import Embedding, Linear
 
 from pyg_mspipe.memory import TimeEncoder, TimeInit
 from pyg_mspipe.models.embedding import attention_layers, temporal_embedding
@@ -20,6 +20,8 @@ class StaticModel(TemporalModel):
     Args:
         known: Bool[N], the nodes that have a vector; that of the others is zero and stays so.
         msg_dim: Width of the events' messages; may be 0.
+        node_dim: Width of the nodes' features, which a projection brings to the vectors' width, to be added to them;
+            0 without any.
         static_dim: Width of the vectors.
         time_dim: Width of the time encoding.
         embedding_dim: Width of the embeddings.
@@ -39,6 +41,7 @@ class StaticModel(TemporalModel):
         known: Tensor,
         msg_dim: int,
         *,
+        node_dim: int = 0,
         static_dim: int = 100,
         time_dim: int = 100,
         embedding_dim: int = 100,
@@ -57,6 +60,8 @@ class StaticModel(TemporalModel):
         self.layers = attention_layers(static_dim, embedding_dim, time_dim, msg_dim, num_layers, heads, dropout)
         self.num_hops = num_layers
         self.embedding_dim = embedding_dim
+        # Last, so that the other weights start where they do without it.
+        self.node_lin = Linear(node_dim, static_dim, bias=False) if node_dim else None
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns the embedding of each query: [Q, embedding_dim].
@@ -68,5 +73,7 @@ class StaticModel(TemporalModel):
         """
         n_id = batch.n_id
         z = self.vectors(n_id) * self.known.index_select(0, n_id).unsqueeze(1)
+        if self.node_lin is not None:
+            z = z + self.node_lin(batch.x)
         since = batch.edge_time[0].max().expand(n_id.numel())
         return temporal_embedding(self.layers, self.time_enc, z, since, batch.sample, batch.edge_time, batch.edge_msg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import Module
+from torch.nn import Linear, Module
 from torch_geometric.nn.models.tgn import IdentityMessage
 
 from pyg_mspipe.memory import Mitigation, StaticMemory, StreamMemory, TimeInit
@@ -21,6 +21,8 @@ class TGN(TemporalModel):
     Args:
         num_nodes: Number of nodes.
         msg_dim: Width of the events' messages; may be 0.
+        node_dim: Width of the nodes' features, which a projection brings to the memory's width, to be added to its
+            rows; 0 without any.
         memory_dim: Width of the memory.
         time_dim: Width of the time encoding.
         embedding_dim: Width of the embeddings.
@@ -40,6 +42,7 @@ class TGN(TemporalModel):
         num_nodes: int,
         msg_dim: int,
         *,
+        node_dim: int = 0,
         memory_dim: int = 100,
         time_dim: int = 100,
         embedding_dim: int = 100,
@@ -64,6 +67,8 @@ class TGN(TemporalModel):
         self.layers = attention_layers(memory_dim, embedding_dim, time_dim, msg_dim, num_layers, heads, dropout)
         self.num_hops = num_layers
         self.embedding_dim = embedding_dim
+        # Last, so that the other weights start where they do without it.
+        self.node_lin = Linear(node_dim, memory_dim, bias=False) if node_dim else None
 
     def join_static(self, static: StaticMemory) -> None:
         """Takes static node vectors, which are added to the rows of the memory.
@@ -78,6 +83,8 @@ class TGN(TemporalModel):
         self.memory.reset_parameters()
         for layer in self.layers:
             layer.reset_parameters()  # type: ignore[operator]
+        if self.node_lin is not None:
+            self.node_lin.reset_parameters()
         if self.static_memory is not None:
             self.static_memory.reset_parameters()
 
@@ -88,6 +95,8 @@ class TGN(TemporalModel):
             batch: Its queries and their neighbourhoods, one hop for each layer.
         """
         z, last_update = self.memory(batch)
+        if self.node_lin is not None:
+            z = z + self.node_lin(batch.x)
         if self.static_memory is not None:
             z = z + self.static_memory(batch.n_id)
         return temporal_embedding(

@@ -28,6 +28,7 @@ class Batch:
         edge_msg: For each hop Float32[R, k, msg_dim], the messages of its edges.
         plan: What the batch does to node memory; none where nothing was drawn for one.
         rows: What was read of node memory for it; none where the model is to read it itself.
+        x: Float32[U, node_dim], the features of ``n_id``; none until they are gathered, and where nodes have none.
     """
 
     events: range
@@ -41,6 +42,7 @@ class Batch:
     edge_msg: tuple[Tensor, ...]
     plan: MemoryPlan | None = None
     rows: MemoryRows | None = None
+    x: Tensor | None = None
 
     @property
     def n_id(self) -> Tensor:
@@ -65,6 +67,7 @@ class Batch:
             edge_msg=tuple(map(moved, self.edge_msg)),
             plan=None if self.plan is None else self.plan.to(device, non_blocking=non_blocking),
             rows=None if self.rows is None else self.rows.to(device, non_blocking=non_blocking),
+            x=None if self.x is None else moved(self.x),
         )
 
     def with_rows(self, rows: MemoryRows | None) -> Batch:

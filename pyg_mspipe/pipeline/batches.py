@@ -31,15 +31,16 @@ class Batches:
         ask: Says which nodes are asked for at the events; by default sources, destinations and negatives.
         cut_off: ``"batch"``: nothing of a batch is visible to it. ``"event"``: a query sees all events strictly before
             its own time, also those of its batch.
-        msg: Of the messages, one row for each event, such as :class:`~pyg_mspipe.data.MappedFeatures` where they do not
-            fit into memory; by default the stream's own.
+        msg: Of the messages, a row for each event or more, such as :class:`~pyg_mspipe.data.MappedFeatures` where they
+            do not fit into memory; by default the stream's own.
+        node_features: Of the nodes, a row for each; by default there are none.
         device: Where batches are brought to when they are gathered, by default the stream's own.
         memory_begin: The first event that node memory has seen when these batches are read, by default the first one
             of ``events``; what waits for a node is an event from there on.
 
     Raises:
         ValueError: If the batch size or the number of negatives is below 1, the cut-off is unknown, or the number of
-            messages is not that of events.
+            messages is below that of events.
 
     Example:
         >>> from pyg_mspipe import Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
@@ -66,6 +67,7 @@ class Batches:
         ask: Ask = ask_pairs,
         cut_off: CutOff = "batch",
         msg: FeatureStore | None = None,
+        node_features: FeatureStore | None = None,
         device: torch.device | None = None,
         memory_begin: int | None = None,
     ) -> None:
@@ -74,12 +76,13 @@ class Batches:
         for name, number in (("batch_size", batch_size), ("num_negatives", num_negatives)):
             if number < 1:
                 raise ValueError(f"{name}={number}; give at least 1")
-        if msg is not None and msg.num_rows != data.num_events:
+        if msg is not None and msg.num_rows < data.num_events:
             raise ValueError(
                 f"msg has {msg.num_rows} rows and the stream {data.num_events} events; give one row for each"
             )
         self.data = data
         self.msg = TensorFeatures(data.msg) if msg is None else msg
+        self.node_features = node_features
         self.device = data.src.device if device is None else device
         self.events = events
         self.batch_size = batch_size
@@ -175,7 +178,7 @@ class Batches:
         return Batch(events, src, dst, t, none, src[:0].view(0, 0), sample, (), (), plan)
 
     def gather(self, batch: Batch) -> Batch:
-        """Returns ``batch`` with its messages, and times and messages of its edges and pending events (stage 2)."""
+        """Returns ``batch`` with messages, of edges and pending events too, edge times and node features (stage 2)."""
         hops = batch.sample.hops
         events = torch.arange(batch.events.start, batch.events.stop, device=batch.src.device)
         pending = events[:0] if batch.plan is None else batch.plan.pending.e_id
@@ -189,6 +192,7 @@ class Batches:
             edge_time=tuple(self.data.t.index_select(0, hop.e_id.view(-1)).view_as(hop.e_id) for hop in hops),
             edge_msg=tuple(x.view(*hop.e_id.shape, self.msg.width) for x, hop in zip(edge_msg, hops, strict=True)),
             plan=None if batch.plan is None else batch.plan.with_raw_msg(raw_msg),
+            x=None if self.node_features is None else self._read(self.node_features, batch.n_id),
         )
         return batch if self.device == batch.src.device else batch.to(self.device, non_blocking=True)
 
@@ -228,7 +232,10 @@ class Batches:
 
     def _raw_msg(self, e_id: Tensor) -> Tensor:
         """Returns the messages of events, Float32[M, msg_dim], on the batches' device: of ``e_id``, Int64[M]."""
-        return self.msg.read(e_id).to(self.device, non_blocking=True).float()
+        return self._read(self.msg, e_id)
+
+    def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
+        return features.read(ids).to(self.device, non_blocking=True).float()
 
     def _plan(self, events: range, n_id: Tensor, bound: int, memory_begin: int | None) -> MemoryPlan:
         begin = self.memory_begin if memory_begin is None else memory_begin

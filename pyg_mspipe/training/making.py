@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import NegativeSampler
+from pyg_mspipe.distributed import ParallelPlan
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR, similar_nodes
 from pyg_mspipe.graph.similar_nodes import load_or_compute
 from pyg_mspipe.memory import Mitigation, StaticMemory, make_mitigation
@@ -22,6 +23,7 @@ from pyg_mspipe.tasks.registry import find_task
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 
 T = TypeVar("T")
+_LR_POWER = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
 MakeModel = Callable[..., TemporalModel]
 """A model's class, or a function in its place: called with the number of nodes, the messages' width and settings."""
 
@@ -50,6 +52,7 @@ def make_objective(
     num_nodes: int,
     msg_dim: int,
     *,
+    node_dim: int = 0,
     model: MakeModel | None = None,
     task: MakeTask | None = None,
     mitigation: Mitigation | None = None,
@@ -61,6 +64,7 @@ def make_objective(
         config: Of the run.
         num_nodes: Number of nodes.
         msg_dim: Width of the events' messages.
+        node_dim: Width of the nodes' features; 0 without any.
         model: Instead of the settings'.
         task: Instead of the settings'.
         mitigation: Of the memory.
@@ -69,8 +73,10 @@ def make_objective(
     Raises:
         ConfigError: If there is no such model or task, or it does not take what the settings want.
     """
-    settings = {"memory_dim": config.memory_dim, **config.attention()}
-    needed = {"mitigation": mitigation, "memory_device": memory_device}
+    settings = {"memory_dim": config.memory_dim, "node_dim": 0, **config.attention()}
+    needed: dict[str, Any] = {"mitigation": mitigation, "memory_device": memory_device}
+    if node_dim:
+        needed["node_dim"] = node_dim
     try:
         made = _made(model or find_model(config.model), "model", settings, needed, num_nodes, msg_dim)
         memory_of(made)
@@ -107,6 +113,16 @@ def _made(make: Callable[..., T], what: str, settings: dict[str, Any], needed: d
             )
     given = settings | needed
     return make(*args, **{name: value for name, value in given.items() if takes_all or name in parameters})
+
+
+def learning_rate(config: TrainConfig) -> float:
+    """Returns the learning rate of a run, scaled with the number of its trainers.
+
+    Args:
+        config: Of the run.
+    """
+    world: int = ParallelPlan.parse(config.parallel).world
+    return config.lr * float(world ** _LR_POWER[config.lr_scaling])
 
 
 def mitigation_of(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import load_stream
+from pyg_mspipe.data import FeatureStore, load_stream
 from pyg_mspipe.distributed import EmulatedExecutor
 from pyg_mspipe.tasks.evaluation import score_batches
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint
@@ -29,6 +29,8 @@ def load_run(
     t: int | None = None,
     model: MakeModel | None = None,
     task: MakeTask | None = None,
+    features: FeatureStore | None = None,
+    node_features: FeatureStore | None = None,
 ) -> Run:
     """Returns the best model of a run, with its memory brought to the end of its stream.
 
@@ -39,9 +41,12 @@ def load_run(
             before the last training event.
         model: Of the run, where it was not named in the settings.
         task: Of the run, where it was not named in the settings.
+        features: Of the run's events, where it had some beside the stream; by default its file is opened again.
+        node_features: Of its nodes, likewise.
 
     Raises:
-        CheckpointError: If there is no such run, or it is of another stream, model or task.
+        CheckpointError: If there is no such run, or it is of another stream, features, model or
+            task.
         ValueError: If ``t`` lies before the last training event.
 
     Example:
@@ -58,8 +63,9 @@ def load_run(
     checkpoint["config"]["parallel"] = "1x1x1"
     if data is None:
         data = open_stream(checkpoint["source"])
-    trainer = Trainer.resume(data, checkpoint, folder, model=model, task=task)
-    return Run(trainer, Path(folder), t=t, made_by={"model": model, "task": task})
+    made_by = {"model": model, "task": task, "features": features, "node_features": node_features}
+    trainer = Trainer.resume(data, checkpoint, folder, **made_by)
+    return Run(trainer, Path(folder), t=t, made_by=made_by)
 
 
 def open_stream(source: dict[str, Any]) -> TemporalData:
@@ -88,7 +94,8 @@ class Run:
         trainer: Whose model it is, with the memory at the end of the training events.
         folder: Of the run.
         t: The moment to bring the memory to; by default after the last event.
-        made_by: The classes of model and task, where they are not named in the settings.
+        made_by: The classes of model and task, where they are not named in the settings, and features, where they are
+            not to be opened again.
 
     Attributes:
         trainer: With model, task, stream and settings.

@@ -13,6 +13,7 @@ from torch import Tensor
 from pyg_mspipe.distributed.executor import Executor, Job
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pyg_mspipe.training.config import TrainConfig
+from pyg_mspipe.training.features import RunFeatures, check_same_features
 
 
 @dataclass
@@ -48,6 +49,7 @@ class RunCheckpoints:
         executor: That trains them.
         source: How the stream was loaded.
         stream: Fingerprint of the stream.
+        features: Those beside the stream.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class RunCheckpoints:
         *,
         source: dict[str, Any],
         stream: str,
+        features: RunFeatures,
     ) -> None:
         self._folder = folder
         self._config = config
@@ -67,7 +70,8 @@ class RunCheckpoints:
         self._world = job.plan.world
         self._executor = executor
         self._names = {"model": objective.model.name, "task": objective.task.name}
-        self._about = {"source": source, "stream": stream, "names": self._names}
+        self._features = features
+        self._about = {"source": source, "stream": stream, "features": features.kept, "names": self._names}
 
     def save(
         self, name: str, progress: Progress, memory: dict[str, Tensor], static: str, sync: Callable[[], int]
@@ -108,7 +112,7 @@ class RunCheckpoints:
         return length
 
     def check(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint that is not of this run's stream, model and task.
+        """Refuses a checkpoint that is not of this run's stream, features, model and task.
 
         Args:
             checkpoint: From :func:`load_checkpoint`.
@@ -120,6 +124,7 @@ class RunCheckpoints:
             raise CheckpointError(
                 "the checkpoint is of another stream than the one given; give the stream that it was trained on"
             )
+        check_same_features(checkpoint["features"], self._features)
         for what, name in self._names.items():
             found = checkpoint["names"][what]
             if found != name:

@@ -18,6 +18,7 @@ from pyg_mspipe.tasks import DivergedError, Objective, Task, train_step
 from pyg_mspipe.tasks.objective import LOSS_BLOCK
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.events import Advanced, PartBegun
+from pyg_mspipe.training.features import RunFeatures
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
 from pyg_mspipe.training.making import MakeTask, make_task, negative_sampler, neighbor_sampler
 from pyg_mspipe.training.progress import TrainingProgress
@@ -35,6 +36,7 @@ def pretrain(
     data: TemporalData,
     num_nodes: int,
     config: TrainConfig,
+    features: RunFeatures | None = None,
     *,
     task: MakeTask | None = None,
     console: Console | None = None,
@@ -49,6 +51,7 @@ def pretrain(
         data: The training events and no others, on the device to train on.
         num_nodes: Number of nodes ``N``; one without an event gets zeros.
         config: Of the run.
+        features: Of the run; by default there are none beside the stream.
         task: Of the run; by default the settings'.
         console: Where progress is shown; by default nowhere.
 
@@ -64,7 +67,7 @@ def pretrain(
             interruptible() as request,
             TrainingProgress(console or Console(quiet=True), config.static_epochs) as view,
         ):
-            return _Pretraining(data, num_nodes, config, task, view, request).run()
+            return _Pretraining(data, num_nodes, config, features or RunFeatures(), task, view, request).run()
     finally:
         set_random_state(device, outside)
 
@@ -75,6 +78,7 @@ class _Pretraining:
         data: TemporalData,
         num_nodes: int,
         config: TrainConfig,
+        features: RunFeatures,
         task: MakeTask | None,
         view: TrainingProgress,
         request: StopRequest,
@@ -86,12 +90,13 @@ class _Pretraining:
         known[torch.cat([data.src, data.dst]).cpu()] = True
         self._model = StaticModel(
             known,
-            data.msg.size(1),
+            features.msg_dim(data),
+            node_dim=features.node_dim,
             static_dim=config.static_dim,
             **config.attention(),
         )
         self._objective = Objective(self._model, make_task(config, self._model.embedding_dim, task)).to(data.src.device)
-        self._batches = _batches(data, num_nodes, config, self._objective.task)
+        self._batches = _batches(data, num_nodes, config, features, self._objective.task)
         vectors = self._model.vectors.weight
         others = [parameter for parameter in self._objective.parameters() if parameter is not vectors]
         self._optimizers: tuple[Optimizer, ...] = (
@@ -127,7 +132,7 @@ class _Pretraining:
             self._view(Advanced(events, loss_sum / done))
 
 
-def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, task: Task) -> Batches:
+def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, features: RunFeatures, task: Task) -> Batches:
     negatives = negative_sampler(config, data.dst, num_nodes, _NEGATIVES) if task.negatives else None
     sampler = neighbor_sampler(config, TemporalCSR.from_stream(data, num_nodes), config.layers)
     size = min(_BATCH_SIZE, -(-data.num_events // _MIN_BATCHES))
@@ -140,4 +145,6 @@ def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, task: Task
         num_negatives=task.negatives or 1,
         ask=task.queries,
         cut_off=config.cut_off,
+        msg=features.events,
+        node_features=features.nodes,
     )

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import check_stream, split_stream, unseen_nodes_mask
+from pyg_mspipe.data import FeatureStore, check_stream, split_stream, unseen_nodes_mask
 from pyg_mspipe.distributed import ParallelPlan
 from pyg_mspipe.distributed.executor import Executor, Job
 from pyg_mspipe.graph import TemporalCSR
@@ -23,12 +23,14 @@ from pyg_mspipe.training.checkpoint import fingerprint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.events import Listener, RunBegun, Saved, StagesDone
+from pyg_mspipe.training.features import RunFeatures, features_again
 from pyg_mspipe.training.interrupt import interruptible
 from pyg_mspipe.training.listening import Listening
 from pyg_mspipe.training.loop import TrainingLoop
 from pyg_mspipe.training.making import (
     MakeModel,
     MakeTask,
+    learning_rate,
     make_objective,
     mitigation_of,
     negative_sampler,
@@ -39,8 +41,6 @@ from pyg_mspipe.training.run_folder import own_folder
 from pyg_mspipe.training.single import SingleExecutor
 from pyg_mspipe.training.static_file import StaticVectors, static_key
 from pyg_mspipe.training.static_pretraining import pretrain
-
-_LR_POWER = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
 
 
 class Trainer:
@@ -61,6 +61,8 @@ class Trainer:
         folder: Of the run; made where it is missing. Without one nothing but a timeline is written.
         model: A model's class, or a function in its place, instead of ``config.model``; see :class:`TemporalModel`.
         task: A task's class, or a function in its place, instead of ``config.task``; see :class:`Task`.
+        features: Of the events, a row for each, instead of the stream's messages.
+        node_features: Of the nodes, a row for each; given to a model that takes ``node_dim``, their width.
         executor: Takes the steps; by default this process alone does.
         listeners: Are told each event, see :mod:`pyg_mspipe.training.events`.
         console: Where progress is shown; by default nowhere.
@@ -68,7 +70,7 @@ class Trainer:
         similar_cache: Where similar nodes are kept for the next run, where the mitigation needs them.
 
     Raises:
-        StreamError: If the stream cannot be used, or a split has no events.
+        StreamError: If the stream cannot be used, a split has no events, or features are not of its events or nodes.
         ConfigError: If the device, the model or the task is not there.
         PlanError: If the executor cannot take the plan.
         DisagreementError: If processes were given different streams or settings.
@@ -82,6 +84,8 @@ class Trainer:
         *,
         model: MakeModel | None = None,
         task: MakeTask | None = None,
+        features: FeatureStore | None = None,
+        node_features: FeatureStore | None = None,
         executor: Executor | None = None,
         listeners: Sequence[Listener] = (),
         console: Console | None = None,
@@ -102,12 +106,13 @@ class Trainer:
         if config.threads:
             torch.set_num_threads(config.threads)
 
-        data = check_stream(data)
+        self.features = beside = RunFeatures(features, node_features)
+        data = beside.read_with(check_stream(data))
         self.split = split_stream(data, **config.split())
         self.unseen = unseen_nodes_mask(data, self.split)
         self.fingerprint = fingerprint(data)
         settings = {name: value for name, value in vars(config).items() if name != "device"}
-        executor.team.agree({"stream": self.fingerprint, "torch": torch.__version__} | settings)
+        executor.team.agree({"stream": self.fingerprint, "torch": torch.__version__} | beside.digests | settings)
         self.data = data.to(self.device)
         csr = TemporalCSR.from_stream(self.data)
         self.num_nodes = csr.num_nodes
@@ -118,16 +123,16 @@ class Trainer:
         self.objective = make_objective(
             config,
             self.num_nodes,
-            self.data.msg.size(1),
+            beside.msg_dim(data),
+            node_dim=beside.node_dim,
             model=model,
             task=task,
             mitigation=mitigation,
             memory_device=executor.memory_device(self.plan),
         ).to(self.device)
         self.model, self.task = self.objective.model, self.objective.task
-        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=config.lr, fused=True)
+        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=learning_rate(config), fused=True)
         self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
-        self._set_lr()
         self._job = Job(
             objective=self.objective,
             optimizer=self.optimizer,
@@ -145,7 +150,7 @@ class Trainer:
         executor.prepare(self._job)
         self.progress = Progress()
         self._checkpoints = RunCheckpoints(
-            self.folder, config, self._job, executor, source=self.source, stream=self.fingerprint
+            self.folder, config, self._job, executor, source=self.source, stream=self.fingerprint, features=beside
         )
         self._static = StaticVectors(self.model.static_memory, self.folder, executor.team)
         self._make_task = task
@@ -162,12 +167,13 @@ class Trainer:
             checkpoint: From :func:`load_checkpoint`.
             folder: Of the run.
             **options: More of the class: ``model``, ``task``, ``executor``, ``listeners``, ``console``,
-                ``similar_cache``.
+                ``similar_cache``; ``features`` and ``node_features``, by default from the files where they were.
 
         Raises:
-            CheckpointError: If it is of another stream, model or task.
+            CheckpointError: If it is of another stream, features, model or task.
         """
         config = TrainConfig(**checkpoint["config"])
+        options |= features_again(checkpoint["features"], config, options)
         trainer = cls(data, config, folder, source=checkpoint["source"], **options)
         trainer.load(checkpoint)
         return trainer
@@ -188,7 +194,7 @@ class Trainer:
         self._static.load(checkpoint["static"])
         self.progress = self._checkpoints.load(checkpoint)
         self._log_length = checkpoint["log_length"]
-        self._set_lr()
+        self.optimizer.param_groups[0]["lr"] = learning_rate(self.config)
 
     def batches(self, part: str, num_negatives: int | None = None) -> Batches:
         """Returns the batches of a part of the stream.
@@ -212,6 +218,8 @@ class Trainer:
             num_negatives=count or 1,
             ask=self.task.queries,
             cut_off=config.cut_off,
+            msg=self.features.events,
+            node_features=self.features.nodes,
             memory_begin=self.split.train.start,
         )
 
@@ -274,10 +282,11 @@ class Trainer:
 
     def _pretrain_static(self) -> None:
         """Trains the static node vectors, where the model has some, or finds them in the run's folder."""
-        train = self.data[: self.split.train.stop]
-        key = static_key(self.fingerprint, train.num_events, self.config) | {"task": self.task.name}
+        config, features, train = self.config, self.features, self.data[: self.split.train.stop]
+        key = static_key(self.fingerprint, train.num_events, config)
+        key |= {"task": self.task.name, "features": features.digests}
         self._static.train(
-            key, lambda: pretrain(train, self.num_nodes, self.config, task=self._make_task, console=self.console)
+            key, lambda: pretrain(train, self.num_nodes, config, features, task=self._make_task, console=self.console)
         )
 
     def _save(self, name: str, memory: dict[str, Tensor]) -> None:
@@ -289,8 +298,3 @@ class Trainer:
     def _on_record(self, step: int, record: BatchRecord) -> None:
         first = self.progress.step - self.progress.batch
         self._listening(StagesDone(first + step, step, record))
-
-    def _set_lr(self) -> None:
-        lr = self.config.lr * self.plan.world ** _LR_POWER[self.config.lr_scaling]
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr

@@ -389,10 +389,10 @@ def without_messages(data, *, width_0):
     return TemporalData(src=data.src, dst=data.dst, t=data.t, msg=msg)
 
 
-def batches_of(data, msg=None):
+def batches_of(data, msg=None, node_features=None):
     sampler = NeighborSampler(TemporalCSR.from_stream(data), [4, 3])
     negatives = NegativeSampler.from_destinations(data.dst, seed=7)
-    return Batches(data, range(40, data.num_events), 50, sampler, negatives, msg=msg)
+    return Batches(data, range(40, data.num_events), 50, sampler, negatives, msg=msg, node_features=node_features)
 
 
 def losses(batches, num_nodes, msg_dim):
@@ -442,3 +442,21 @@ def test_a_batch_has_no_messages_before_it_is_gathered(tmp_path):
 def test_a_store_of_another_number_of_rows_is_refused():
     with pytest.raises(ValueError, match="msg has 299 rows and the stream 300 events; give one row for each"):
         batches_of(random_stream(), TensorFeatures(torch.zeros(299, 6)))
+
+
+def test_a_store_of_more_events_serves_the_first_ones():
+    data = random_stream()
+    expected = batches_of(data).read(0, 1)
+    assert torch.equal(batches_of(data, TensorFeatures(torch.cat([data.msg, data.msg]))).read(0, 1).msg, expected.msg)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_batch_brings_the_features_of_its_nodes_as_float32(store_of, dtype):
+    x = random_features(25, 7, dtype)
+    batches = batches_of(random_stream(), node_features=store_of(x))
+    drawn = batches.draw(batches.events_of(2), 0, 2)
+    assert drawn.x is None
+    for batch in (batches.gather(drawn), batches.ask(torch.tensor([7, 3]), 200), batches.without_queries(range(9))):
+        assert torch.equal(batch.x, x.float()[batch.n_id])
+        assert batch.to(torch.device("meta")).x.device.type == "meta"
+    assert batches_of(random_stream()).read(0, 0).x is None

@@ -22,6 +22,7 @@ from pyg_mspipe import (
     TGNMemory,
     synthetic,
 )
+from pyg_mspipe.data import MappedFeatures, TensorFeatures, write_features
 from pyg_mspipe.pipeline import PipelineError
 
 BATCH = 50
@@ -196,6 +197,33 @@ def test_a_batch_is_its_events_with_the_neighbours_from_before_the_first(
         assert (e_id < first).all()
         first += loader._batches.batch_size
     assert min(first, events.stop) == events.stop
+
+
+@pytest.mark.parametrize("has_own", [True, False])
+def test_features_come_from_the_stores_whatever_the_stream_has(tmp_path, has_own):
+    data, x = stream(300), torch.randn(64, 5)
+    write_features(tmp_path / "msg.npy", data.msg)
+    other = TemporalData(src=data.src, dst=data.dst, t=data.t, msg=data.msg + 1 if has_own else None)
+    stores = {"features": MappedFeatures(tmp_path / "msg.npy"), "node_features": TensorFeatures(x.half())}
+    expected = read(PipelineLoader(data, memory_of(data), **OPTIONS))
+    found = read(PipelineLoader(other, memory_of(data), **OPTIONS, **stores))
+    assert len(found) == len(expected) == 6
+    for one, batch in zip(expected, found, strict=True):
+        for name in ("src", "msg", "e_id", "edge_time", "edge_attr", "n_id"):
+            assert torch.equal(batch[name], one[name])
+        assert torch.equal(batch.x, x.half().float()[batch.n_id])
+        assert "x" not in one
+
+
+def test_features_of_other_events_or_nodes_are_refused():
+    data = stream(300)
+    with pytest.raises(StreamError, match="in memory: 299 rows of event features for 300 events; give one row"):
+        PipelineLoader(data, memory_of(data), features=TensorFeatures(data.msg[1:]))
+    nodes = TensorFeatures(torch.zeros(data.num_nodes - 1, 2))
+    with pytest.raises(
+        StreamError, match=f"in memory: {data.num_nodes - 1} rows of node features for {data.num_nodes}"
+    ):
+        PipelineLoader(data, memory_of(data), node_features=nodes)
 
 
 def test_a_batch_has_the_fields_dtypes_and_shapes_that_are_documented():

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe.data import TensorFeatures
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.models import TGN, StaticModel
 from pyg_mspipe.pipeline import Batches
@@ -17,11 +18,11 @@ def tiny():
     return TemporalData(src=src, dst=dst, t=torch.arange(30) * 10, msg=torch.randn(30, 3, generator=generator))
 
 
-def static_model(num_layers=1, known=range(6)):
+def static_model(num_layers=1, known=range(6), **options):
     torch.manual_seed(0)
     is_known = torch.zeros(NUM_NODES, dtype=torch.bool)
     is_known[list(known)] = True
-    return StaticModel(is_known, 3, static_dim=5, num_layers=num_layers, **SIZES)
+    return StaticModel(is_known, 3, static_dim=5, num_layers=num_layers, **SIZES, **options)
 
 
 def embed(model, data, node, bound, num_layers=1):
@@ -41,6 +42,17 @@ def test_it_is_a_tgn_whose_memory_are_the_vectors_as_of_the_latest_event(num_lay
     sample, found = embed(model, data, node, 20, num_layers)
     tgn.memory.state.tables["last_update"].fill_(int(data.t[sample.hops[0].e_id].max()))
     torch.testing.assert_close(found, embed(tgn, data, node, 20, num_layers)[1])
+
+
+def test_features_of_nodes_are_projected_and_added_to_the_vectors():
+    data, plain, model = tiny(), static_model(), static_model(node_dim=2)
+    assert all(torch.equal(weight, model.state_dict()[name]) for name, weight in plain.state_dict().items())
+    x = torch.randn(NUM_NODES, 2)
+    sampler = NeighborSampler(TemporalCSR.from_stream(data, NUM_NODES), [3])
+    batch = Batches(data, range(30), 10, sampler, node_features=TensorFeatures(x)).ask(torch.arange(6), 20)
+    plain.vectors.weight.data += x @ model.node_lin.weight.T
+    plain.known[:] = True
+    torch.testing.assert_close(model(batch), plain(batch))
 
 
 def test_nodes_that_are_not_known_keep_a_vector_of_zeros():

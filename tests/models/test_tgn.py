@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -212,3 +214,16 @@ def test_node_memory_may_be_kept_elsewhere():
     model = tiny_model(memory_device="cpu").to("meta")
     assert model.memory.state.device == torch.device("cpu")
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
+@torch.no_grad()
+def test_features_of_nodes_are_projected_and_added_to_the_rows():
+    data, plain, model = tiny(), tiny_model(), tiny_model(node_dim=2)
+    assert all(torch.equal(weight, model.state_dict()[name]) for name, weight in plain.state_dict().items())
+    x = torch.randn(7, 2)
+    queries = replace(batches_of(plain, data, [3]).ask(torch.arange(7), 0), x=x)
+    plain.memory.state.tables["memory"] += x @ model.node_lin.weight.T
+    torch.testing.assert_close(model.eval()(queries), plain.eval()(queries))
+    before = model.node_lin.weight.clone()
+    model.reset_parameters()
+    assert not torch.equal(model.node_lin.weight, before)

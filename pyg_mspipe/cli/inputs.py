@@ -1,0 +1,83 @@
+"""The files that a run reads beside its settings: its stream and its features, and where they are when it goes on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pyg_mspipe.training import ConfigError
+
+_PANEL = "Reading the stream"
+
+Features = Annotated[
+    Path | None,
+    typer.Option(
+        help="A .npy file of event features instead of messages, one row for each event; read from the disk by rows.",
+        rich_help_panel=_PANEL,
+    ),
+]
+NodeFeatures = Annotated[
+    Path | None,
+    typer.Option(
+        help="A .npy file of node features, one row for each node; read from the disk by rows.", rich_help_panel=_PANEL
+    ),
+]
+MovedStream = Annotated[Path | None, typer.Option(help="Where the stream's file is now, if it was moved.")]
+MovedFeatures = Annotated[Path | None, typer.Option(help="Where the file of event features is now.")]
+MovedNodeFeatures = Annotated[Path | None, typer.Option(help="Where the file of node features is now.")]
+
+
+def row_notes(source: dict[str, Any], paths: dict[str, Path | None]) -> list[str]:
+    """Returns what to know of the order of rows where reading the stream changes that of events or ids of nodes.
+
+    Args:
+        source: How the stream is loaded.
+        paths: Of ``features`` and ``node_features``.
+    """
+    notes = []
+    if paths["features"] is not None and source.get("sort"):
+        notes.append("rows of --features are taken to be in the order of the sorted events")
+    if paths["node_features"] is not None and source.get("relabel"):
+        notes.append("rows of --node-features are taken to be in the order in which --relabel numbers the nodes")
+    return notes
+
+
+def move(checkpoint: dict[str, Any], stream: Path | None, features: Path | None, node_features: Path | None) -> None:
+    """Tells a checkpoint where the files of its run are now; loading checks that they are the same.
+
+    Args:
+        checkpoint: Changed here.
+        stream: The stream's file, if it was moved.
+        features: That of event features, if it was moved.
+        node_features: That of node features, if it was moved.
+
+    Raises:
+        ConfigError: If the stream is not where it was, or the run has no such features.
+    """
+    for name, path in {"features": features, "node_features": node_features}.items():
+        if path is None:
+            continue
+        if name not in checkpoint["features"]:
+            raise ConfigError(f"the run was trained without --{name.replace('_', '-')}; leave it out")
+        checkpoint["features"][name]["path"] = str(path.resolve())
+    if stream is not None:
+        checkpoint["source"]["name_or_path"] = str(stream.resolve())
+        return
+    path = Path(checkpoint["source"].get("name_or_path", ""))
+    if path.is_absolute() and not path.exists():
+        raise ConfigError(f"{path}, the run's stream, does not exist; if it was moved, say where to with --stream")
+
+
+def similar_cache(source: dict[str, Any]) -> Path | None:
+    """Returns the file that keeps similar nodes, beside the stream's own file; None if it cannot be written there.
+
+    Args:
+        source: How the stream is loaded.
+    """
+    path = Path(source["name_or_path"])
+    if not path.is_file() or not os.access(path.parent, os.W_OK):
+        return None
+    return path.with_name(f"{path.name}.similar.npz")

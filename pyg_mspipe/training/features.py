@@ -1,0 +1,153 @@
+"""The features of a run that are read by id: what a checkpoint keeps of them, and how they are found again."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data import FeatureStore, MappedFeatures
+from pyg_mspipe.data.feature_store import check_features
+from pyg_mspipe.training.checkpoint import CheckpointError
+from pyg_mspipe.training.config import TrainConfig
+from pyg_mspipe.training.device import pick_device
+
+# Rows that a digest looks at: few enough for a slow disk, spread over the whole.
+_DIGEST_ROWS = 256
+
+# The arguments of a trainer, and what they are called in messages.
+_WORDS = {"features": "event features", "node_features": "node features"}
+
+
+@dataclass(frozen=True)
+class RunFeatures:
+    """The features of a run beside its stream.
+
+    Attributes:
+        events: Of the events, in place of the stream's messages.
+        nodes: Of the nodes.
+    """
+
+    events: FeatureStore | None = None
+    nodes: FeatureStore | None = None
+
+    @property
+    def node_dim(self) -> int:
+        """Width of the nodes' features; 0 without any."""
+        return 0 if self.nodes is None else self.nodes.width
+
+    @cached_property
+    def kept(self) -> dict[str, dict[str, str]]:
+        """What a checkpoint keeps: by the name of the argument, a digest and the file, which is empty for memory."""
+        given = {"features": self.events, "node_features": self.nodes}
+        return {
+            name: {
+                "digest": features_digest(store),
+                "path": str(store.path.resolve()) if isinstance(store, MappedFeatures) else "",
+            }
+            for name, store in given.items()
+            if store is not None
+        }
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """A digest of each, by the name of the argument."""
+        return {name: each["digest"] for name, each in self.kept.items()}
+
+    def msg_dim(self, data: TemporalData) -> int:
+        """Returns the width of the messages of a stream's events."""
+        return int(data.msg.size(1)) if self.events is None else self.events.width
+
+    def read_with(self, data: TemporalData) -> TemporalData:
+        """Returns a stream as a run uses it: without messages of its own where events have features.
+
+        Args:
+            data: Checked.
+
+        Raises:
+            StreamError: If the features are not those of its events or nodes.
+        """
+        check_features(self.events, self.nodes, num_events=data.num_events, num_nodes=data.num_nodes)
+        if self.events is None:
+            return data
+        bare = copy.copy(data)
+        bare.msg = data.msg.new_empty(data.num_events, 0)
+        return bare
+
+
+def features_digest(store: FeatureStore) -> str:
+    """Returns a digest of shape, type and some evenly spaced rows, by which a checkpoint knows its features."""
+    last = store.num_rows - 1
+    rows = store.read(torch.arange(_DIGEST_ROWS).mul(last).div(_DIGEST_ROWS - 1, rounding_mode="floor").unique())
+    digest = hashlib.blake2b(f"{store.num_rows} {store.width} {store.dtype}".encode(), digest_size=16)
+    digest.update(rows.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def open_features(paths: Mapping[str, Path | None], config: TrainConfig) -> dict[str, FeatureStore | None]:
+    """Returns features from files, by the names of a trainer's arguments.
+
+    Args:
+        paths: By the same names; none where the run has no such features.
+        config: Of the run.
+
+    Raises:
+        StreamError: If a file cannot be used.
+    """
+    pinned = pick_device(config.device).type == "cuda"
+    return {name: None if path is None else MappedFeatures(path, pinned) for name, path in paths.items()}
+
+
+def features_again(
+    kept: Mapping[str, Mapping[str, str]], config: TrainConfig, given: Mapping[str, FeatureStore | None]
+) -> dict[str, FeatureStore | None]:
+    """Returns the features of a run that goes on, by the names of a trainer's arguments.
+
+    Args:
+        kept: What its checkpoint keeps of them.
+        config: Of the run.
+        given: By the same names, instead of those from files.
+
+    Raises:
+        CheckpointError: If they were in memory and are not given, or a file is not where it was.
+        StreamError: If a file cannot be used.
+    """
+    stores = {name: given.get(name) for name in _WORDS}
+    paths = {name: Path(kept[name]["path"]) for name in kept if stores[name] is None}
+    for name, path in paths.items():
+        words = _WORDS[name]
+        if not kept[name]["path"]:
+            raise CheckpointError(f"the run's {words} were in memory; go on with it from Python, and give {name}=...")
+        if not path.exists():
+            raise CheckpointError(
+                f"{path}, the run's {words}, does not exist; if it was moved, say where to with "
+                f"--{name.replace('_', '-')}, or from Python with {name}=MappedFeatures(...)"
+            )
+    return stores | open_features(paths, config)
+
+
+def check_same_features(found: Mapping[str, Mapping[str, str]], own: RunFeatures) -> None:
+    """Refuses a checkpoint that was trained with other features than a run has.
+
+    Args:
+        found: What the checkpoint keeps of its features.
+        own: Those of the run.
+
+    Raises:
+        CheckpointError: If they are others.
+    """
+    for name, words in _WORDS.items():
+        if name in own.kept and name not in found:
+            raise CheckpointError(f"the checkpoint was trained without {words}; leave them out")
+        if name in found and name not in own.kept:
+            raise CheckpointError(f"the checkpoint was trained with {words}; give those")
+        if name in found and found[name]["digest"] != own.kept[name]["digest"]:
+            raise CheckpointError(
+                f"the checkpoint was trained with other {words} than those given; give those that it was trained with"
+            )
