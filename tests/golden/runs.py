@@ -36,6 +36,7 @@ RUNS = {
     "event-cut-off": "--staleness sequential --cut-off event",
     "event-cut-off-two-layers": "--staleness sequential --cut-off event --layers 2",
     "uniform": "--staleness sequential --strategy uniform",
+    "bf16": "--staleness sequential --precision bf16",
     "bound-2": f"--staleness 2 {_IN_LINE}",
     "similarity": f"--staleness 2 {_IN_LINE} --mitigation similarity",
     "gated": f"--staleness 2 {_IN_LINE} --mitigation gated",
@@ -55,12 +56,12 @@ PROCESSES = {"2x1x1": [], "1x2x1": ["--epochs", "2"], "1x1x2": ["--epochs", "4"]
 """Plans that two processes train too; each gives the losses of its emulation."""
 
 
-def write_stream(path: Path, *, ties: bool = False) -> Path:
+def write_stream(path: Path) -> Path:
     """Writes a stream whose nodes are sources and destinations, with repeats and self-loops."""
     rng = np.random.default_rng(7)
     popular = 1 / np.arange(1, 61) ** 0.8
     src, dst = (rng.choice(60, _EVENTS, p=popular / popular.sum()) for _ in range(2))
-    t = 1_600_000_000 + np.cumsum(rng.integers(0 if ties else 1, 2 if ties else 400, _EVENTS))
+    t = 1_600_000_000 + np.cumsum(rng.integers(1, 400, _EVENTS))
     msg = rng.standard_normal((_EVENTS, 3)).astype(np.float32)
     np.savez(path, src=src, dst=dst, t=t, msg=msg)
     return path
