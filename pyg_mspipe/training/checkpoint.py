@@ -13,7 +13,7 @@ from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.atomic_write import atomic_write
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class CheckpointError(ValueError):

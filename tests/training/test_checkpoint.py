@@ -115,7 +115,7 @@ def test_a_checkpoint_with_other_bits_never_loads_as_something_else(path):
 
 def saved_by_torch(proof: Path, *, zipped: bool) -> bytes:
     file = io.BytesIO()
-    torch.save({"format": 1, "weights": RunsCode(proof)}, file, _use_new_zipfile_serialization=zipped)
+    torch.save({"format": 2, "weights": RunsCode(proof)}, file, _use_new_zipfile_serialization=zipped)
     return file.getvalue()
 
 
@@ -125,7 +125,7 @@ def test_code_in_a_file_is_not_run(tmp_path, kind):
     content = {
         "torch": saved_by_torch(proof, zipped=True),
         "torch before 1.6": saved_by_torch(proof, zipped=False),
-        "pickle": pickle.dumps({"format": 1, "weights": RunsCode(proof)}),
+        "pickle": pickle.dumps({"format": 2, "weights": RunsCode(proof)}),
     }[kind]
     (tmp_path / "last.pt").write_bytes(content)
     refused(tmp_path / "last.pt")
@@ -137,12 +137,12 @@ def test_the_code_in_question_would_have_run(tmp_path):
     assert (tmp_path / "proof").exists()
 
 
-@pytest.mark.parametrize("content", [{"format": 2}, {"format": "1"}, {"format": True}, {"step": 3}, {}, [1], 3])
+@pytest.mark.parametrize("content", [{"format": 1}, {"format": "2"}, {"format": True}, {"step": 3}, {}, [1], 3])
 def test_another_format_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "last.pt")
-    refused(tmp_path / "last.pt", r"checkpoint format .*, this version reads 1; train again")
+    refused(tmp_path / "last.pt", r"checkpoint format .*, this version reads 2; train again")
 
 
 def test_a_format_that_is_a_tensor_is_refused(tmp_path):
     torch.save({"format": torch.ones(2)}, tmp_path / "last.pt")
-    refused(tmp_path / "last.pt", "this version reads 1")
+    refused(tmp_path / "last.pt", "this version reads 2")
