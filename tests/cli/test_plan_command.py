@@ -4,6 +4,8 @@ import pytest
 
 from pyg_mspipe.data import load_stream, split_stream
 from pyg_mspipe.distributed import ParallelPlan, SweepSchedule, choose_plan
+from pyg_mspipe.memory import RowState
+from pyg_mspipe.memory.stream_memory import node_tables
 
 
 def ran(mspipe, *arguments):
@@ -132,7 +134,13 @@ def test_a_plan_for_a_stream_is_the_planners_with_what_it_measured_and_why(mspip
     out = ran(mspipe, "--auto", name, "--world", 4, "--batch-size", 20, "--memory-dim", 8, "--host-memory", 0.5)
     data = load_stream(name)
     choice = choose_plan(
-        data, split_stream(data).train, world=4, batch_size=20, memory_dim=8, host_memory=2**29, max_loss=0.2
+        data,
+        split_stream(data).train,
+        world=4,
+        batch_size=20,
+        group_bytes=RowState(node_tables(data.num_nodes, 8)).nbytes,
+        host_memory=2**29,
+        max_loss=0.2,
     )
     assert f"\nplan {choice.plan}, " in out
     for reason in choice.reasons:
@@ -148,7 +156,7 @@ def test_more_loss_allows_a_larger_i_and_less_memory_a_smaller_k(mspipe, npz):
     arguments = ("--auto", npz(), "--world", 4, "--batch-size", 5)
     assert "\nplan 4x1x1, " in ran(mspipe, *arguments, "--max-loss", 0.99)
     assert "\nplan 1x1x4, " in ran(mspipe, *arguments, "--max-loss", 0)
-    assert "\nplan 1x4x1, " in ran(mspipe, *arguments, "--max-loss", 0, "--host-memory", 0.00004)
+    assert "\nplan 1x4x1, " in ran(mspipe, *arguments, "--max-loss", 0, "--host-memory", 0.00002)
 
 
 def test_the_streams_own_flags_are_heard(mspipe, npz, arrays):

@@ -169,7 +169,7 @@ def test_evaluation_before_waiting_messages_are_applied_is_refused():
     tgn, batches = pair_of()[0], batches_of(data)
     tgn.memory.state.apply(tgn.commit(batches.read(0, 0)))
     tgn.eval()
-    with pytest.raises(RuntimeError, match=r"call model.settle\(batches\) before evaluation"):
+    with pytest.raises(RuntimeError, match=r"call settle\(batches\) before evaluation"):
         tgn(batches.ask(torch.tensor([0]), 2))
     tgn.settle(batches)
     tgn(batches.ask(torch.tensor([0]), 2))
