@@ -146,7 +146,7 @@ class SweepSteps:
 
         Args:
             seat: The trainer.
-            rows: Of each visit, [M, ...] each by name.
+            rows: The rows of each visit, [M, ...] each by name.
         """
         self._held[seat.rank] = rows
 
@@ -156,7 +156,7 @@ class SweepSteps:
         Args:
             seat: The trainer.
             epoch: As for :meth:`source`.
-            memory_begin: Likewise.
+            memory_begin: As for :meth:`source`.
             step: The next one of the sweep.
         """
         turn = self._going_on(seat, step)

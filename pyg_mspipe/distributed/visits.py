@@ -111,7 +111,7 @@ class VisitBatches:
         Args:
             state: The group's.
             visits: What was trained.
-            commit: Of the first visit; of no nodes where the part has no events.
+            commit: What the first visit commits; a commit of no nodes where the part has no events.
         """
         state.apply(commit)
         following = visits.position + 1

@@ -26,9 +26,9 @@ class MemoryUpdater(Module):
         memory_dim: Width of the memory.
         time_dim: Width of the time encoding.
         message_module: As for :class:`~pyg_mspipe.TGNMemory`.
-        aggregator_module: Likewise.
-        time_init: Likewise.
-        mitigation: Likewise.
+        aggregator_module: As for :class:`~pyg_mspipe.TGNMemory`.
+        time_init: Where the time encoder starts, see :class:`TimeEncoder`.
+        mitigation: What is done about rows that a pipeline fetched too early.
     """
 
     def __init__(

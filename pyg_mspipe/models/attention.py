@@ -65,7 +65,7 @@ class TemporalAttention(Module):
             x: [S, in_channels], the source rows.
             hop: The edges into ``R`` target rows, ``k`` places each.
             t_enc: [R, k, time_dim], the encoded time of each edge; any finite value where there is no edge.
-            msg: [R, k, msg_dim], likewise, carries no gradient.
+            msg: [R, k, msg_dim], the message of each edge, as finite where there is none; carries no gradient.
         """
         size, k = hop.mask.shape
         heads = self.heads

@@ -33,7 +33,7 @@ class Batches:
             its own time, also those of its batch.
         msg: Of the messages, a row for each event or more, such as :class:`~pyg_mspipe.data.MappedFeatures` where they
             do not fit into memory; by default the stream's own.
-        node_features: Of the nodes, a row for each; by default there are none.
+        node_features: The features of the nodes, a row for each; by default there are none.
         device: Where batches are brought to when they are gathered, by default the stream's own.
         memory_begin: The first event that node memory has seen when these batches are read, by default the first one
             of ``events``; what waits for a node is an event from there on.

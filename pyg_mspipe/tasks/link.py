@@ -21,7 +21,7 @@ class LinkMetrics(Metrics):
 
     Attributes:
         ap: Average precision against one negative for each event, mean over batches as in PyG's example.
-        auc: Area under the ROC curve, likewise.
+        auc: Area under the ROC curve against the same negatives, mean over batches too.
         mrr: Mean over events of the reciprocal rank among ``num_negatives`` negatives; ties count half.
         num_negatives: Negatives for each event.
         ap_unseen: AP over all events that touch a node without any training event; nothing if there are none.

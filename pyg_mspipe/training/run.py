@@ -41,8 +41,9 @@ def load_run(
             before the last training event.
         model: Of the run, where it was not named in the settings.
         task: Of the run, where it was not named in the settings.
-        features: Of the run's events, where it had some beside the stream; by default its file is opened again.
-        node_features: Of its nodes, likewise.
+        features: The features of the run's events, where it had some beside the stream; by default their file is opened
+            again.
+        node_features: The features of its nodes, where it had some; by default their file is opened again.
 
     Raises:
         CheckpointError: If there is no such run, or it is of another stream, features, model or
