@@ -4,7 +4,17 @@ import json
 from statistics import fmean
 
 import pytest
-from runs import PROCESSES, RECORD, RUNS, SAME, machine, train, train_in_processes, train_with_a_kill, write_stream
+from golden_runs import (
+    PROCESSES,
+    RECORD,
+    RUNS,
+    SAME,
+    machine,
+    train,
+    train_in_processes,
+    train_with_a_kill,
+    write_stream,
+)
 
 RECORDED = json.loads(RECORD.read_text())
 ON_RECORD = RECORDED["machine"] == machine()

@@ -1,6 +1,6 @@
 """Small runs by the command line whose losses are on record: of every kind of memory access that there is.
 
-``python tests/golden/runs.py`` records them anew, for a change that is meant to move numbers.
+``python tests/golden/golden_runs.py`` records them anew, for a change that is meant to move numbers.
 """
 
 from __future__ import annotations
