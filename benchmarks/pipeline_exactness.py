@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -17,8 +18,7 @@ from torch import Tensor
 from benchmarks.harness.benchmark import Benchmark, Result, Run
 from benchmarks.harness.workload import load_workload
 from pyg_mspipe import TGN, Batch, Batches, NeighborSampler, TemporalCSR
-from pyg_mspipe.pipeline import InFlight, PipelineEngine, Staleness, default_stages
-from pyg_mspipe.pipeline.stages import Stage
+from pyg_mspipe.pipeline import PipelineEngine, Staleness
 from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 BATCH_SIZE = 200
@@ -38,20 +38,17 @@ class Settings:
     jobs: int = 2
 
 
-class Delayed:
-    """A stage that waits a random time before its work and after it."""
+def delay(owner: object, method: str, seed: int, longest: float = 0.002) -> None:
+    """Makes a stage wait a random time, of so many seconds at most, before it calls a method of its owner."""
+    call, delays = getattr(owner, method), random.Random(f"{seed} {method}")
 
-    def __init__(self, stage: Stage[Batch], seed: int, longest: float) -> None:
-        self.stage = stage
-        self.name, self.requires, self.adds = stage.name, stage.requires, stage.adds
-        self.random = random.Random(f"{seed} {stage.name}")
-        self.longest = longest
-
-    def __call__(self, flight: InFlight[Batch]) -> None:
+    def late(*args: Any, **options: Any) -> Any:
         # Now and then a stage is held up for long, so that others overtake it by several batches.
-        scale = self.longest * (10 if self.random.random() < 0.02 else 1)
-        time.sleep(self.random.random() * scale)
-        self.stage(flight)
+        scale = longest * (10 if delays.random() < 0.02 else 1)
+        time.sleep(delays.random() * scale)
+        return call(*args, **options)
+
+    setattr(owner, method, late)
 
 
 class Runs:
@@ -71,14 +68,16 @@ class Runs:
         objective = Objective(model, LinkPrediction(model.embedding_dim))
         optimizer = torch.optim.Adam(objective.parameters(), lr=1e-4, fused=True)
         batches = Batches(work.data, self.events, BATCH_SIZE, self.sampler, work.negatives)
-        stages = default_stages(batches, model.memory.state)
+        state, device = model.memory.state, torch.device("cpu")
         if seed is not None:
-            stages = [Delayed(stage, seed, 0.002) for stage in stages]  # type: ignore[misc]
+            for method in ("draw", "gather"):
+                delay(batches, method, seed)
+            for method in ("await_fetch", "await_apply"):
+                delay(state, method, seed)
         losses: list[float] = []
         missed: list[int] = []
         model.train()
-        state, device = model.memory.state, torch.device("cpu")
-        engine = PipelineEngine(batches, state, device=device, staleness=staleness, overlap=True, stages=stages)
+        engine = PipelineEngine(batches, state, device=device, staleness=staleness, overlap=True)
 
         def commit(batch: Batch) -> None:
             engine.commit(model.commit(batch))

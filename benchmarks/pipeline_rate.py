@@ -6,17 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar
 
 import torch
 from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
-from pyg_mspipe.memory import Commit, RowState
-from pyg_mspipe.pipeline import BatchRecord, InFlight, PipelineEngine, Staleness
+from pyg_mspipe.memory import NodeState
+from pyg_mspipe.pipeline import BatchRecord, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.durations import Durations
-from pyg_mspipe.pipeline.record import STAGES, StageName
-from pyg_mspipe.pipeline.stages import Stage
 from pyg_mspipe.timeline.simulator import simulate
 
 MODES: tuple[Staleness, ...] = ("sequential", "exact", "minimal", 0, 1, 2, 4)
@@ -44,15 +41,13 @@ class Settings:
 class Nothing:
     """A batch without content."""
 
-    n_id = torch.zeros(0, dtype=torch.long)
-    t = torch.zeros(1, dtype=torch.long)
-
 
 class Batches:
-    """So many batches of nothing."""
+    """So many batches of nothing, whose stages wait."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, durations: Durations) -> None:
         self.number = number
+        self.durations = durations
 
     def __len__(self) -> int:
         return self.number
@@ -61,36 +56,37 @@ class Batches:
         return range(index, index + 1)
 
     def draw(self, events: range, epoch: int, index: int) -> Nothing:
+        wait(self.durations.sample)
         return Nothing()
 
     def gather(self, batch: Nothing) -> Nothing:
+        wait(self.durations.gather)
         return batch
 
     def as_of(self, batch: Nothing, index: int, version: int) -> Nothing:
         return batch
 
 
-class Wait:
-    """A stage that waits."""
+class Memory(NodeState):
+    """A memory of nothing, whose fetch and update wait."""
 
-    requires: ClassVar[frozenset[str]] = frozenset()
-    adds: ClassVar[frozenset[str]] = frozenset({"batch", "rows", "commit"})
+    mitigates = False
 
-    def __init__(self, name: StageName, seconds: float) -> None:
-        self.name: StageName = name
-        self.seconds = seconds
+    def __init__(self, durations: Durations) -> None:
+        super().__init__()
+        self.durations = durations
 
-    def __call__(self, flight: InFlight[Nothing]) -> None:
-        flight.batch = Nothing()
-        if self.name == "fetch":
-            with flight.state.reading(flight):
-                wait(self.seconds)
-        elif self.name == "update":
-            wait(self.seconds)
-            with flight.state.committing(flight):
-                pass
-        else:
-            wait(self.seconds)
+    def fetch(self, batch: Nothing, *, mitigated: bool = False) -> None:
+        wait(self.durations.fetch)
+
+    def apply(self, commit: Nothing) -> None:
+        wait(self.durations.update)
+
+    def catch_up(self, rows: None, commits: Sequence[Nothing]) -> None:
+        """Does nothing."""
+
+    def note_missed(self, rows: None, commits: Sequence[Nothing]) -> None:
+        """Does nothing."""
 
 
 def wait(seconds: float) -> None:
@@ -103,22 +99,18 @@ def wait(seconds: float) -> None:
 
 def pass_through(durations: Durations, staleness: Staleness, batches: int) -> list[BatchRecord]:
     """Returns the records of a pass through the engine."""
-    state = RowState({"memory": torch.zeros(2, 1)})
-    commit = Commit(torch.zeros(0, dtype=torch.long), {}, stop=0)
-    stages: list[Stage[Nothing]] = [Wait(name, getattr(durations, name)) for name in STAGES]  # type: ignore[misc]
     records: list[BatchRecord] = []
     engine = PipelineEngine(
-        Batches(batches),
-        state,
+        Batches(batches, durations),
+        Memory(durations),
         device=torch.device("cpu"),
         staleness=staleness,
         overlap=True,
-        stages=stages,
         on_record=records.append,
     )
     for _ in engine:
         wait(durations.rows)
-        engine.commit(commit)
+        engine.commit(Nothing())
         wait(durations.train - durations.rows)
     return records
 

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from pyg_mspipe.distributed.plan import ParallelPlan
 from pyg_mspipe.distributed.random_state import RandomState, random_state, set_random_state
 from pyg_mspipe.distributed.team import Team
+from pyg_mspipe.memory import NodeState
 from pyg_mspipe.models.temporal_model import memory_of
 from pyg_mspipe.pipeline import Batches, BatchRecord, InFlight, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.durations import RunningDurations
@@ -181,7 +182,7 @@ class Pipelines:
         first: int,
         step_of: Callable[[int], int] = lambda index: index,
         staleness: Staleness | None = None,
-        **options: Any,
+        state: NodeState | None = None,
     ) -> PipelineEngine[B]:
         """Returns the pipeline of a pass.
 
@@ -191,12 +192,12 @@ class Pipelines:
             first: The batch to begin with.
             step_of: Returns in which step of the sweep a batch is trained first.
             staleness: Instead of the run's.
-            **options: More of :class:`PipelineEngine`.
+            state: Instead of that of the model's memory.
         """
         job = self._job
         return PipelineEngine(
             source,
-            memory_of(job.objective.model).state,
+            memory_of(job.objective.model).state if state is None else state,
             device=job.device,
             staleness=job.staleness if staleness is None else staleness,
             epoch=epoch,
@@ -205,7 +206,6 @@ class Pipelines:
             overlap=self._overlap,
             estimates=self._estimates,
             on_record=lambda record: job.on_record(step_of(record.index), record),
-            **options,
         )
 
     @contextmanager

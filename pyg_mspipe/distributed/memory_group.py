@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import ClassVar
 
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -13,10 +14,8 @@ from pyg_mspipe.distributed.memory_turns import AccessRecord, MemoryTurns
 from pyg_mspipe.distributed.plan import ParallelPlan, Seat
 from pyg_mspipe.distributed.shared_memory import share
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
-from pyg_mspipe.memory import RowState
-from pyg_mspipe.pipeline import InFlight, default_stages
-from pyg_mspipe.pipeline.record import StageName
-from pyg_mspipe.pipeline.stages import Stage
+from pyg_mspipe.memory import Commit, NodeState, RowState
+from pyg_mspipe.memory.node_state import Pipeline
 
 _HOST = "localhost"
 
@@ -71,55 +70,65 @@ class MemoryGroup:
         """Waits for all processes of the group."""
         dist.barrier(self._processes)
 
-    def stages(self, source: VisitBatches) -> list[Stage[Visits]]:
-        """Returns the pipeline's stages; those that touch node memory do so when it is their turn."""
-        sample, gather, _, train, _ = default_stages(source, self.state)
-        return [sample, gather, GroupFetch(self.state, self.turns), train, GroupUpdate(self, source)]
+    def pipelined_state(self, source: VisitBatches) -> GroupState:
+        """Returns the state as a pipeline of this process uses it in a sweep.
+
+        Args:
+            source: The batches of this process's trainer.
+        """
+        return GroupState(self.state, self.turns, source)
 
 
-class GroupFetch:
-    """Stage 3: memory rows for all visits of a batch, when all commits before it are in."""
+class GroupState(NodeState):
+    """The state of a group's memory for the pipeline of one of its processes: it is read and written in turns.
 
-    name: ClassVar[StageName] = "fetch"
-    requires: ClassVar[frozenset[str]] = frozenset({"batch"})
-    adds: ClassVar[frozenset[str]] = frozenset({"rows"})
+    The rows of all visits of a batch are read at once and travel with them, so that nothing is handed to the pipeline.
 
-    def __init__(self, state: RowState, turns: MemoryTurns) -> None:
-        self.state = state
-        self.turns = turns
+    Args:
+        rows: The state that the group shares.
+        turns: The turns of this process.
+        source: The batches of this process's trainer.
+    """
 
-    def __call__(self, flight: InFlight[Visits]) -> None:
-        """Waits for its turn and reads the rows."""
-        visits = flight.batch
-        assert visits is not None
-        began = time.perf_counter()
-        self.turns.begin_read(visits.position)
-        flight.record.begin["fetch"] += time.perf_counter() - began  # waiting is no work
-        with flight.state.reading(flight):
-            visits.fetch(self.state)
-        self.turns.end_read(visits.position)
+    shared = True
+    mitigates = False
 
+    def __init__(self, rows: RowState, turns: MemoryTurns, source: VisitBatches) -> None:
+        super().__init__()
+        self._rows = rows
+        self._turns = turns
+        self._source = source
+        self._fetched: deque[Visits] = deque()
 
-class GroupUpdate:
-    """Stage 5: writes a trainer's rows when it is its turn."""
+    @contextmanager
+    def pipelined(self, pipeline: Pipeline) -> Iterator[None]:
+        """Puts ``pipeline`` between the rows and whoever trains, as :meth:`NodeState.pipelined`."""
+        with self._rows.pipelined(pipeline):
+            yield
 
-    name: ClassVar[StageName] = "update"
-    requires: ClassVar[frozenset[str]] = frozenset({"commit"})
-    adds: ClassVar[frozenset[str]] = frozenset()
+    def await_fetch(self, batch: Visits) -> None:
+        """Waits until all batches before this one are committed."""
+        self._turns.begin_read(batch.position)
 
-    def __init__(self, group: MemoryGroup, source: VisitBatches) -> None:
-        self.state = group.state
-        self.turns = group.turns
-        self.source = source
+    def fetch(self, batch: Visits, *, mitigated: bool = False) -> None:
+        """Reads the rows of all visits."""
+        batch.fetch(self._rows)
+        self._fetched.append(batch)
+        self._turns.end_read(batch.position)
 
-    def __call__(self, flight: InFlight[Visits]) -> None:
-        """Waits for its turn and applies the commit."""
-        visits = flight.batch
-        assert visits is not None
-        assert flight.commit is not None
-        began = time.perf_counter()
-        self.turns.begin_commit(visits.position)
-        flight.record.begin["update"] += time.perf_counter() - began
-        with flight.state.committing(flight):
-            self.source.apply(self.state, visits, flight.commit)
-        self.turns.end_commit(visits.position)
+    def await_apply(self, commit: Commit) -> None:
+        """Waits until all parts of the batch have been read, and those before this trainer's are committed."""
+        self._turns.begin_commit(self._fetched[0].position)
+
+    def apply(self, commit: Commit) -> None:
+        """Writes a commit's rows."""
+        visits = self._fetched[0]
+        self._source.apply(self._rows, visits, commit)
+        self._turns.end_commit(visits.position)
+        self._fetched.popleft()
+
+    def catch_up(self, rows: None, commits: Sequence[Commit]) -> None:
+        """Does nothing: a turn comes when no commit is missing."""
+
+    def note_missed(self, rows: None, commits: Sequence[Commit]) -> None:
+        """Does nothing: a turn comes when no commit is missing."""

@@ -163,8 +163,7 @@ class ProcessExecutor(Executor):
             first=sum(position < first for position in source.positions),
             step_of=source.positions.__getitem__,
             staleness="sequential" if self._job.staleness == "sequential" else "exact",
-            stages=group.stages(source),
-            at_once=True,
+            state=group.pipelined_state(source),
         )
         flights = iter(engine)
         try:

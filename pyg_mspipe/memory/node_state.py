@@ -62,6 +62,27 @@ class NodeState(ABC):
         """Returns what is copied or stored: all but the pipeline."""
         return self.__dict__ | {"pipeline": None}
 
+    # Where other processes use the same state.
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes wait for commits, so that each is applied as soon as it is handed over."""
+        return False
+
+    def await_fetch(self, batch: Any) -> None:  # noqa: B027 - there is nothing to wait for by default
+        """Waits until the rows of a batch may be read; before :meth:`fetch`, in the same thread.
+
+        Args:
+            batch: The batch.
+        """
+
+    def await_apply(self, commit: Any) -> None:  # noqa: B027 - as above
+        """Waits until a commit may be applied; before :meth:`apply`, in the same thread.
+
+        Args:
+            commit: The commit.
+        """
+
     @property
     @abstractmethod
     def mitigates(self) -> bool:

@@ -6,7 +6,7 @@ from pyg_mspipe.pipeline.engine import PipelineEngine
 from pyg_mspipe.pipeline.queries import Ask, Queries, ask_pairs, ask_sources
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
-from pyg_mspipe.pipeline.stages import InFlight, check_order, default_stages
+from pyg_mspipe.pipeline.stages import InFlight
 from pyg_mspipe.pipeline.work import PipelineError
 
 __all__ = [
@@ -21,7 +21,5 @@ __all__ = [
     "Staleness",
     "ask_pairs",
     "ask_sources",
-    "check_order",
-    "default_stages",
     "parse_staleness",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, Generic
 
@@ -15,7 +15,7 @@ from pyg_mspipe.pipeline.in_line import InLine
 from pyg_mspipe.pipeline.overlap import TRIAL, free_cores, hides_waiting
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Scheduler, Staleness
-from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight, Stage, check_order, default_stages
+from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight
 from pyg_mspipe.pipeline.streams import TrainingTimes, keep_for
 from pyg_mspipe.pipeline.threads import StageThreads
 from pyg_mspipe.pipeline.work import StageWork
@@ -29,8 +29,8 @@ class PipelineEngine(Generic[B]):
     applied, in order and each once, and no thread is left.
 
     Args:
-        source: Of the batches.
-        state: Of node memory; it is read and written in the order that ``staleness`` allows.
+        source: The source of the batches.
+        state: The state of node memory; it is read and written in the order that ``staleness`` allows.
         device: Where training computes.
         staleness: ``"sequential"``, ``"exact"``, ``"minimal"`` or a fixed bound.
         epoch: Which pass over the stream this is.
@@ -40,16 +40,13 @@ class PipelineEngine(Generic[B]):
             is a core that training leaves idle, or a GPU to train, and else if in the first batches the stages have
             waited, for a disk for instance, long enough to gain from it.
         estimates: Of the stages' durations, to go on with those of the pass before.
-        stages: Instead of :func:`default_stages`.
-        at_once: Whether commits are applied as soon as they are handed over, in whatever thread that is: where other
-            processes wait for them.
         on_record: Called with each batch's record when its commit is applied, in order, by the consumer's thread.
 
     Attributes:
         overlap: As given; what was found out, once it was.
 
     Raises:
-        ValueError: If the stages stand in a wrong order, or ``prefetch`` is below 1.
+        ValueError: If ``prefetch`` is below 1.
     """
 
     def __init__(
@@ -64,15 +61,10 @@ class PipelineEngine(Generic[B]):
         prefetch: int = 3,
         overlap: bool | None = None,
         estimates: RunningDurations | None = None,
-        stages: Sequence[Stage[B]] | None = None,
-        at_once: bool = False,
         on_record: Callable[[BatchRecord], None] | None = None,
     ) -> None:
         if prefetch < 1:
             raise ValueError(f"prefetch={prefetch}; give at least 1")
-        catches_up = staleness in ("sequential", "exact")
-        stages = default_stages(source, state, catches_up=catches_up) if stages is None else stages
-        check_order(stages)
         self.source = source
         self.state = state
         self.scheduler = Scheduler(staleness, estimates)
@@ -80,9 +72,10 @@ class PipelineEngine(Generic[B]):
         self.first = first
         self.prefetch = prefetch
         self.overlap = overlap if staleness != "sequential" else False
-        self._at_once = at_once
         self._on_record = on_record or (lambda record: None)
-        self._work = StageWork(source, device, stages, self.scheduler.estimates, epoch, first)
+        catches_up = staleness in ("sequential", "exact")
+        estimates = self.scheduler.estimates
+        self._work = StageWork(source, state, device, estimates, catches_up=catches_up, epoch=epoch, first=first)
         self._times = TrainingTimes(device, self._work.now)
         self._runner: InLine[B] | StageThreads[B] | None = None
         self._current: InFlight[B] | None = None
@@ -166,7 +159,7 @@ class PipelineEngine(Generic[B]):
             runner = StageThreads(self._work, self.scheduler, batches, self.prefetch)
         else:
             bound = self.staleness if isinstance(self.staleness, int) else 0
-            runner = InLine(self._work, bound, at_once=self._at_once)
+            runner = InLine(self._work, bound, at_once=self.state.shared)
         self._runner = runner
         try:
             with closing(runner):

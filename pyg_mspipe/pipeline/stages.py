@@ -1,17 +1,17 @@
-"""The stages of a batch's way to training. Each declares what it requires of the batch in flight and what it adds."""
+"""What the stages do to a batch in flight, but for training, which whoever iterates does between two batches."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
 from pyg_mspipe.memory import NodeState
-from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
+from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.streams import settle
 
 B = TypeVar("B")
@@ -125,137 +125,36 @@ class InFlight(Generic[B]):
         return self.record.index
 
 
-GIVEN = frozenset({"record", "state", "epoch", "events"})
-"""What a batch has before the first stage."""
+def sample(source: BatchSource[B], flight: InFlight[B]) -> None:
+    """Stage 1: negatives, temporal neighbours, unique nodes and the plan."""
+    flight.drawn = source.draw(flight.events, flight.epoch, flight.index)
 
 
-class Stage(Protocol[B]):
-    """One step of a batch's way.
-
-    Attributes:
-        name: As it stands in errors and timelines.
-        requires: Fields of :class:`InFlight` that must be there before it.
-        adds: Fields that are there after it.
-    """
-
-    name: ClassVar[StageName]
-    requires: ClassVar[frozenset[str]]
-    adds: ClassVar[frozenset[str]]
-
-    def __call__(self, flight: InFlight[B]) -> None:
-        """Does the stage's work on one batch."""
-        ...
-
-
-class Sample(Generic[B]):
-    """Stage 1: negatives, temporal neighbours and unique nodes."""
-
-    name: ClassVar[StageName] = "sample"
-    requires: ClassVar[frozenset[str]] = frozenset({"epoch", "events"})
-    adds: ClassVar[frozenset[str]] = frozenset({"drawn"})
-
-    def __init__(self, source: BatchSource[B]) -> None:
-        self.source = source
-
-    def __call__(self, flight: InFlight[B]) -> None:
-        """Draws the batch."""
-        flight.drawn = self.source.draw(flight.events, flight.epoch, flight.index)
-
-
-class Gather(Generic[B]):
+def gather(source: BatchSource[B], flight: InFlight[B]) -> None:
     """Stage 2: the features of what was sampled."""
-
-    name: ClassVar[StageName] = "gather"
-    requires: ClassVar[frozenset[str]] = frozenset({"drawn"})
-    adds: ClassVar[frozenset[str]] = frozenset({"batch"})
-
-    def __init__(self, source: BatchSource[B]) -> None:
-        self.source = source
-
-    def __call__(self, flight: InFlight[B]) -> None:
-        """Gathers the batch's features."""
-        assert flight.drawn is not None
-        flight.batch, flight.drawn = self.source.gather(flight.drawn), None
+    assert flight.drawn is not None
+    flight.batch, flight.drawn = source.gather(flight.drawn), None
 
 
-class Fetch(Generic[B]):
-    """Stage 3: what training reads of node memory. Its numbers depend on when it runs."""
-
-    name: ClassVar[StageName] = "fetch"
-    requires: ClassVar[frozenset[str]] = frozenset({"batch"})
-    adds: ClassVar[frozenset[str]] = frozenset({"rows"})
-
-    def __init__(self, source: BatchSource[B], state: NodeState, *, catches_up: bool) -> None:
-        self.source = source
-        self.state = state
-        self.catches_up = catches_up
-
-    def __call__(self, flight: InFlight[B]) -> None:
-        """Reads the rows, for the version that the state has or, where they catch up, for the batch's own."""
-        assert flight.batch is not None
-        with flight.state.reading(flight) as version:
-            if version < flight.index and not self.catches_up:
-                flight.batch = self.source.as_of(flight.batch, flight.index, version)
-            # What repairs stale rows is read where they can be stale.
-            flight.rows = self.state.fetch(flight.batch, mitigated=self.state.mitigates and flight.record.bound > 0)
-
-
-class Train(Generic[B]):
-    """Stage 4: whoever iterates. Its work is done between two batches, so that here only its contract stands."""
-
-    name: ClassVar[StageName] = "train"
-    requires: ClassVar[frozenset[str]] = frozenset({"batch", "rows"})
-    adds: ClassVar[frozenset[str]] = frozenset({"commit"})
-
-    def __call__(self, flight: InFlight[B]) -> None:
-        """Does nothing."""
-
-
-class Update(Generic[B]):
-    """Stage 5: writes the batch's commit to node memory."""
-
-    name: ClassVar[StageName] = "update"
-    requires: ClassVar[frozenset[str]] = frozenset({"commit"})
-    adds: ClassVar[frozenset[str]] = frozenset()
-
-    def __init__(self, state: NodeState) -> None:
-        self.state = state
-
-    def __call__(self, flight: InFlight[B]) -> None:
-        """Applies the commit, if there is one: a batch may be looked at without an update."""
-        with flight.state.committing(flight):
-            if flight.commit is not None:
-                self.state.apply(flight.commit)
-
-
-def default_stages(source: BatchSource[B], state: NodeState, *, catches_up: bool = True) -> list[Stage[B]]:
-    """Returns the five stages in their order.
+def fetch(source: BatchSource[B], state: NodeState, flight: InFlight[B], *, catches_up: bool) -> None:
+    """Stage 3: reads rows of node memory, at the version that the state has.
 
     Args:
-        source: Of the batches.
-        state: That is fetched and updated.
-        catches_up: Whether commits that a fetch has missed are made up for before training.
+        source: The source of the batches.
+        state: The memory's state.
+        flight: The batch.
+        catches_up: Whether the rows are brought to the batch's own version later, for which it was planned.
     """
-    return [Sample(source), Gather(source), Fetch(source, state, catches_up=catches_up), Train(), Update(state)]
+    assert flight.batch is not None
+    with flight.state.reading(flight) as version:
+        if version < flight.index and not catches_up:
+            flight.batch = source.as_of(flight.batch, flight.index, version)
+        # What repairs stale rows is read where they can be stale.
+        flight.rows = state.fetch(flight.batch, mitigated=state.mitigates and flight.record.bound > 0)
 
 
-def check_order(stages: Sequence[Stage[B]]) -> None:
-    """Raises where a stage is missing, stands twice, or stands before what it needs.
-
-    Args:
-        stages: In the order that a batch goes through them.
-
-    Raises:
-        ValueError: Naming the stage, what it requires, and which stage adds that.
-    """
-    for name in STAGES:
-        count = sum(stage.name == name for stage in stages)
-        if count != 1:
-            raise ValueError(f"there are {count} stages {name}; give one of each: {', '.join(STAGES)}")
-    there = set(GIVEN)
-    for stage in stages:
-        for field in sorted(stage.requires - there):
-            adders = [other.name for other in stages if field in other.adds]
-            mend = f"put {stage.name} after {adders[0]}" if adders else f"add a stage that adds {field}"
-            raise ValueError(f"stage {stage.name} requires {field}, which no stage before it adds; {mend}")
-        there |= stage.adds
+def update(state: NodeState, flight: InFlight[B]) -> None:
+    """Stage 5: writes the batch's commit to node memory, if it has one: a batch may be looked at without an update."""
+    with flight.state.committing(flight):
+        if flight.commit is not None:
+            state.apply(flight.commit)

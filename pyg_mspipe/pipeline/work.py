@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 from typing import Generic
 
 import torch
 
+from pyg_mspipe.memory import NodeState
+from pyg_mspipe.pipeline import stages
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.record import BatchRecord, StageName
-from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight, Stage, StateVersion
+from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight, StateVersion
 
 
 class PipelineError(RuntimeError):
@@ -36,10 +37,11 @@ class StageWork(Generic[B]):
     """What the stages of one pass share, whichever thread they run in.
 
     Args:
-        source: Of the batches.
+        source: The source of the batches.
+        memory: The memory's state.
         device: Where training computes.
-        stages: In their order.
-        estimates: Of the stages' durations; each measurement is added.
+        estimates: The estimates of the stages' durations; each measurement is added.
+        catches_up: Whether commits that a fetch has missed are made up for before training.
         epoch: Which pass over the stream this is.
         first: The batch to begin with.
 
@@ -51,9 +53,11 @@ class StageWork(Generic[B]):
     def __init__(
         self,
         source: BatchSource[B],
+        memory: NodeState,
         device: torch.device,
-        stages: Sequence[Stage[B]],
         estimates: RunningDurations,
+        *,
+        catches_up: bool,
         epoch: int,
         first: int,
     ) -> None:
@@ -62,7 +66,8 @@ class StageWork(Generic[B]):
         self.estimates = estimates
         self.state = StateVersion(first, self.device)
         self.lock = threading.Lock()
-        self._stages = {stage.name: stage for stage in stages}
+        self._memory = memory
+        self._catches_up = catches_up
         self._epoch = epoch
         self._start = time.perf_counter()
 
@@ -77,11 +82,12 @@ class StageWork(Generic[B]):
             PipelineError: If it fails.
         """
         record = flight.record
-        computed = time.thread_time()
-        record.begin[name] = self.now()
         try:
+            self._await_turn(name, flight)
+            computed = time.thread_time()
+            record.begin[name] = self.now()
             with torch.no_grad():
-                self._stages[name](flight)
+                self._run(name, flight)
         except Exception as error:
             raise PipelineError(name, flight.index, error) from error
         finish = self.now()
@@ -89,6 +95,23 @@ class StageWork(Generic[B]):
         with self.lock:
             record.finish[name] = finish
             self.estimates.observe(name, finish - record.begin[name])
+
+    def _await_turn(self, name: StageName, flight: InFlight[B]) -> None:
+        """Waits until a stage may touch node memory, which others may use too; waiting is no work."""
+        if name == "fetch":
+            self._memory.await_fetch(flight.batch)
+        elif name == "update" and flight.commit is not None:
+            self._memory.await_apply(flight.commit)
+
+    def _run(self, name: StageName, flight: InFlight[B]) -> None:
+        if name == "sample":
+            stages.sample(self.source, flight)
+        elif name == "gather":
+            stages.gather(self.source, flight)
+        elif name == "fetch":
+            stages.fetch(self.source, self._memory, flight, catches_up=self._catches_up)
+        else:
+            stages.update(self._memory, flight)
 
     def now(self) -> float:
         """Returns the seconds since the start of the pass."""

@@ -1,5 +1,7 @@
 """Short passes of a TGN through the engine, for the tests of it."""
 
+import copy
+import itertools
 import random
 import threading
 import time
@@ -21,25 +23,23 @@ from pyg_mspipe import (
     synthetic,
 )
 from pyg_mspipe.loader.pipeline_loader import TemporalBatches
-from pyg_mspipe.pipeline import InFlight, PipelineEngine, default_stages
+from pyg_mspipe.pipeline import InFlight, PipelineEngine
 from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 BATCH = 50
 
 
-class Delayed:
-    """A stage that takes a random time, and fails at one batch if told so."""
+def delayed(name, call, seed, longest, fails_at=None, error=None):
+    """A method that takes a random time, and fails for one batch if told so; batches come in order."""
+    delays, numbers = random.Random(f"{seed} {name}"), itertools.count()
 
-    def __init__(self, stage, seed, longest, fails_at=None, error=None):
-        self.stage, self.random, self.longest = stage, random.Random(f"{seed} {stage.name}"), longest
-        self.name, self.requires, self.adds = stage.name, stage.requires, stage.adds
-        self.fails_at, self.error = fails_at, error
+    def late(*args, **options):
+        time.sleep(delays.random() * longest)
+        if next(numbers) == fails_at:
+            raise error
+        return call(*args, **options)
 
-    def __call__(self, flight):
-        time.sleep(self.random.random() * self.longest)
-        if flight.index == self.fails_at:
-            raise self.error
-        self.stage(flight)
+    return late
 
 
 class Training:
@@ -77,26 +77,31 @@ class Training:
 
     def engine(self, staleness, *, seed=None, longest=None, fails=None, **options):
         """An engine whose stages take random times: up to ``longest[name]`` seconds."""
-        stages = default_stages(self.batches, self.state, catches_up=staleness in ("sequential", "exact"))
-        name, batch, error = fails or (None, None, None)
+        source, state = copy.copy(self.batches), self.state
+        vars(state).pop("apply", None)
         if seed is not None:
-            times = dict.fromkeys(("sample", "gather", "fetch", "update"), 0.003) | (longest or {})
-            stages = [Delayed(s, seed, times.get(s.name, 0), batch if s.name == name else None, error) for s in stages]
-        apply = self.state.apply
+            name, batch, error = fails or (None, None, None)
+            # Where a stage touches node memory it is late before it holds the memory, so that others may overtake it.
+            places = {
+                "sample": (source, "draw"),
+                "gather": (source, "gather"),
+                "fetch": (state, "await_fetch"),
+                "update": (state, "await_apply"),
+            }
+            for stage, (owner, method) in places.items():
+                most, fails_at = (longest or {}).get(stage, 0.003), batch if stage == name else None
+                vars(owner).pop(method, None)
+                setattr(owner, method, delayed(stage, getattr(owner, method), seed, most, fails_at, error))
+        apply = state.apply
 
         def note(commit):
             self.applied.append(self.number_of(commit))
             apply(commit)
 
-        self.state.apply = note
+        state.apply = note
+        device = torch.device("cpu")
         return PipelineEngine(
-            self.batches,
-            self.state,
-            device=torch.device("cpu"),
-            staleness=staleness,
-            stages=stages,
-            on_record=self.records.append,
-            **options,
+            source, state, device=device, staleness=staleness, on_record=self.records.append, **options
         )
 
     def run(self, staleness, **options):

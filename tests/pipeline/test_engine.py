@@ -4,12 +4,12 @@ import time
 
 import pytest
 import torch
-from engine_runs import BATCH, Delayed, StoredTraining, Training, assert_same_run, own_threads, stream
+from engine_runs import BATCH, StoredTraining, Training, assert_same_run, own_threads, stream
 from tied_stream import tied_stream
 from torch_geometric.nn.models.tgn import MeanAggregator
 
 from pyg_mspipe.data import MappedFeatures, write_features
-from pyg_mspipe.pipeline import PipelineEngine, PipelineError, default_stages
+from pyg_mspipe.pipeline import PipelineEngine, PipelineError
 
 CPU = torch.device("cpu")
 
@@ -75,23 +75,23 @@ def test_a_fixed_bound_uses_its_staleness_when_updates_are_slow(bound):
     training = Training(stream(700))
     fetched = [threading.Event() for _ in range(14)]
 
-    class SlowUpdate(Delayed):
+    state = training.state
+    fetch = state.fetch
+
+    def noted_fetch(batch, *, mitigated):
+        rows = fetch(batch, mitigated=mitigated)
+        fetched[batch.events.start // BATCH].set()
+        return rows
+
+    def slow_update(commit):
         """Begins when the last batch that may miss the commit has been fetched."""
+        last = training.number_of(commit) + bound
+        if last < len(fetched):
+            fetched[last].wait()
 
-        def __call__(self, flight):
-            if flight.index + bound < len(fetched):
-                fetched[flight.index + bound].wait()
-            self.stage(flight)
-
-    class NotedFetch(Delayed):
-        def __call__(self, flight):
-            self.stage(flight)
-            fetched[flight.index].set()
-
-    sample, gather, fetch, train, update = default_stages(training.batches, training.state, catches_up=False)
-    stages = [sample, gather, NotedFetch(fetch, 0, 0), train, SlowUpdate(update, 0, 0)]
+    state.fetch, state.await_apply = noted_fetch, slow_update
     training.model.train()
-    for flight in PipelineEngine(training.batches, training.state, device=CPU, staleness=bound, stages=stages):
+    for flight in PipelineEngine(training.batches, state, device=CPU, staleness=bound):
         training.step(flight)
         assert flight.record.staleness == min(bound, flight.index)
 
@@ -212,13 +212,6 @@ def test_two_updates_of_a_batch_and_two_pipelines_on_a_memory_are_refused():
         training.state.clear(0)
     flights.close()
     assert not own_threads()
-
-
-def test_stages_in_a_wrong_order_fail_before_the_first_batch():
-    training = Training(stream())
-    sample, gather, *rest = default_stages(training.batches, training.state)
-    with pytest.raises(ValueError, match=r"stage gather requires drawn.*put gather after sample"):
-        PipelineEngine(training.batches, training.state, device=CPU, stages=[gather, sample, *rest])
 
 
 def test_every_stage_of_every_batch_is_on_record():
