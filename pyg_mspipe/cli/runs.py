@@ -19,7 +19,7 @@ from pyg_mspipe.cli import inputs
 from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.cli.launch import Launch, launched
-from pyg_mspipe.cli.settings import read_toml
+from pyg_mspipe.cli.settings import read_toml, tables_of_settings
 from pyg_mspipe.data import FeatureStore
 from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.distributed.world import World
@@ -40,6 +40,8 @@ from pyg_mspipe.training.run_folder import BEST, EVALUATION, LAST, has_run
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=False)]
 
+# The tables of a TOML file for the flags that are neither a setting nor say how to read the stream.
+_TABLES = {"out": "output", "overwrite": "output", "emulate": "parallel"}
 _NEAR_CHANCE = 0.05
 _A_FEW_EPOCHS = 3
 
@@ -53,7 +55,7 @@ def train(
     settings: dict[str, Any],
     features: inputs.Features = None,
     node_features: inputs.NodeFeatures = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with any of these flags as keys.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with any of these flags as keys, in tables.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run (default: the next free runs/STREAM-N).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
     emulate: Emulate = False,
@@ -75,7 +77,8 @@ def train(
         values = {"out": out, "overwrite": overwrite, "emulate": emulate} | reading | files | settings
         if config is not None:
             hints = get_type_hints(train) | {name: get_args(kind)[0] for name, (kind, _) in options.READING.items()}
-            from_file = read_toml(config, {name: hints.get(name) for name in values})
+            tables = dict.fromkeys([*reading, *files], "stream") | tables_of_settings() | _TABLES
+            from_file = read_toml(config, tables, {name: hints.get(name) for name in values if name not in settings})
             # A flag on the command line overrides the file.
             sources = {name: ctx.get_parameter_source(name) for name in values}
             typed = {name for name, where in sources.items() if where is not None and where.name == "COMMANDLINE"}

@@ -31,34 +31,56 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     return with_flags(command, "settings", flags)
 
 
-def read_toml(path: Path, known: Mapping[str, object]) -> dict[str, Any]:
-    """Returns the keys of a TOML file.
+def tables_of_settings() -> dict[str, str]:
+    """Returns the table of a TOML file in which each setting stands, by the name of the setting."""
+    return {setting.name: setting.metadata["group"].lower() for setting in fields(TrainConfig)}
+
+
+def read_toml(path: Path, tables: Mapping[str, str], kinds: Mapping[str, object]) -> dict[str, Any]:
+    """Returns the keys of a TOML file, which stand in tables.
 
     Args:
         path: The file.
-        known: The keys that the file may have, each with the type that the command's own flag declares, or None for a
-            setting, whose type :class:`TrainConfig` checks.
+        tables: The keys that the file may have, each with its table.
+        kinds: For a key that is no setting the type that the command's own flag declares; the type of a setting is
+            checked by :class:`TrainConfig`.
 
     Raises:
-        ConfigError: If the file cannot be read, or has an unknown key or a value of another type.
+        ConfigError: If the file cannot be read, or has an unknown key, a key in another table or a value of another
+            type.
     """
     try:
         with path.open("rb") as file:
-            values = tomllib.load(file)
+            content = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give the path of a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
-    values = {key.replace("-", "_"): value for key, value in values.items()}
-    for key, value in values.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            guess = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(f"{path}: no setting is named {key!r}; {guess}known are {', '.join(known)}")
-        for kind in get_args(known[key]) or (known[key],):
-            if kind in _KINDS and not _KINDS[kind][0](value):
-                raise ConfigError(f"{path}: {key} is {value!r}; give {_KINDS[kind][1]}")
+    values: dict[str, Any] = {}
+    for outer, inner in content.items():
+        if isinstance(inner, dict) and outer not in tables.values():
+            known = ", ".join(dict.fromkeys(tables.values()))
+            raise ConfigError(f"{path}: no table is named [{outer}]; known are {known}")
+        for name, value in inner.items() if isinstance(inner, dict) else [(outer, inner)]:
+            key = name.replace("-", "_")
+            _check(path, outer if isinstance(inner, dict) else "", key, value, tables, kinds.get(key))
+            values[key] = value
     return values
+
+
+def _check(path: Path, table: str, key: str, value: object, tables: Mapping[str, str], kind: object) -> None:
+    """Refuses a key that is not known, stands in another table than its own, or has a value of another type."""
+    if key not in tables:
+        near = difflib.get_close_matches(key, tables, n=1)
+        guess = f"did you mean {near[0]!r} in [{tables[near[0]]}]? " if near else ""
+        raise ConfigError(f"{path}: no setting is named {key!r}; {guess}known are {', '.join(tables)}")
+    if tables[key] != table:
+        raise ConfigError(
+            f"{path}: {key} stands {f'in [{table}]' if table else 'in no table'}; put it in [{tables[key]}]"
+        )
+    for each in get_args(kind) or (kind,):
+        if each in _KINDS and not _KINDS[each][0](value):
+            raise ConfigError(f"{path}: {key} is {value!r}; give {_KINDS[each][1]}")
 
 
 def _is_text(value: object) -> bool:

@@ -34,12 +34,12 @@ class TemporalBatches:
         data: The stream, validated.
         events: The event ids that are cut into batches.
         batch_size: Events in a batch.
-        sampler: Of the neighbours, over the same stream.
-        negatives: Of the negatives; none draws none.
+        sampler: Samples neighbours, over the same stream.
+        negatives: Draws negatives; none draws none.
         neg_sampling_ratio: Negatives for each event.
         device: Where batches are brought to.
-        features: Of the events; by default the stream's ``msg``.
-        node_features: Of the nodes, if there are any.
+        features: The features of the events; by default the stream's ``msg``.
+        node_features: The features of the nodes, if there are any.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class PipelineLoader:
 
     Args:
         data: The stream. For validation give all of it, and ``events``, so that neighbours from before are found.
-        memory: Of :mod:`pyg_mspipe`. Call ``forward`` and ``update_state`` once for each batch.
+        memory: A memory of :mod:`pyg_mspipe`. Call ``forward`` and ``update_state`` once for each batch.
         batch_size: Events in a batch.
         num_neighbors: Neighbours of a node, for each hop.
         neg_sampling_ratio: Negatives for each event, from the range of the destinations up to the end of ``events``; 0
@@ -139,19 +139,19 @@ class PipelineLoader:
         staleness: See above.
         events: The event ids to go through, by default all.
         strategy: ``"recent"`` or ``"uniform"`` neighbours.
-        seed: Of negatives and uniform neighbours; each pass draws others. Give a loader for validation another one than
-            that for training, or both draw alike.
+        seed: Decides negatives and uniform neighbours; each pass draws others. Give a loader for validation another
+            one than that for training, or both draw alike.
         prefetch: How many batches may be prepared before the one in training is done.
         overlap: Whether stages run in threads beside training: ``"always"``, ``"never"``, or with ``"auto"`` where
             there is a GPU, a core that training leaves idle, or a stage that waits, for a disk for instance.
         on_record: Called with each batch's :class:`~pyg_mspipe.pipeline.BatchRecord`.
-        features: Of the events, one row for each, such as :class:`~pyg_mspipe.data.MappedFeatures`; ``msg`` and
-            ``edge_attr`` are read from there. By default they are the stream's ``msg``.
-        node_features: Of the nodes, one row for each.
+        features: The features of the events, one row for each, as in :class:`~pyg_mspipe.data.MappedFeatures`; ``msg``
+            and ``edge_attr`` are read from there. By default they are the stream's ``msg``.
+        node_features: The features of the nodes, one row for each.
 
     Attributes:
         epoch: The number of the next pass; it decides the negatives.
-        records: Of the last 10,000 batches: when each stage worked, and how stale memory was.
+        records: The records of the last 10,000 batches: when each stage worked, and how stale memory was.
 
     Raises:
         StreamError: If the stream cannot be used, or features are not those of its events or nodes.

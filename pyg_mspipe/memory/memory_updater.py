@@ -25,8 +25,8 @@ class MemoryUpdater(Module):
     Args:
         memory_dim: Width of the memory.
         time_dim: Width of the time encoding.
-        message_module: As for :class:`~pyg_mspipe.TGNMemory`.
-        aggregator_module: As for :class:`~pyg_mspipe.TGNMemory`.
+        message_module: Makes messages, see :class:`~pyg_mspipe.TGNMemory`.
+        aggregator_module: Makes one message of a node's several, see :class:`~pyg_mspipe.TGNMemory`.
         time_init: Where the time encoder starts, see :class:`TimeEncoder`.
         mitigation: What is done about rows that a pipeline fetched too early.
     """
@@ -70,7 +70,6 @@ class MemoryUpdater(Module):
         last_update: Tensor,
         messages: LatestMessages | PendingMessages,
         other: Tensor,
-        missed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Returns new rows, [U, memory_dim], and last updates, Int64[U], of nodes, with their messages applied.
 
@@ -79,15 +78,10 @@ class MemoryUpdater(Module):
             last_update: Int64[U], time of the last event that each row has taken in.
             messages: What waits for them.
             other: The rows at the other ends of the messages, [M, memory_dim] or [U, memory_dim].
-            missed: Int64[U], how many commits each row has missed; none where nothing is stale.
         """
         if isinstance(messages, LatestMessages):
-            new, updated = self._compute_latest(memory, last_update, messages, other)
-        else:
-            new, updated = self._compute_all(memory, last_update, messages, other)
-        if self.mitigation is not None and missed is not None:
-            new = self.mitigation.scale_gradient(new, missed)
-        return new, updated
+            return self._compute_latest(memory, last_update, messages, other)
+        return self._compute_all(memory, last_update, messages, other)
 
     def _compute_latest(
         self, memory: Tensor, last_update: Tensor, latest: LatestMessages, other: Tensor

@@ -66,7 +66,7 @@ class MessageStore:
     Args:
         num_nodes: Number of nodes ``N``.
         raw_msg_dim: Width of the raw messages; may be 0.
-        dtype: Of the raw messages.
+        dtype: The dtype of the raw messages.
         device: Where the messages are kept.
         tie: Which of a node's messages of equal time counts as the latest.
     """

@@ -54,8 +54,8 @@ class Recall:
 
         Args:
             n_id: Int64[C].
-            place: As :meth:`keep` has left it.
-            alone: As for :meth:`keep`.
+            place: The positions that :meth:`keep` wrote.
+            alone: Whether nobody else writes the module's buffers.
         """
         known = self._computed
         if known is None or known.made_from != self._made_from(alone) or not known.n_id.numel():

@@ -89,7 +89,7 @@ class StreamMemory(MemoryUpdater):
         num_nodes: Number of nodes ``N``.
         memory_dim: Width of the memory.
         time_dim: Width of the time encoding.
-        message_module: As for :class:`~pyg_mspipe.TGNMemory`.
+        message_module: Makes messages, see :class:`~pyg_mspipe.TGNMemory`.
         memory_device: Where the rows are kept, by default with the weights.
         time_init: Where the time encoder starts, see :class:`TimeEncoder`.
         mitigation: What is done about rows that a pipeline fetched too early.
@@ -145,7 +145,7 @@ class StreamMemory(MemoryUpdater):
         if self.mitigation is not None and rows.missed is not None:
             before = self.mitigation.repair(before, rows.repair, rows.missed)
         since, other = rows.values["last_update"], rows.values["other"]
-        memory = self._new_rows(before, since, plan.pending, plan.raw_msg, other, rows.missed)
+        memory = self._new_rows(before, since, plan.pending, plan.raw_msg, other)
         self._updated = batch, before, memory
         return memory, plan.pending.t
 
@@ -196,7 +196,7 @@ class StreamMemory(MemoryUpdater):
         """Applies all messages that wait, as evaluation wants it.
 
         Args:
-            source: Of the stream that the memory has seen, such as its :class:`~pyg_mspipe.Batches`.
+            source: The events that the memory has seen, such as its :class:`~pyg_mspipe.Batches`.
         """
         span = self.state.span
         if span.settled == span.end:
@@ -213,7 +213,7 @@ class StreamMemory(MemoryUpdater):
         """Returns a memory with the same parameters, not copies of them, and another state.
 
         Args:
-            state: Of as many nodes and the same width.
+            state: The other state, of as many nodes and the same width.
         """
         twin = copy.copy(self)
         twin.state, twin._updated = state, None
@@ -249,11 +249,10 @@ class StreamMemory(MemoryUpdater):
         pending: PendingEvents,
         raw_msg: Tensor,
         other: Tensor,
-        missed: Tensor | None = None,
     ) -> Tensor:
         """Returns new rows: [U, memory_dim]."""
         messages = LatestMessages(pending.valid, pending.is_source, pending.other, pending.t, raw_msg.to(memory.dtype))
-        return self.compute(memory, since, messages, other, missed)[0]
+        return self.compute(memory, since, messages, other)[0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

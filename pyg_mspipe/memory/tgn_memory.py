@@ -192,7 +192,7 @@ class TGNMemory(MemoryUpdater):
         means nothing in the other one.
 
         Args:
-            state: From a module of the same sizes.
+            state: The state of a module of the same sizes.
 
         Raises:
             ValueError: If it is the state of another number of nodes or width.
@@ -267,7 +267,7 @@ class TGNMemory(MemoryUpdater):
         return rows if self.memory.device == self.device else rows.to(self.device)
 
     def _compute(self, rows: MessageRows) -> tuple[Tensor, Tensor]:
-        return self.compute(rows.memory, rows.last_update, rows.messages, rows.other, rows.missed)
+        return self.compute(rows.memory, rows.last_update, rows.messages, rows.other)
 
     def __getstate__(self) -> dict[str, object]:
         self.state.drain()

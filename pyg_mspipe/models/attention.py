@@ -30,7 +30,7 @@ class TemporalAttention(Module):
         time_dim: Width of the time encoding of an edge.
         msg_dim: Width of an edge's message; may be 0.
         heads: Number of heads; divides ``out_channels``.
-        dropout: Of the attention weights.
+        dropout: Dropout of the attention weights.
 
     Raises:
         ValueError: If ``heads`` does not divide ``out_channels``.

@@ -24,7 +24,7 @@ def attention_layers(
         msg_dim: Width of the events' messages; may be 0.
         num_layers: How many; as many hops are sampled.
         heads: Attention heads.
-        dropout: Of the attention weights.
+        dropout: Dropout of the attention weights.
     """
     widths = [in_channels] + [embedding_dim] * (num_layers - 1)
     return ModuleList(
@@ -49,8 +49,8 @@ def temporal_embedding(
         z: [U, in_channels], the rows of ``sample.n_id``.
         since: Int64[U], the time from which each node counts back, in the stream's unit.
         sample: The queries' neighbourhoods.
-        edge_time: For each hop Int64[R, k], the times of its edges, in the stream's unit.
-        edge_msg: For each hop [R, k, msg_dim], the messages of its edges.
+        edge_time: The times of each hop's edges, Int64[R, k], in the stream's unit.
+        edge_msg: The messages of each hop's edges, [R, k, msg_dim].
     """
     precise = time_enc.lin.weight.dtype
     # A source row of the last hop is a node; rows of the hops before it are looked up through it.

@@ -65,7 +65,7 @@ def grid_attention(
         offset: [R, H, 1], added to a row's scores.
         mask: Bool[R, k], which places are filled.
         inputs: Pieces [R, k, F_i], finite everywhere.
-        dropout: Of the weights.
+        dropout: Dropout of the weights.
     """
     dtype = inputs[0].dtype
     kept = None

@@ -22,7 +22,7 @@ def find_model(name: str) -> type[TemporalModel]:
     """Returns the class of a model.
 
     Args:
-        name: Of a built-in model, or ``FILE.py:CLASS``.
+        name: A built-in model, or ``FILE.py:CLASS``.
 
     Raises:
         ValueError: If there is no such model.
@@ -59,7 +59,7 @@ def absolute(name: str) -> str:
     """Returns ``FILE.py:CLASS`` with the whole path of the file, so that it is found from other folders too.
 
     Args:
-        name: Of a class, as for :func:`find_class`.
+        name: The name of a class, as :func:`find_class` takes it.
     """
     file, colon, attribute = name.rpartition(":")
     return f"{Path(file).resolve()}:{attribute}" if colon else name

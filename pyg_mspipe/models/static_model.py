@@ -27,7 +27,7 @@ class StaticModel(TemporalModel):
         embedding_dim: Width of the embeddings.
         num_layers: Attention layers; as many hops are sampled.
         heads: Attention heads.
-        dropout: Of the attention weights.
+        dropout: Dropout of the attention weights.
         time_init: Where the time encoder starts.
 
     Attributes:

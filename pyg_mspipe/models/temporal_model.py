@@ -63,7 +63,7 @@ class TemporalModel(Module, ABC):
         """Updates the memory with the events of a batch at once, after the batch's queries were embedded.
 
         Args:
-            batch: As for :meth:`commit`.
+            batch: The batch, as :meth:`commit` takes it.
         """
         if self.memory is not None:
             self.memory.update(batch)
@@ -72,7 +72,7 @@ class TemporalModel(Module, ABC):
         """Applies all messages that wait, as evaluation wants it.
 
         Args:
-            batches: Of the stream that the memory has seen.
+            batches: The batches of the stream that the memory has seen.
         """
         if self.memory is not None:
             self.memory.settle(batches)
@@ -92,7 +92,7 @@ class TemporalModel(Module, ABC):
         """Returns a model that has the same parameters, not copies of them, and another state of the memory.
 
         Args:
-            state: Of as many nodes and the same width.
+            state: The other state, of as many nodes and the same width.
         """
         twin = copy.copy(self)
         twin.__dict__["_modules"] = dict(self._modules)

@@ -28,11 +28,11 @@ class TGN(TemporalModel):
         embedding_dim: Width of the embeddings.
         num_layers: Attention layers; as many hops are sampled.
         heads: Attention heads.
-        dropout: Of the attention weights.
+        dropout: Dropout of the attention weights.
         time_init: Where the time encoder starts, see :class:`~pyg_mspipe.memory.TimeEncoder`.
-        message_module: Of the memory, by default PyG's ``IdentityMessage``.
+        message_module: Makes the memory's messages, by default PyG's ``IdentityMessage``.
         memory_device: Where node memory is kept, by default with the weights.
-        mitigation: Of the memory, by default none.
+        mitigation: Repairs stale rows of the memory; by default there is none.
     """
 
     memory: StreamMemory

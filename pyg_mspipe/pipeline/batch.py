@@ -24,8 +24,8 @@ class Batch:
         msg: Float32[B, msg_dim]; empty until it is gathered.
         negatives: Int64[K, B], destinations drawn alike from all; one may be the event's own ``dst``.
         sample: Neighbourhoods of the queries.
-        edge_time: For each hop Int64[R, k], the times of its edges.
-        edge_msg: For each hop Float32[R, k, msg_dim], the messages of its edges.
+        edge_time: The times of each hop's edges, Int64[R, k].
+        edge_msg: The messages of each hop's edges, Float32[R, k, msg_dim].
         plan: What the batch does to node memory; none where nothing was drawn for one.
         rows: What was read of node memory for it; none where the model is to read it itself.
         x: Float32[U, node_dim], the features of ``n_id``; none until they are gathered, and where nodes have none.
@@ -74,6 +74,6 @@ class Batch:
         """Returns the batch with what was read of node memory for it.
 
         Args:
-            rows: From :meth:`NodeState.fetch`; none where the model is to read them itself.
+            rows: What :meth:`NodeState.fetch` gave; none where the model is to read the rows itself.
         """
         return replace(self, rows=rows)

@@ -25,13 +25,13 @@ class Batches:
         data: The stream, as :func:`~pyg_mspipe.data.check_stream` gives it.
         events: The event ids that are cut into batches.
         batch_size: Events in a batch; the last may have fewer.
-        sampler: Of the neighbours, over the same stream and device.
+        sampler: Samples neighbours, over the same stream and device.
         negatives: Draws the negatives; none draws none.
         num_negatives: Negatives for each event, ``K``, where some are drawn.
         ask: Says which nodes are asked for at the events; by default sources, destinations and negatives.
         cut_off: ``"batch"``: nothing of a batch is visible to it. ``"event"``: a query sees all events strictly before
             its own time, also those of its batch.
-        msg: Of the messages, a row for each event or more, such as :class:`~pyg_mspipe.data.MappedFeatures` where they
+        msg: The messages, a row for each event or more, such as :class:`~pyg_mspipe.data.MappedFeatures` where they
             do not fit into memory; by default the stream's own.
         node_features: The features of the nodes, a row for each; by default there are none.
         device: Where batches are brought to when they are gathered, by default the stream's own.
@@ -127,7 +127,7 @@ class Batches:
             index: The batch's number.
             whole: The batch that ``events`` are a part of, if they are; what it sees and its negatives are then those
                 of the whole one.
-            memory_begin: Instead of that of the batches.
+            memory_begin: The first event that the memory has seen; by default the batches' own.
         """
         whole = whole or events
         part = slice(events.start, events.stop)
@@ -203,7 +203,7 @@ class Batches:
             batch: Gathered.
             index: Its number.
             version: How many batches are committed when its rows are read.
-            memory_begin: Instead of that of the batches.
+            memory_begin: The first event that the memory has seen; by default the batches' own.
         """
         return self.planned_at(batch, self.events_of(version).start, memory_begin)
 
@@ -213,7 +213,7 @@ class Batches:
         Args:
             batch: Gathered.
             bound: The first event that is not committed then.
-            memory_begin: Instead of that of the batches.
+            memory_begin: The first event that the memory has seen; by default the batches' own.
         """
         plan = self._plan(batch.events, batch.n_id.to(self.data.src.device), bound, memory_begin)
         plan = plan.to(self.device).with_raw_msg(self._raw_msg(plan.pending.e_id))

@@ -40,7 +40,7 @@ class Durations:
         fetch: Stage 3.
         train: Stage 4.
         update: Stage 5.
-        rows: From the start of training until the batch's new memory rows exist; at most ``train``.
+        rows: The time from the start of training until the batch's new memory rows exist; at most ``train``.
     """
 
     sample: float

@@ -39,11 +39,11 @@ class PipelineEngine(Generic[B]):
         overlap: Whether stages run in threads beside training; ``"sequential"`` never does. By default they do if there
             is a core that training leaves idle, or a GPU to train, and else if in the first batches the stages have
             waited, for a disk for instance, long enough to gain from it.
-        estimates: Of the stages' durations, to go on with those of the pass before.
+        estimates: Estimates of the stages' durations, from the pass before.
         on_record: Called with each batch's record when its commit is applied, in order, by the consumer's thread.
 
     Attributes:
-        overlap: As given; what was found out, once it was.
+        overlap: Whether stages run in threads; none until that is decided.
 
     Raises:
         ValueError: If ``prefetch`` is below 1.

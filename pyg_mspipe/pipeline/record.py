@@ -23,7 +23,7 @@ class BatchRecord:
         fetched: The version that the fetch saw: commits ``0..fetched - 1``.
         staleness: How many commits the batch missed when it was trained, ``s_i``: ``index - fetched``, or 0 where the
             missing commits were forwarded.
-        computed: For how long each stage's thread computed rather than waited; not measured for training.
+        computed: How long each stage's thread computed rather than waited; not measured for training.
     """
 
     index: int

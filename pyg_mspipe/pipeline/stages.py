@@ -46,7 +46,7 @@ class StateVersion:
 
     Args:
         version: The one to begin with.
-        device: Of the stages' streams.
+        device: The device that the stages work on.
     """
 
     def __init__(self, version: int, device: torch.device) -> None:
@@ -106,7 +106,7 @@ class InFlight(Generic[B]):
         batch: With features too; what is trained.
         rows: What was read from node memory.
         commit: What is to be written to it.
-        generation: Of the state that the rows were read from.
+        generation: The generation of the state that the rows were read from.
     """
 
     record: BatchRecord

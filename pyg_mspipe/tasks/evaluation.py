@@ -30,7 +30,7 @@ def evaluate(
 
     Args:
         objective: Its model's memory is updated with each batch, after that batch was scored.
-        batches: Of the events to evaluate; read as epoch 0.
+        batches: The batches of the events to evaluate; read as epoch 0.
         unseen: Bool[E] over the whole stream, events that touch a node without any training event.
         on_batch: Called with the number of events of each batch done.
 
@@ -48,10 +48,10 @@ def score_batches(
     """Returns the scores of some batches, by number, and leaves the memory as it is after all of them.
 
     Args:
-        objective: As for :func:`evaluate`.
-        batches: As for :func:`evaluate`.
+        objective: Model and task; the model's memory is updated with each batch.
+        batches: The batches of the events; read as epoch 0.
         which: The batches to score; the others only update the memory, which is the same whoever scores them.
-        on_batch: As for :func:`evaluate`.
+        on_batch: Called with the number of events of each batch done.
 
     Raises:
         DivergedError: If the model's scores are not numbers.

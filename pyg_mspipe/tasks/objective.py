@@ -89,7 +89,7 @@ def train_step(
         batch: The batch, with its features gathered.
         optimizers: Update the weights; without any the gradients are added to those that the weights have.
         commit: Updates the memory with the batch, such as a model's own; without it the memory stays.
-        weight: Of the loss, such as the batch's share of a larger one.
+        weight: The weight of the loss, such as the batch's share of a larger one.
     """
     for optimizer in optimizers:
         optimizer.zero_grad()

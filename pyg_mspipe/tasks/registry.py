@@ -14,7 +14,7 @@ def find_task(name: str) -> type[Task]:
     """Returns the class of a task.
 
     Args:
-        name: Of a built-in task, or ``FILE.py:CLASS``.
+        name: A built-in task, or ``FILE.py:CLASS``.
 
     Raises:
         ValueError: If there is no such task.

@@ -27,7 +27,7 @@ class Task(Module, ABC):
 
     Attributes:
         best: The metric by which the best epoch is chosen, a field of the metrics; larger is better.
-        best_label: Its name in what people read.
+        best_label: The name of that metric in what people read.
         chance: The value of that metric for scores at random; none where it has no such value.
         negatives: Negatives that are drawn for each event in training; 0 draws none.
         eval_negatives: Negatives that are drawn for each event in evaluation; 0 draws none.
@@ -106,7 +106,7 @@ class Task(Module, ABC):
         """Returns the metrics as the columns of a table: by heading, what stands under it.
 
         Args:
-            metrics: Of this task.
+            metrics: What :meth:`metrics` gave.
         """
         values = {field.name: getattr(metrics, field.name) for field in fields(metrics)}
         return {name: f"{value:.4f}" if isinstance(value, float) else str(value) for name, value in values.items()}
@@ -115,6 +115,6 @@ class Task(Module, ABC):
         """Returns the metrics in short, for the line of an epoch.
 
         Args:
-            metrics: Of this task.
+            metrics: What :meth:`metrics` gave.
         """
         return "  ".join(f"{name} {value}" for name, value in self.columns(metrics).items())

@@ -182,7 +182,7 @@ def test_a_run_from_files_is_put_to_use(files, with_nodes):
 
 
 def test_a_toml_file_may_name_them(files, with_nodes, tmp_path):
-    keys = f"features = '{files / 'msg.npy'}'\nnode-features = '{files / 'nodes.npy'}'\n"
+    keys = f"[stream]\nfeatures = '{files / 'msg.npy'}'\nnode-features = '{files / 'nodes.npy'}'\n"
     Path("run.toml").write_text(keys)
     mspipe("train", files / "bare.npz", "--out", tmp_path / "run", *RUN, SEQUENTIAL, "--config=run.toml")
     assert numbers(tmp_path / "run") == numbers(with_nodes)

@@ -36,7 +36,7 @@ SETTINGS = {
     "staleness": "2",
     "prefetch": 4,
     "overlap": "never",
-    "mitigation": "gradient",
+    "mitigation": "predictive",
     "timeline": "trace.json",
     "parallel": "1x1x2",
     "lr_scaling": "sqrt",
@@ -78,8 +78,18 @@ def toml(values, name="run.toml"):
         return str(value).lower() if isinstance(value, bool) else repr(value)
 
     given = {key: value for key, value in values.items() if value is not None}
-    Path(name).write_text("".join(f"{key} = {written(value)}\n" for key, value in given.items()))
+    Path(name).write_text(in_tables({key: written(value) for key, value in given.items()}))
     return name
+
+
+def in_tables(written):
+    """A TOML file of values that are written as they stand there, each in the table of its key."""
+    own = {"out": "output", "overwrite": "output", "emulate": "parallel"} | dict.fromkeys(STREAM, "stream")
+    own |= {setting.name: setting.metadata["group"].lower() for setting in fields(TrainConfig)}
+    tables = {}
+    for key, value in written.items():
+        tables.setdefault(own[key.replace("-", "_")], []).append(f"{key} = {value}\n")
+    return "".join(f"[{table}]\n{''.join(lines)}" for table, lines in tables.items())
 
 
 def flags(values):
@@ -189,9 +199,14 @@ def test_overwriting_may_be_written_down(train, npz):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("batchsize = 3", "run.toml: no setting is named 'batchsize'; did you mean 'batch_size'? known are out,"),
-        ("zzz = 3", "no setting is named 'zzz'; known are out, overwrite, emulate, root, src"),
-        ("[training]\nepochs = 3", "no setting is named 'training'"),
+        (
+            "[training]\nbatchsize = 3",
+            "no setting is named 'batchsize'; did you mean 'batch_size' in [training]? known are",
+        ),
+        ("[model]\nzzz = 3", "run.toml: no setting is named 'zzz'; known are root, src, dst"),
+        ("[trainer]\nepochs = 3", "no table is named [trainer]; known are stream, training, model, sampling"),
+        ("epochs = 3", "run.toml: epochs stands in no table; put it in [training]"),
+        ("[model]\nepochs = 3", "run.toml: epochs stands in [model]; put it in [training]"),
         ("epochs = '3'", "epochs is '3'; give a whole number"),
         ("epochs = 2.0", "epochs is 2.0; give a whole number"),
         ("epochs = true", "epochs is True; give a whole number"),
@@ -210,7 +225,10 @@ def test_overwriting_may_be_written_down(train, npz):
         ("parallel = 2", "parallel is 2; give a text"),
         ("parallel = '2x2'", "plan '2x2' is not of the form i x j x k; give three whole numbers, as in 1x2x2"),
         ("parallel = '2x1x1'\nstaleness = '1'", "staleness 1 with 2 trainers on one memory"),
-        ("parallel = '1x2x1'\nmitigation = 'gradient'", "mitigation gradient has nothing to repair where 2 trainers"),
+        (
+            "parallel = '1x2x1'\nmitigation = 'predictive'",
+            "mitigation predictive has nothing to repair",
+        ),
         ("parallel = '1x2x1'", "wants 2 processes; start it with: torchrun --nproc-per-node 2 -m pyg_mspipe train"),
         ("lr_scaling = 'log'", "lr_scaling is 'log'; choose one of linear, sqrt, none"),
         ("timeout = 0", "timeout is 0; give a number from 1"),
@@ -226,6 +244,8 @@ def test_overwriting_may_be_written_down(train, npz):
 )
 def test_toml_that_cannot_be_used_is_refused_in_one_line(mspipe, npz, files, text, message):
     name = npz()
+    if not text.startswith("[") and "no table" not in message and "not a TOML" not in message:
+        text = in_tables(dict(line.split(" = ") for line in text.split("\n")))
     Path("run.toml").write_text(text + "\n")
     before = files()
     failed(mspipe("train", name, "--config", "run.toml"), message)

@@ -40,7 +40,6 @@ RUNS = {
     "bound-2": f"--staleness 2 {_IN_LINE}",
     "similarity": f"--staleness 2 {_IN_LINE} --mitigation similarity",
     "gated": f"--staleness 2 {_IN_LINE} --mitigation gated",
-    "gradient": f"--staleness 2 {_IN_LINE} --mitigation gradient",
     "predictive": f"--staleness 2 {_IN_LINE} --mitigation predictive",
     "static": "--staleness sequential --static-dim 6 --static-epochs 2",
     "exact": f"--staleness exact {_THREADS}",

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from pyg_mspipe.graph import SimilarNodes
 from pyg_mspipe.memory.mitigation import (
     GatedMitigation,
-    GradientMitigation,
     IdleRepair,
     Mitigation,
     PredictiveMitigation,
@@ -19,7 +18,7 @@ from pyg_mspipe.memory.mitigation import (
 
 NUM_NODES = 9
 MEMORY_DIM = 3
-NAMES = ["none", "similarity", "gated", "gradient", "predictive"]
+NAMES = ["none", "similarity", "gated", "predictive"]
 CPU = torch.device("cpu")
 DEVICES = [
     "cpu",
@@ -176,28 +175,6 @@ def test_a_batch_without_idle_rows_needs_no_gradient_for_the_gate():
     assert not state.repaired(state.make("gated", quantile=1.0)).requires_grad
 
 
-@given(seeds)
-def test_gradient_changes_no_number_and_divides_the_gradient(seed):
-    state = State(seed)
-    mitigation = state.make("gradient")
-    memory = state.memory[state.n_id].requires_grad_()
-    out = mitigation.scale_gradient(memory.tanh(), state.missed)
-    assert out.equal(memory.tanh())
-    weight = torch.randn(out.shape, generator=state.generator)
-    inner = memory.tanh().detach().requires_grad_()
-    (mitigation.scale_gradient(inner, state.missed) * weight).sum().backward()
-    for row, missed in enumerate(state.missed.tolist()):
-        assert inner.grad[row].equal(weight[row] / (1 + missed))
-
-
-@given(seeds)
-def test_gradient_repairs_nothing(seed):
-    state = State(seed)
-    mitigation = state.make("gradient")
-    assert state.fetch(mitigation) is None
-    assert state.repaired(mitigation).equal(state.memory[state.n_id])
-
-
 def commits(state, num):
     """Yields ``(n_id, before, after)`` at random; some nodes are in none."""
     for _ in range(num):
@@ -289,7 +266,6 @@ def test_no_rows_are_no_rows_afterwards(name):
     mitigation.observe(state.n_id, state.memory[:0], state.memory[:0])
     assert state.fetch(mitigation) is None
     assert state.repaired(mitigation).shape == (0, MEMORY_DIM)
-    assert mitigation.scale_gradient(state.memory[:0], state.missed).shape == (0, MEMORY_DIM)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -302,7 +278,7 @@ def test_the_fetched_rows_and_the_memory_are_not_written_to(name):
     out = mitigation.repair(rows, state.fetch(mitigation), state.missed)
     assert state.memory.equal(memory)
     assert rows.equal(kept)
-    assert out.equal(rows) == (name in ("none", "gradient"))
+    assert out.equal(rows) == (name == "none")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -347,16 +323,16 @@ def test_a_repair_moves_with_all_its_tensors():
 
 
 def test_each_name_makes_its_own_kind():
-    kinds = [Mitigation, SimilarityMitigation, GatedMitigation, GradientMitigation, PredictiveMitigation]
+    kinds = [Mitigation, SimilarityMitigation, GatedMitigation, PredictiveMitigation]
     assert [type(busy_state().make(name)) for name in NAMES] == kinds
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("gradiant", {}, "'gradiant'; did you mean 'gradient'"),
+        ("predictiv", {}, "'predictiv'; did you mean 'predictive'"),
         ("simlarity", {}, "did you mean 'similarity'"),
-        ("", {}, "known are none, similarity, gated, gradient, predictive"),
+        ("", {}, "known are none, similarity, gated, predictive"),
         ("gated", {"similar": None}, "pass similar=similar_nodes"),
         ("similarity", {"num_nodes": 8}, "similar nodes of 9 nodes, not num_nodes=8"),
         ("similarity", {"quantile": 1.5}, "quantile is 1.5"),

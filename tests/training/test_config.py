@@ -15,7 +15,7 @@ CHOICES = {
     "cut_off": "batch, event",
     "negatives": "destinations, nodes",
     "overlap": "auto, always, never",
-    "mitigation": "none, similarity, gated, gradient, predictive",
+    "mitigation": "none, similarity, gated, predictive",
     "lr_scaling": "linear, sqrt, none",
 }
 OTHERS = ["model", "task", "device", "tensorboard", "staleness", "timeline", "parallel", "val_time", "test_time"]
@@ -146,12 +146,12 @@ def test_a_plan_is_a_text(plan):
 def test_trainers_that_share_a_memory_have_no_staleness_and_nothing_to_repair(plan):
     for staleness in ("1", "0", 3):
         refused(rf"^staleness {staleness} with [24] trainers on one memory", parallel=plan, staleness=staleness)
-    for mitigation in ("similarity", "gated", "gradient", "predictive"):
+    for mitigation in ("similarity", "gated", "predictive"):
         refused(rf"^mitigation {mitigation} has nothing to repair", parallel=plan, mitigation=mitigation)
     for staleness in ("sequential", "exact", "minimal"):
         assert TrainConfig(parallel=plan, staleness=staleness).parallel == plan
 
 
 def test_trainers_with_a_memory_of_their_own_may_have_staleness_and_repair_it():
-    config = TrainConfig(parallel="1x1x4", staleness="2", mitigation="gradient")
-    assert (config.staleness, config.mitigation) == ("2", "gradient")
+    config = TrainConfig(parallel="1x1x4", staleness="2", mitigation="predictive")
+    assert (config.staleness, config.mitigation) == ("2", "predictive")

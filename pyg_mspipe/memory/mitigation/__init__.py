@@ -1,14 +1,12 @@
 """Staleness mitigation: four variants behind one interface."""
 
 from pyg_mspipe.memory.mitigation.base import Mitigation, Repair
-from pyg_mspipe.memory.mitigation.gradient import GradientMitigation
 from pyg_mspipe.memory.mitigation.make import MitigationName, make_mitigation
 from pyg_mspipe.memory.mitigation.predictive import PredictiveMitigation
 from pyg_mspipe.memory.mitigation.similar import GatedMitigation, IdleRepair, SimilarityMitigation
 
 __all__ = [
     "GatedMitigation",
-    "GradientMitigation",
     "IdleRepair",
     "Mitigation",
     "MitigationName",

@@ -1,9 +1,9 @@
 """What is done about memory rows that training computes from although they are not the newest.
 
 A mitigation meets a batch in three places: where rows are fetched (:meth:`Mitigation.fetch`), where training computes
-from them (:meth:`Mitigation.repair`, :meth:`Mitigation.scale_gradient`), and where new rows are committed
+from them (:meth:`Mitigation.repair`), and where new rows are committed
 (:meth:`Mitigation.observe`). Fetch and commit may run in other threads than training does, each under the lock of the
-memory state. A batch of staleness 0 needs no mitigation and is not shown to ``repair`` and ``scale_gradient``.
+memory state. A batch of staleness 0 needs no mitigation and is not shown to ``repair``.
 """
 
 from __future__ import annotations
@@ -65,15 +65,6 @@ class Mitigation(Module):
             memory: [U, memory_dim], as fetched; not changed.
             repair: What :meth:`fetch` returned for them, on the same device.
             missed: Int64[U], how many commits touched the row that the fetch did not see; 0: not stale.
-        """
-        return memory
-
-    def scale_gradient(self, memory: Tensor, missed: Tensor) -> Tensor:
-        """Returns ``memory``, [U, memory_dim], number for number; its gradient may come out scaled.
-
-        Args:
-            memory: [U, memory_dim], as the memory updater computed it.
-            missed: Int64[U], as for :meth:`repair`.
         """
         return memory
 

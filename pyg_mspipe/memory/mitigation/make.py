@@ -7,11 +7,10 @@ from typing import Literal, get_args
 
 from pyg_mspipe.graph import SimilarNodes
 from pyg_mspipe.memory.mitigation.base import Mitigation
-from pyg_mspipe.memory.mitigation.gradient import GradientMitigation
 from pyg_mspipe.memory.mitigation.predictive import PredictiveMitigation
 from pyg_mspipe.memory.mitigation.similar import GatedMitigation, SimilarityMitigation
 
-MitigationName = Literal["none", "similarity", "gated", "gradient", "predictive"]
+MitigationName = Literal["none", "similarity", "gated", "predictive"]
 """What repairs stale rows, by name, see :func:`make_mitigation`; ``"none"`` repairs nothing."""
 
 
@@ -28,10 +27,10 @@ def make_mitigation(
     """Returns the mitigation of a name.
 
     Args:
-        name: ``none``, ``similarity``, ``gated``, ``gradient`` or ``predictive``.
+        name: ``none``, ``similarity``, ``gated`` or ``predictive``.
         num_nodes: Number of nodes ``N``.
         memory_dim: Width of the memory.
-        similar: For ``similarity`` and ``gated``: similar nodes, of the training events.
+        similar: The similar nodes that ``similarity`` and ``gated`` need, of the training events.
         quantile: See :class:`SimilarityMitigation`.
         lam: See :class:`SimilarityMitigation`; where ``gated`` starts.
         decay: See :class:`PredictiveMitigation`.
@@ -45,8 +44,6 @@ def make_mitigation(
         near = difflib.get_close_matches(str(name), known, n=2)
         guess = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise ValueError(f"no mitigation is named {name!r}; {guess}known are {', '.join(known)}")
-    if name == "gradient":
-        return GradientMitigation()
     if name == "predictive":
         return PredictiveMitigation(num_nodes, memory_dim, decay=decay)
     if name == "none":

@@ -99,8 +99,8 @@ class GatedMitigation(SimilarityMitigation):
     staleness. The weight starts at zero and the bias where ``lam`` is the number given.
 
     Args:
-        similar: As for :class:`SimilarityMitigation`.
-        quantile: As for :class:`SimilarityMitigation`.
+        similar: Similar nodes, of the training events.
+        quantile: Gamma is this quantile of the batch's idle times.
         lam: Where the share starts.
 
     Raises:
