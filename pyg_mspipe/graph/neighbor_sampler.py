@@ -32,12 +32,14 @@ class Hop:
         neighbor: Int64[R, k], the source row at the other end of each edge, most recent first.
         e_id: Int64[R, k], the event of each edge.
         mask: Bool[R, k], true where there is an edge; elsewhere ``neighbor`` repeats ``target`` and ``e_id`` is 0.
+        bound: Int64[R], the first event that a row does not see, or Int64[1] for all.
     """
 
     target: Tensor
     neighbor: Tensor
     e_id: Tensor
     mask: Tensor
+    bound: Tensor
 
     @property
     def edge_index(self) -> Tensor:
@@ -71,7 +73,7 @@ class NeighborSample:
         def moved(x: Tensor) -> Tensor:
             return x.to(device, non_blocking=non_blocking)
 
-        hops = tuple(Hop(*(moved(x) for x in (hop.target, hop.neighbor, hop.e_id, hop.mask))) for hop in self.hops)
+        hops = tuple(Hop(*map(moved, vars(hop).values())) for hop in self.hops)
         return NeighborSample(moved(self.n_id), hops, moved(self.seed))
 
 
@@ -199,7 +201,9 @@ class NeighborSampler:
             else:
                 target, source = row_node, neighbor
             row, position = torch.cat([target, source.view(-1)]).unique(return_inverse=True)
-            hops.append(Hop(position[: target.numel()], position[target.numel() :].view_as(mask), e_id, mask))
+            neighbor = position[target.numel() :].view_as(mask)
+            seen = row_bound if isinstance(row_bound, Tensor) else node.new_tensor([row_bound])
+            hops.append(Hop(position[: target.numel()], neighbor, e_id, mask, seen))
         return NeighborSample(n_id=row, hops=tuple(hops), seed=seed)
 
     def _within(self, bound: Tensor | int) -> Tensor | int:

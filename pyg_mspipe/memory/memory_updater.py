@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from typing import Literal
 
 import torch
 import torch_geometric.typing
 from torch import Tensor
-from torch.nn import GRUCell, Module
+from torch.nn import GRUCell, Module, RNNCell
 from torch_geometric.nn.models.tgn import IdentityMessage
 from torch_geometric.nn.models.tgn import LastAggregator as PyGLastAggregator
 
@@ -17,6 +18,9 @@ from pyg_mspipe.memory.gru_update import gru_update
 from pyg_mspipe.memory.messages import LatestMessages, PendingMessages, TieRule
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
+
+Cell = Literal["gru", "rnn"]
+"""What computes a new row from an old one and its message: a GRU, or a plain recurrent cell with tanh."""
 
 
 class MemoryUpdater(Module):
@@ -29,6 +33,7 @@ class MemoryUpdater(Module):
         aggregator_module: Makes one message of a node's several, see :class:`~pyg_mspipe.TGNMemory`.
         time_init: Where the time encoder starts, see :class:`TimeEncoder`.
         mitigation: What is done about rows that a pipeline fetched too early.
+        cell: What computes new rows; in the ``state_dict`` it is ``gru`` whatever it is, as in PyG.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class MemoryUpdater(Module):
         aggregator_module: Module,
         time_init: TimeInit,
         mitigation: Mitigation | None,
+        cell: Cell = "gru",
     ) -> None:
         super().__init__()
         self.memory_dim = memory_dim
@@ -47,7 +53,8 @@ class MemoryUpdater(Module):
         self.msg_d_module = copy.deepcopy(message_module)
         self.aggr_module = aggregator_module
         self.time_enc = TimeEncoder(time_dim, time_init)
-        self.gru = GRUCell(message_module.out_channels, memory_dim)  # type: ignore[arg-type]
+        kind = GRUCell if cell == "gru" else RNNCell
+        self.gru: GRUCell | RNNCell = kind(message_module.out_channels, memory_dim)  # type: ignore[arg-type]
         self.mitigation = mitigation
 
     @property
@@ -89,10 +96,14 @@ class MemoryUpdater(Module):
         updated = latest.t.masked_fill(~latest.valid, 0)
         elapsed = torch.where(latest.valid, latest.t - last_update, 0)
         t_enc = self.time_enc(elapsed.to(latest.raw_msg.dtype))
-        plain = type(self.msg_s_module) is IdentityMessage and type(self.gru) is GRUCell
-        if plain and not memory.requires_grad:
+        joins = type(self.msg_s_module) is IdentityMessage
+        if joins and type(self.gru) is GRUCell and not memory.requires_grad:
             empty = (~latest.valid).nonzero().view(-1)
             return gru_update(self.gru, memory, (other, latest.raw_msg), t_enc, empty), updated
+
+        if joins:
+            message = torch.cat([memory, other, latest.raw_msg, t_enc], dim=1)
+            return self.gru(message.masked_fill(~latest.valid.unsqueeze(1), 0), memory), updated
 
         message = t_enc.new_zeros(memory.size(0), self.gru.input_size)
         for module, role in ((self.msg_s_module, latest.is_source), (self.msg_d_module, ~latest.is_source)):

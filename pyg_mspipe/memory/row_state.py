@@ -66,13 +66,13 @@ class RowState(NodeState):
 
     @property
     def num_nodes(self) -> int:
-        """The number of nodes ``N``."""
-        return next(iter(self.tables.values())).size(0)
+        """The number of nodes ``N``; 0 without tables."""
+        return next((table.size(0) for table in self.tables.values()), 0)
 
     @property
     def device(self) -> torch.device:
         """Where the rows are kept."""
-        return next(iter(self.tables.values())).device
+        return next((table.device for table in self.tables.values()), self._span.device)
 
     @property
     def nbytes(self) -> int:
@@ -110,7 +110,7 @@ class RowState(NodeState):
     def fetch(self, batch: PlannedBatch, *, mitigated: bool = False) -> MemoryRows:
         """Returns the rows that a batch's plan reads, as :meth:`NodeState.fetch`."""
         plan = batch.plan
-        if plan is None:
+        if plan is None or not self.tables:
             return MemoryRows({}, {})
         values = {name: self.read(read.table, read.n_id) for name, read in plan.reads.items()}
         repair = None
@@ -145,6 +145,15 @@ class RowState(NodeState):
         self._span[1] = commit.stop
         if settled:
             self._span[2] = commit.stop
+
+    def empty_commit(self, stop: int) -> Commit:
+        """Returns a commit of no nodes.
+
+        Args:
+            stop: The event before which all are committed then.
+        """
+        none = torch.empty(0, dtype=torch.long, device=self.device)
+        return Commit(none, {name: table[:0] for name, table in self.tables.items()}, stop)
 
     def catch_up(self, rows: MemoryRows, commits: Sequence[Commit]) -> MemoryRows:
         """Returns rows with some commits' in place of older ones, as :meth:`NodeState.catch_up`."""

@@ -12,7 +12,7 @@ from torch.nn import Module
 
 from pyg_mspipe.graph.pending_events import PendingEvents
 from pyg_mspipe.memory.aggregators import LastAggregator
-from pyg_mspipe.memory.memory_updater import MemoryUpdater
+from pyg_mspipe.memory.memory_updater import Cell, MemoryUpdater
 from pyg_mspipe.memory.messages import LatestMessages
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.plan import MemoryPlan
@@ -93,6 +93,7 @@ class StreamMemory(MemoryUpdater):
         memory_device: Where the rows are kept, by default with the weights.
         time_init: Where the time encoder starts, see :class:`TimeEncoder`.
         mitigation: What is done about rows that a pipeline fetched too early.
+        cell: What computes new rows.
 
     Attributes:
         state: The rows.
@@ -108,8 +109,9 @@ class StreamMemory(MemoryUpdater):
         memory_device: torch.device | str | None = None,
         time_init: TimeInit = "random",
         mitigation: Mitigation | None = None,
+        cell: Cell = "gru",
     ) -> None:
-        super().__init__(memory_dim, time_dim, message_module, LastAggregator(), time_init, mitigation)
+        super().__init__(memory_dim, time_dim, message_module, LastAggregator(), time_init, mitigation, cell)
         super().reset_parameters()
         self.memory_device = None if memory_device is None else torch.device(memory_device)
         self.state = RowState(node_tables(num_nodes, memory_dim, self.memory_device), mitigation)
@@ -173,23 +175,6 @@ class StreamMemory(MemoryUpdater):
         kept = None if self.mitigation is None else before.index_select(0, plan.committed)
         rows = {name: row.index_select(0, plan.committed) for name, row in rows.items()}
         return Commit(n_id, rows, batch.events.stop, kept)
-
-    def update(self, batch: MemoryBatch) -> None:
-        """Applies the memory update of a batch to the state at once.
-
-        Args:
-            batch: Gathered.
-        """
-        self.state.apply(self.commit(batch), settled=not self.training)
-
-    def empty_commit(self, stop: int) -> Commit:
-        """Returns a commit of no nodes.
-
-        Args:
-            stop: The event before which all are committed then.
-        """
-        none = torch.empty(0, dtype=torch.long, device=self.state.device)
-        return Commit(none, {name: table[:0] for name, table in self.state.tables.items()}, stop)
 
     @torch.no_grad()
     def settle(self, source: MessageSource) -> None:

@@ -1,9 +1,11 @@
 """Models for streams of events."""
 
 from pyg_mspipe.models.attention import TemporalAttention
+from pyg_mspipe.models.jodie import JODIE
 from pyg_mspipe.models.link_predictor import LinkPredictor
 from pyg_mspipe.models.static_model import StaticModel
 from pyg_mspipe.models.temporal_model import TemporalModel
+from pyg_mspipe.models.tgat import TGAT
 from pyg_mspipe.models.tgn import TGN
 
-__all__ = ["TGN", "LinkPredictor", "StaticModel", "TemporalAttention", "TemporalModel"]
+__all__ = ["JODIE", "TGAT", "TGN", "LinkPredictor", "StaticModel", "TemporalAttention", "TemporalModel"]

@@ -36,32 +36,51 @@ def temporal_embedding(
     layers: ModuleList,
     time_enc: TimeEncoder,
     z: Tensor,
-    since: Tensor,
     sample: NeighborSample,
-    edge_time: Sequence[Tensor],
+    elapsed: Sequence[Tensor],
     edge_msg: Sequence[Tensor],
 ) -> Tensor:
     """Returns the embedding of each query: [Q, embedding_dim].
 
     Args:
         layers: A :class:`~pyg_mspipe.models.TemporalAttention` for each hop, the last hop's first.
-        time_enc: Encodes how long before ``since`` of its neighbour an edge lies.
+        time_enc: Encodes how old an edge is.
         z: [U, in_channels], the rows of ``sample.n_id``.
-        since: Int64[U], the time from which each node counts back, in the stream's unit.
         sample: The queries' neighbourhoods.
-        edge_time: The times of each hop's edges, Int64[R, k], in the stream's unit.
+        elapsed: How old the edges of each hop are, Int64[R, k], in the stream's unit.
         edge_msg: The messages of each hop's edges, [R, k, msg_dim].
     """
     precise = time_enc.lin.weight.dtype
-    # A source row of the last hop is a node; rows of the hops before it are looked up through it.
-    counted_from = [since]
-    for hop in reversed(sample.hops[1:]):
-        counted_from.append(counted_from[-1].index_select(0, hop.target))
-    hops = zip(reversed(sample.hops), reversed(edge_time), reversed(edge_msg), counted_from, layers, strict=True)
-    for depth, (hop, t, msg, start, layer) in enumerate(hops):
+    hops = zip(reversed(sample.hops), reversed(elapsed), reversed(edge_msg), layers, strict=True)
+    for depth, (hop, age, msg, layer) in enumerate(hops):
         if depth:
             z = z.relu()
-        elapsed = start.index_select(0, hop.neighbor.view(-1)) - t.view(-1)
-        t_enc = time_enc(elapsed.to(precise)).view(*hop.mask.shape, -1)
+        t_enc = time_enc(age.view(-1).to(precise)).view(*hop.mask.shape, -1)
         z = layer(z, hop, t_enc, msg)
     return z.index_select(0, sample.seed)
+
+
+def since_update(last_update: Tensor, sample: NeighborSample, edge_time: Sequence[Tensor]) -> list[Tensor]:
+    """Returns how long before its neighbour's last update each edge lies, as in PyG's TGN: Int64[R, k] for each hop.
+
+    Args:
+        last_update: Int64[U], of ``sample.n_id``, in the stream's unit.
+        sample: The queries' neighbourhoods.
+        edge_time: The times of each hop's edges, Int64[R, k], in the stream's unit.
+    """
+    # A source row of the last hop is a node; rows of the hops before it are looked up through it.
+    start, elapsed = last_update, []
+    for hop, t in zip(reversed(sample.hops), reversed(edge_time), strict=True):
+        elapsed.append(start.index_select(0, hop.neighbor.view(-1)).view_as(t) - t)
+        start = start.index_select(0, hop.target)
+    return elapsed[::-1]
+
+
+def since_asked(row_t: Sequence[Tensor], edge_time: Sequence[Tensor]) -> list[Tensor]:
+    """Returns how long before the moment that is asked for each edge lies, as in TGAT: Int64[R, k] for each hop.
+
+    Args:
+        row_t: Int64[R] for each hop, see :class:`~pyg_mspipe.Batch`.
+        edge_time: The times of each hop's edges, Int64[R, k], in the stream's unit.
+    """
+    return [moment.unsqueeze(1) - t for moment, t in zip(row_t, edge_time, strict=True)]

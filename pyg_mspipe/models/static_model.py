@@ -75,5 +75,6 @@ class StaticModel(TemporalModel):
         z = self.vectors(n_id) * self.known.index_select(0, n_id).unsqueeze(1)
         if self.node_lin is not None:
             z = z + self.node_lin(batch.x)
-        since = batch.edge_time[0].max().expand(n_id.numel())
-        return temporal_embedding(self.layers, self.time_enc, z, since, batch.sample, batch.edge_time, batch.edge_msg)
+        now = batch.edge_time[0].max()
+        elapsed = [now - t for t in batch.edge_time]
+        return temporal_embedding(self.layers, self.time_enc, z, batch.sample, elapsed, batch.edge_msg)

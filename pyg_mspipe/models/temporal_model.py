@@ -24,7 +24,7 @@ class TemporalModel(Module, ABC):
     number of nodes, the width of the events' messages, and those settings of the run that it names as keywords.
 
     Attributes:
-        memory: Node memory, the state of the model; none where it has no state.
+        memory: Node memory; none where the model has none.
         static_memory: Static node vectors, where :meth:`join_static` has brought some.
         num_hops: How many hops of neighbours are sampled for a query.
         embedding_dim: Width of the embeddings.
@@ -36,12 +36,18 @@ class TemporalModel(Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.memory: StreamMemory | None = None
+        self._no_rows = RowState({})
         self.static_memory: StaticMemory | None = None
 
     @property
     def name(self) -> str:
         """The model's name in checkpoints: its class's."""
         return type(self).__name__
+
+    @property
+    def state(self) -> RowState:
+        """The state of the model: its memory's rows, or none, and which events it has seen."""
+        return self._no_rows if self.memory is None else self.memory.state
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
@@ -51,13 +57,13 @@ class TemporalModel(Module, ABC):
             batch: Its queries and their neighbourhoods, one hop for each of ``num_hops``.
         """
 
-    def commit(self, batch: Batch) -> Commit | None:
-        """Returns the memory update of a batch, after the batch's queries were embedded; none without a memory.
+    def commit(self, batch: Batch) -> Commit:
+        """Returns the memory update of a batch, after the batch's queries were embedded.
 
         Args:
             batch: Its events and their messages; in evaluation its hops may be missing.
         """
-        return None if self.memory is None else self.memory.commit(batch)
+        return self.state.empty_commit(batch.events.stop) if self.memory is None else self.memory.commit(batch)
 
     def update(self, batch: Batch) -> None:
         """Updates the memory with the events of a batch at once, after the batch's queries were embedded.
@@ -65,8 +71,7 @@ class TemporalModel(Module, ABC):
         Args:
             batch: The batch, as :meth:`commit` takes it.
         """
-        if self.memory is not None:
-            self.memory.update(batch)
+        self.state.apply(self.commit(batch), settled=not self.training)
 
     def settle(self, batches: Batches) -> None:
         """Applies all messages that wait, as evaluation wants it.
@@ -96,19 +101,8 @@ class TemporalModel(Module, ABC):
         """
         twin = copy.copy(self)
         twin.__dict__["_modules"] = dict(self._modules)
-        twin.memory = memory_of(self).with_state(state)
+        if self.memory is None:
+            twin._no_rows = state
+        else:
+            twin.memory = self.memory.with_state(state)
         return twin
-
-
-def memory_of(model: TemporalModel) -> StreamMemory:
-    """Returns the memory of a model that is to be trained through a pipeline.
-
-    Args:
-        model: The model.
-
-    Raises:
-        ValueError: If it has none.
-    """
-    if model.memory is None:
-        raise ValueError(f"model {model.name} has no memory, which a pipeline reads and writes; give it one")
-    return model.memory

@@ -8,7 +8,7 @@ from torch.nn import Linear, Module
 from torch_geometric.nn.models.tgn import IdentityMessage
 
 from pyg_mspipe.memory import Mitigation, StaticMemory, StreamMemory, TimeInit
-from pyg_mspipe.models.embedding import attention_layers, temporal_embedding
+from pyg_mspipe.models.embedding import attention_layers, since_update, temporal_embedding
 from pyg_mspipe.models.temporal_model import TemporalModel
 from pyg_mspipe.pipeline.batch import Batch
 
@@ -99,6 +99,5 @@ class TGN(TemporalModel):
             z = z + self.node_lin(batch.x)
         if self.static_memory is not None:
             z = z + self.static_memory(batch.n_id)
-        return temporal_embedding(
-            self.layers, self.memory.time_enc, z, last_update, batch.sample, batch.edge_time, batch.edge_msg
-        )
+        elapsed = since_update(last_update, batch.sample, batch.edge_time)
+        return temporal_embedding(self.layers, self.memory.time_enc, z, batch.sample, elapsed, batch.edge_msg)

@@ -24,6 +24,9 @@ class Batch:
         msg: Float32[B, msg_dim]; empty until it is gathered.
         negatives: Int64[K, B], destinations drawn alike from all; one may be the event's own ``dst``.
         sample: Neighbourhoods of the queries.
+        query_t: Int64[Q], the moments that the queries ask for, in the stream's unit.
+        row_t: Int64[R] for each hop, the time of the first event that each target row does not see; that of the last
+            event where a row sees all.
         edge_time: The times of each hop's edges, Int64[R, k].
         edge_msg: The messages of each hop's edges, Float32[R, k, msg_dim].
         plan: What the batch does to node memory; none where nothing was drawn for one.
@@ -38,6 +41,8 @@ class Batch:
     msg: Tensor
     negatives: Tensor
     sample: NeighborSample
+    query_t: Tensor
+    row_t: tuple[Tensor, ...]
     edge_time: tuple[Tensor, ...]
     edge_msg: tuple[Tensor, ...]
     plan: MemoryPlan | None = None
@@ -63,6 +68,8 @@ class Batch:
             msg=moved(self.msg),
             negatives=moved(self.negatives),
             sample=self.sample.to(device, non_blocking=non_blocking),
+            query_t=moved(self.query_t),
+            row_t=tuple(map(moved, self.row_t)),
             edge_time=tuple(map(moved, self.edge_time)),
             edge_msg=tuple(map(moved, self.edge_msg)),
             plan=None if self.plan is None else self.plan.to(device, non_blocking=non_blocking),

@@ -37,6 +37,7 @@ class Batches:
         device: Where batches are brought to when they are gathered, by default the stream's own.
         memory_begin: The first event that node memory has seen when these batches are read, by default the first one
             of ``events``; what waits for a node is an event from there on.
+        planned: Whether batches say what they do to node memory; a model without one need not know.
 
     Raises:
         ValueError: If the batch size or the number of negatives is below 1, the cut-off is unknown, or the number of
@@ -70,6 +71,7 @@ class Batches:
         node_features: FeatureStore | None = None,
         device: torch.device | None = None,
         memory_begin: int | None = None,
+        planned: bool = True,
     ) -> None:
         if cut_off not in get_args(CutOff):
             raise ValueError(f"cut_off={cut_off!r} is unknown; choose one of {', '.join(get_args(CutOff))}")
@@ -92,6 +94,7 @@ class Batches:
         self.ask_at = ask
         self.cut_off = cut_off
         self.memory_begin = events.start if memory_begin is None else memory_begin
+        self.planned = planned
 
     def __len__(self) -> int:
         """Returns the number of batches."""
@@ -140,7 +143,8 @@ class Batches:
             bound = self.sampler.csr.first_event_at(t).index_select(0, queries.event)
             sample = self.sampler.sample(queries.node, bound, epoch=epoch)
         plan = self._plan(events, sample.n_id, whole.start, memory_begin)
-        return Batch(events, src, dst, t, torch.empty(0, self.msg.width), negatives, sample, (), (), plan)
+        query_t, none = t.index_select(0, queries.event), torch.empty(0, self.msg.width)
+        return Batch(events, src, dst, t, none, negatives, sample, query_t, self._row_t(sample), (), (), plan)
 
     def _negatives(self, events: range, whole: range, epoch: int, index: int) -> Tensor:
         """Returns the negatives of a part of a batch: Int64[K, B]."""
@@ -159,23 +163,33 @@ class Batches:
         """
         part = slice(events.start, events.stop)
         n_id = torch.cat([self.data.src[part], self.data.dst[part]]).unique()
-        return self.gather(self._undrawn(events, NeighborSample(n_id, (), n_id[:0])))
+        return self.gather(self._undrawn(events, NeighborSample(n_id, (), n_id[:0]), n_id[:0]))
 
-    def ask(self, node: Tensor, bound: int) -> Batch:
+    def ask(self, node: Tensor, bound: int, t: int | None = None) -> Batch:
         """Returns a gathered batch of queries alone, which has no events.
 
         Args:
             node: Int64[Q], the nodes to be embedded.
             bound: The event before which they are: only events with a smaller id are seen.
+            t: The moment that is asked for, in the stream's unit; by default the time of event ``bound`` or the last.
         """
-        return self.gather(self._undrawn(range(bound, bound), self.sampler.sample(node, bound)))
+        if t is None:
+            t = int(self.data.t[min(bound, self.data.num_events - 1)])
+        sample = self.sampler.sample(node, bound)
+        return self.gather(self._undrawn(range(bound, bound), sample, torch.full_like(node, t)))
 
-    def _undrawn(self, events: range, sample: NeighborSample) -> Batch:
+    def _undrawn(self, events: range, sample: NeighborSample, query_t: Tensor) -> Batch:
         part = slice(events.start, events.stop)
         src, dst, t = self.data.src[part], self.data.dst[part], self.data.t[part]
         plan = self._plan(events, sample.n_id, events.start, None)
         none = torch.empty(0, self.msg.width)
-        return Batch(events, src, dst, t, none, src[:0].view(0, 0), sample, (), (), plan)
+        negatives = src[:0].view(0, 0)
+        return Batch(events, src, dst, t, none, negatives, sample, query_t, self._row_t(sample), (), (), plan)
+
+    def _row_t(self, sample: NeighborSample) -> tuple[Tensor, ...]:
+        """Returns the time of the first event that each target row does not see, Int64[R] for each hop."""
+        last = self.data.num_events - 1
+        return tuple(self.data.t[hop.bound.clamp(max=last)].expand_as(hop.target) for hop in sample.hops)
 
     def gather(self, batch: Batch) -> Batch:
         """Returns ``batch`` with messages, of edges and pending events too, edge times and node features (stage 2)."""
@@ -216,6 +230,8 @@ class Batches:
             memory_begin: The first event that the memory has seen; by default the batches' own.
         """
         plan = self._plan(batch.events, batch.n_id.to(self.data.src.device), bound, memory_begin)
+        if plan is None:
+            return batch
         plan = plan.to(self.device).with_raw_msg(self._raw_msg(plan.pending.e_id))
         return replace(batch, plan=plan)
 
@@ -237,6 +253,8 @@ class Batches:
     def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
         return features.read(ids).to(self.device, non_blocking=True).float()
 
-    def _plan(self, events: range, n_id: Tensor, bound: int, memory_begin: int | None) -> MemoryPlan:
+    def _plan(self, events: range, n_id: Tensor, bound: int, memory_begin: int | None) -> MemoryPlan | None:
+        if not self.planned:
+            return None
         begin = self.memory_begin if memory_begin is None else memory_begin
         return plan_last_message(self.sampler.csr, self.data, events, n_id, bound=bound, begin=begin)

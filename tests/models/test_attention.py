@@ -17,7 +17,7 @@ def random_hop(rows, sources, k, seed, filled=0.6):
     target = torch.randint(0, sources, (rows,), generator=generator)
     neighbor = torch.randint(0, sources, (rows, k), generator=generator)
     neighbor = torch.where(mask, neighbor, target.unsqueeze(1))
-    return Hop(target, neighbor, torch.zeros_like(neighbor), mask), generator
+    return Hop(target, neighbor, torch.zeros_like(neighbor), mask, target[:1]), generator
 
 
 def pair_of(msg_dim, heads, dtype=torch.float64):
