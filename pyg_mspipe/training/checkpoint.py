@@ -24,7 +24,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Writes tensors and plain values, so that ``path`` holds either all of them or what it held before.
 
     Args:
-        path: Of the file; its folder is there.
+        path: The file to write, in a folder that exists.
         content: Tensors and plain values by name, in dictionaries and lists of any depth.
 
     Raises:
@@ -43,7 +43,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     """Returns what :func:`save_checkpoint` wrote, with all tensors on the CPU.
 
     Args:
-        path: Of the file.
+        path: The file.
 
     Raises:
         CheckpointError: If there is no such file, or it is not a checkpoint of this format.
@@ -70,7 +70,7 @@ def _read(file: BinaryIO) -> Any:
         raise zipfile.BadZipFile(f"checksum of {damaged}")
     file.seek(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about files that torch never wrote
+        warnings.simplefilter("ignore")  # torch warns of files that it did not write
         return torch.load(file, map_location="cpu", weights_only=True)
 
 

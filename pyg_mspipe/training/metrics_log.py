@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 class MetricsLog:
     """Listens to a trainer and appends one JSON object a line to ``metrics.jsonl``.
 
-    A checkpoint keeps the log's length; after a resume from it, what had been written past that point is cut off and
-    written again, so that each batch stands in the file once.
+    A checkpoint keeps the log's length. A run that resumes cuts off what was written after the checkpoint and writes it
+    again, so that the file has each batch once.
 
     Args:
-        folder: Of the run; without one nothing is written.
-        length: Bytes to keep of a log that is there.
+        folder: The run's folder; without one nothing is written.
+        length: Bytes to keep of an existing log.
         tensorboard: Whether to write TensorBoard files too, where it is installed.
-        step: The training step at which the log goes on.
+        step: The training step with which the log continues.
     """
 
     def __init__(self, folder: Path | None, *, length: int = 0, tensorboard: bool = False, step: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a run."""
+"""The progress bar of a run on a terminal."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pyg_mspipe.training.events import Advanced, EpochDone, Event, PartBegun, St
 class TrainingProgress:
     """Listens to a trainer and shows a progress bar with rate, loss and the validation metric.
 
-    Where there is no terminal it shows nothing but a line for each epoch.
+    Without a terminal it prints only one line for each epoch.
 
     Args:
-        console: Where to show it.
-        epochs: How many there will be.
-        task: Knows how its metrics are shown; not needed where nothing is validated.
+        console: Where to show the bar.
+        epochs: How many epochs the run has.
+        task: Formats its metrics; not needed if nothing is validated.
     """
 
     def __init__(self, console: Console, epochs: int, task: Task | None = None) -> None:
@@ -67,7 +67,7 @@ class TrainingProgress:
                 self._epoch_done(event)
 
     def _begin(self, event: PartBegun) -> None:
-        """Starts the bar anew."""
+        """Restarts the bar for a pass."""
         description = f"epoch {event.epoch + 1}/{self._epochs} {event.part}"
         self._bar.reset(self._task, total=event.total, completed=event.done, description=description)
         self._began, self._at_start = time.perf_counter(), event.done

@@ -1,4 +1,4 @@
-"""A run in one process, with the whole pipeline."""
+"""The executor of a run in one process, with the whole pipeline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyg_mspipe.tasks import Metrics, evaluate, train_step
 
 
 class SingleExecutor(Executor):
-    """Trains batch after batch in this process; batches are prepared beside training as the settings say."""
+    """Trains batch after batch in this process; the pipeline prepares batches as the settings say."""
 
     def prepare(self, job: Job) -> None:
         """Gets ready to train."""

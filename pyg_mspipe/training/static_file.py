@@ -16,7 +16,7 @@ from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, sav
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.run_folder import STATIC
 
-# The settings that the vectors depend on.
+# The settings that decide the vectors.
 _SETTINGS = (
     "seed",
     "lr",
@@ -36,12 +36,12 @@ _SETTINGS = (
 
 
 def static_key(stream: str, num_events: int, config: TrainConfig) -> dict[str, Any]:
-    """Returns what static node vectors are made from, plain values.
+    """Returns what decides a run's static node vectors, as plain values.
 
     Args:
         stream: Fingerprint of the whole stream.
-        num_events: How many of its events are trained on.
-        config: Of the run.
+        num_events: How many events of the stream are trained on.
+        config: The run's settings.
     """
     return {"stream": stream, "num_events": num_events} | {name: getattr(config, name) for name in _SETTINGS}
 
@@ -52,7 +52,7 @@ def save_static(path: Path, vectors: Tensor, key: dict[str, Any]) -> None:
 
 
 def find_static(path: Path, key: dict[str, Any]) -> Tensor | None:
-    """Returns the vectors that were saved under ``key``, Float32[N, static_dim]; none if the file has no such."""
+    """Returns the vectors that were saved under ``key``, Float32[N, static_dim]; None if the file has none."""
     try:
         content = load_checkpoint(path)
     except CheckpointError:
@@ -65,7 +65,7 @@ def load_static(path: Path, digest: str) -> Tensor:
 
     Args:
         path: The file.
-        digest: Of the vectors, from the checkpoint.
+        digest: The vectors' digest, from the checkpoint.
 
     Raises:
         CheckpointError: If there is no such file, it is damaged, or it holds other vectors.
@@ -93,15 +93,15 @@ def static_digest(vectors: Tensor) -> str:
 
 
 class StaticVectors:
-    """The static node vectors of a run: trained before it begins, or found in its folder, and known by a digest.
+    """The static node vectors of a run: trained before the run, or found in its folder.
 
     Args:
-        memory: Of the model, filled here; without one nothing is done.
-        folder: Of the run.
-        team: Its processes; the first one trains or reads the vectors, and gives them to the others.
+        memory: The model's static memory, filled here; without one nothing is done.
+        folder: The run's folder.
+        team: The run's processes; the first one trains or reads the vectors and sends them to the others.
 
     Attributes:
-        digest: Of the vectors that the memory has; empty without any.
+        digest: The digest of the memory's vectors; empty without any.
     """
 
     def __init__(self, memory: StaticMemory | None, folder: Path | None, team: Team) -> None:
@@ -111,11 +111,11 @@ class StaticVectors:
         self.digest = ""
 
     def train(self, key: dict[str, Any], pretrain: Callable[[], Tensor]) -> None:
-        """Trains the vectors of a run that begins, or finds them in its folder.
+        """Finds the vectors of a new run in its folder, or else trains them.
 
         Args:
-            key: What they are made from.
-            pretrain: Trains them and returns Float32[N, static_dim].
+            key: What decides the vectors, see :func:`static_key`.
+            pretrain: Trains the vectors and returns them, Float32[N, static_dim].
         """
         path = self._path
 
@@ -130,10 +130,10 @@ class StaticVectors:
         self._fill(vectors)
 
     def load(self, digest: str) -> None:
-        """Reads the vectors of a checkpoint, unless the memory has them.
+        """Reads the vectors of a checkpoint, unless the memory has them already.
 
         Args:
-            digest: From the checkpoint.
+            digest: The vectors' digest, from the checkpoint.
 
         Raises:
             CheckpointError: If the folder has no such vectors.

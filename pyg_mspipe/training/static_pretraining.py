@@ -1,4 +1,4 @@
-"""Training of static node vectors, before the run that they are for."""
+"""Training of a run's static node vectors, before the run itself."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptibl
 from pyg_mspipe.training.making import MakeTask, make_task, negative_sampler, neighbor_sampler
 from pyg_mspipe.training.progress import TrainingProgress
 
-# Not those of the run, so that runs of all batch sizes have the same vectors.
+# Independent of the run's batch size, so that runs of all batch sizes have the same vectors.
 _BATCH_SIZE = 1000
-_MIN_BATCHES = 50  # where the stream is short
-# A vector is updated as rarely as its node occurs.
+_MIN_BATCHES = 50  # for short streams, whose batches are smaller
+# The vectors' learning rate is larger: a vector is updated only as often as its node occurs.
 _VECTOR_LR = 10
-# Keeps the negatives apart from those of the run's three parts, which have 0, 1 and 2.
+# The negatives' purpose; the run's training, validation and test have 0, 1 and 2.
 _NEGATIVES = 3
 
 
@@ -44,15 +44,15 @@ def pretrain(
     """Returns static node vectors, Float32[N, static_dim], trained on the task of a run.
 
     A :class:`~pyg_mspipe.models.StaticModel` is trained with the sizes, the sampling and the seed of the run. Its
-    batches are taken in random order; each sees the events before it. Events and settings decide every number, and
-    torch's random state is left as it was.
+    batches come in random order; each sees only events before it. Events and settings decide every number, and torch's
+    random state is afterwards what it was before.
 
     Args:
-        data: The training events and no others, on the device to train on.
-        num_nodes: Number of nodes ``N``; one without an event gets zeros.
-        config: Of the run.
-        features: Of the run; by default there are none beside the stream.
-        task: Of the run; by default the settings'.
+        data: The training events alone, on the device to train on.
+        num_nodes: Number of nodes ``N``; a node without events gets zeros.
+        config: The run's settings.
+        features: The run's features beside the stream, if any.
+        task: Makes the run's task; by default the settings' one.
         console: Where progress is shown; by default nowhere.
 
     Raises:

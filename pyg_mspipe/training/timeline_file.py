@@ -1,4 +1,4 @@
-"""The timeline of a run's first pass, written as a trace."""
+"""The timeline of a run's first epoch, written as a trace."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pyg_mspipe.training.events import Event, PartBegun, StagesDone
 
 
 class TimelineFile:
-    """Listens to a trainer and draws the first pass of a pipeline that it hears of.
+    """Listens to a trainer and writes the trace of its first pass over the training events.
 
     Args:
-        path: Of the trace.
-        title: What it shows.
+        path: The trace's file.
+        title: What the trace shows.
     """
 
     def __init__(self, path: Path, title: str) -> None:
