@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import typer
 
-from pyg_mspipe.distributed import EmulatedExecutor, Executor, ParallelPlan, ProcessExecutor
+from pyg_mspipe.distributed import EmulatedExecutor, Executor, ProcessExecutor
 from pyg_mspipe.distributed.world import World
 from pyg_mspipe.training import ConfigError, SingleExecutor, TrainConfig, pick_device
 
@@ -68,7 +68,7 @@ def launched(config: TrainConfig, emulate: bool, command: str) -> Iterator[Launc
             that is to be emulated.
         TrainerLostError: If another process of the run is gone.
     """
-    plan = ParallelPlan.parse(config.parallel)
+    plan = config.plan
     if not World.started():
         if plan.world > 1 and not emulate:
             raise ConfigError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -243,8 +242,8 @@ def _go_on(launch: Launch, trainer: Trainer, folder: Path, checkpoint: dict[str,
 def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = False) -> None:
     keep_freed_memory()
     fresh = trainer.progress.step == 0
-    epochs, at_once = trainer.config.epochs, trainer.epochs_at_once
-    whole = math.ceil(epochs / at_once) * at_once
+    epochs, at_once = trainer.config.epochs, trainer.plan.epochs_per_sweep
+    whole = trainer.plan.sweeps(epochs) * at_once
     if whole != epochs:
         launch.echo(f"plan {trainer.config.parallel} trains {at_once} epochs in a sweep: {epochs} become {whole}")
     try:

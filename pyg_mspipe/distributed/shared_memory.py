@@ -39,7 +39,7 @@ def share(tensors: dict[str, Tensor], group: dist.ProcessGroup | None, leader: i
         try:
             made[0] = _make_file(size)
         except OSError as error:
-            made[1] = f"{size / 2**20:,.0f} MiB of shared memory cannot be had in {_folder()}: {error.strerror}"
+            made[1] = f"{size / 2**20:,.0f} MiB of shared memory is not available in {_folder()}: {error.strerror}"
     dist.broadcast_object_list(made, src=leader, group=group)
     path, problem = made
     if path is None:

@@ -143,7 +143,7 @@ class TrainConfig:
             raise ConfigError(
                 f"embedding_dim {self.embedding_dim} is not a multiple of heads {self.heads}; change either"
             )
-        plan = ParallelPlan.parse(self.parallel)
+        plan = self.plan
         if plan.group_size > 1 and (self.staleness not in ("sequential", "exact", "minimal")):
             raise ConfigError(
                 f"staleness {self.staleness} with {plan.group_size} trainers on one memory: they read it in turns, "
@@ -159,6 +159,11 @@ class TrainConfig:
         for name in ("dropout", "static_dropout"):
             if getattr(self, name) >= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a number from 0 to below 1")
+
+    @property
+    def plan(self) -> ParallelPlan:
+        """The plan that ``parallel`` names."""
+        return ParallelPlan.parse(self.parallel)
 
     def split(self) -> dict[str, Any]:
         """Returns the arguments of :func:`split_stream`."""

@@ -16,7 +16,7 @@ from pyg_mspipe.data import FeatureStore, MappedFeatures
 from pyg_mspipe.data.feature_store import check_features
 from pyg_mspipe.training.checkpoint import CheckpointError
 from pyg_mspipe.training.config import TrainConfig
-from pyg_mspipe.training.device import pick_device
+from pyg_mspipe.training.making import pick_device
 
 # Rows that a digest covers: few enough for a slow disk, spread over the whole file.
 _DIGEST_ROWS = 256

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import NegativeSampler
-from pyg_mspipe.distributed import ParallelPlan
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR, similar_nodes
 from pyg_mspipe.graph.similar_nodes import load_or_compute
 from pyg_mspipe.memory import Mitigation, StaticMemory, make_mitigation
@@ -29,6 +30,27 @@ MakeModel = Callable[..., TemporalModel]
 
 MakeTask = Callable[..., Task]
 """A task's class or a function that makes one: called with the width of the embeddings and settings."""
+
+
+def pick_device(name: str) -> torch.device:
+    """Returns the device that a setting names; for ``"cuda"`` under torchrun, this process's GPU among the host's.
+
+    Args:
+        name: ``"auto"``, or what ``torch.device`` takes.
+
+    Raises:
+        ConfigError: If the device is not available.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # fails on a device without values, such as meta
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} is not available here; use cpu or auto") from error
+    return device
 
 
 def check_classes(config: TrainConfig) -> None:
@@ -121,8 +143,7 @@ def learning_rate(config: TrainConfig) -> float:
     Args:
         config: The run's settings.
     """
-    world: int = ParallelPlan.parse(config.parallel).world
-    return config.lr * float(world ** _LR_POWER[config.lr_scaling])
+    return config.lr * float(config.plan.world ** _LR_POWER[config.lr_scaling])
 
 
 def mitigation_of(

@@ -69,7 +69,7 @@ class MetricsLog:
                     self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def sync(self) -> int:
-        """Brings everything to disk and returns the log's length in bytes."""
+        """Writes everything to disk and returns the log's length in bytes."""
         if self._file is None:
             return 0
         self._file.flush()

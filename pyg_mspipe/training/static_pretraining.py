@@ -21,7 +21,7 @@ from pyg_mspipe.training.events import Advanced, PartBegun
 from pyg_mspipe.training.features import RunFeatures
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
 from pyg_mspipe.training.making import MakeTask, make_task, negative_sampler, neighbor_sampler
-from pyg_mspipe.training.progress import TrainingProgress
+from pyg_mspipe.training.progress_bar import ProgressBar
 
 # Independent of the run's batch size, so that runs of all batch sizes have the same vectors.
 _BATCH_SIZE = 1000
@@ -65,7 +65,7 @@ def pretrain(
     try:
         with (
             interruptible() as request,
-            TrainingProgress(console or Console(quiet=True), config.static_epochs) as view,
+            ProgressBar(console or Console(quiet=True), config.static_epochs) as view,
         ):
             return _Pretraining(data, num_nodes, config, features or RunFeatures(), task, view, request).run()
     finally:
@@ -80,7 +80,7 @@ class _Pretraining:
         config: TrainConfig,
         features: RunFeatures,
         task: MakeTask | None,
-        view: TrainingProgress,
+        view: ProgressBar,
         request: StopRequest,
     ) -> None:
         self._config = config

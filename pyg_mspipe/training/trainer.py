@@ -13,7 +13,6 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import FeatureStore, check_stream, split_stream, unseen_nodes_mask
-from pyg_mspipe.distributed import ParallelPlan
 from pyg_mspipe.distributed.executor import Executor, Job
 from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.pipeline import Batches, BatchRecord, parse_staleness
@@ -21,7 +20,6 @@ from pyg_mspipe.pipeline.overlap import parse_overlap
 from pyg_mspipe.tasks import Metrics, evaluate
 from pyg_mspipe.training.checkpoint import fingerprint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
-from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.events import Listener, RunBegun, Saved, StagesDone
 from pyg_mspipe.training.features import RunFeatures, features_again
 from pyg_mspipe.training.interrupt import interruptible
@@ -35,6 +33,7 @@ from pyg_mspipe.training.making import (
     mitigation_of,
     negative_sampler,
     neighbor_sampler,
+    pick_device,
 )
 from pyg_mspipe.training.run_checkpoint import Progress, RunCheckpoints
 from pyg_mspipe.training.run_folder import own_folder
@@ -98,8 +97,7 @@ class Trainer:
         self.folder = None if folder is None else Path(folder)
         self.console = console if console is not None and executor.team.leads else Console(quiet=True)
         self.source = source or {}
-        self.plan = ParallelPlan.parse(config.parallel)
-        self.epochs_at_once = self.plan.epochs_per_sweep
+        self.plan = config.plan
         self.device = pick_device(config.device)
         if config.timeline and not executor.timeline:
             raise ConfigError("an emulated run has no pipeline to draw; leave out timeline")

@@ -198,7 +198,7 @@ def test_a_bad_stream_or_setting_overwrites_nothing(mspipe, train, npz, arrays):
     bad = npz("bad.npz", t=arrays["t"][::-1])
     failed(mspipe("train", bad, *SMALL, "--out", "run", "--overwrite"), "t decreases")
     failed(mspipe("train", "events.npz", *SMALL, "--out", "run", "--overwrite", "--heads", "3"), "is not a multiple")
-    failed(mspipe("train", "events.npz", *SMALL, "--out", "run", "--overwrite", "--device", "x"), "is not to be had")
+    failed(mspipe("train", "events.npz", *SMALL, "--out", "run", "--overwrite", "--device", "x"), "is not available")
     assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
 
 
@@ -265,7 +265,7 @@ def test_a_run_that_diverges_ends_in_one_line(mspipe, npz):
 @pytest.mark.parametrize("device", ["nowhere", "meta", "", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused(mspipe, npz, files, device):
     name = npz()
-    failed(mspipe("train", name, *SMALL, "--device", device), "is not to be had here; use cpu or auto")
+    failed(mspipe("train", name, *SMALL, "--device", device), "is not available here; use cpu or auto")
     assert files() == [name]
 
 
@@ -293,7 +293,7 @@ def test_help_has_examples(mspipe, command):
 
 def test_a_run_goes_on_with_another_device(mspipe, train, npz):
     train(npz(), "--out", "run")
-    failed(mspipe("resume", "run", "--epochs", "2", "--device", "nowhere"), "is not to be had here")
+    failed(mspipe("resume", "run", "--epochs", "2", "--device", "nowhere"), "is not available here")
     assert mspipe("resume", "run", "--epochs", "2", "--device", "cpu").exit_code == 0
     assert load_checkpoint(Path("run/last.pt"))["config"]["device"] == "cpu"
 

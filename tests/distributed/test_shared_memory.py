@@ -19,7 +19,7 @@ def test_four_processes_add_up_in_the_order_of_their_ranks_and_share_memory_by_t
         assert len(others[0]) > 1
         assert others == others[:1] * 4
         assert all(found["shared"].values()), found["shared"]
-        assert "MiB of shared memory cannot be had in" in found["refused"]
+        assert "MiB of shared memory is not available in" in found["refused"]
         assert found["refused"].endswith("; give more (in a container: --shm-size), or take a smaller k or memory_dim")
         if sys.platform == "linux":
             # Nothing is left behind, however the processes end.

@@ -12,7 +12,7 @@ from pyg_mspipe.tasks import Task
 from pyg_mspipe.training.events import Advanced, EpochDone, Event, PartBegun, StagesDone
 
 
-class TrainingProgress:
+class ProgressBar:
     """Listens to a trainer and shows a progress bar with rate, loss and the validation metric.
 
     Without a terminal it prints only one line for each epoch.
@@ -43,7 +43,7 @@ class TrainingProgress:
         self._began = time.perf_counter()
         self._at_start = 0
 
-    def __enter__(self) -> TrainingProgress:
+    def __enter__(self) -> ProgressBar:
         """Shows the bar."""
         self._bar.start()
         return self
