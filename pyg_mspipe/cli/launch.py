@@ -36,7 +36,7 @@ class Launch:
         return self.executor.team.leads
 
     def first(self, make: Callable[[], T]) -> T:
-        """Returns, in every process, what the first one makes; where it fails, all do."""
+        """Returns, in every process, the result that the first process makes; if it fails, all fail."""
         return self.executor.team.first(make)
 
     def load(self, read: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""A memory state that the trainers of a group share, read and written in turns."""
+"""The memory state that the trainers of a group share and access in turns."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _HOST = "localhost"
 class MemoryGroup:
     """One memory state for all trainers of a group, which are processes of one host.
 
-    All processes of the plan make theirs at the same time.
+    All processes of the plan must make their groups at the same time.
 
     Args:
-        plan: Who there is.
-        seat: This process's.
-        state: Of this process's model, kept on the CPU; it is from now on the group's.
-        timeout: In seconds, for a turn to come.
+        plan: The run's plan.
+        seat: This process's place in the plan.
+        state: The memory state of this process's model, on the CPU; the group shares it from now on.
+        timeout: How long to wait for a turn, in seconds.
         log: Gets a record of each access, if given.
 
     Raises:
-        SharedMemoryError: If the host has too little.
+        SharedMemoryError: If the host has too little shared memory.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class MemoryGroup:
 
     @property
     def leads(self) -> bool:
-        """Whether this process does what is done once for the group."""
+        """Whether this process does the work that is done once for the group."""
         return self.seat.rank == self.leader
 
     def barrier(self) -> None:
@@ -72,13 +72,13 @@ class MemoryGroup:
         dist.barrier(self._processes)
 
     def stages(self, source: VisitBatches) -> list[Stage[Visits]]:
-        """Returns the pipeline's stages; those that touch node memory do so when it is their turn."""
+        """Returns the pipeline's stages; fetch and update wait for their turn at node memory."""
         sample, gather, _, train, _ = default_stages(source, self.state)
         return [sample, gather, GroupFetch(self.state, self.turns), train, GroupUpdate(self, source)]
 
 
 class GroupFetch:
-    """Stage 3: memory rows for all visits of a batch, when all commits before it are in."""
+    """Stage 3: reads the memory rows for all visits of a batch, once all commits before it are applied."""
 
     name: ClassVar[StageName] = "fetch"
     requires: ClassVar[frozenset[str]] = frozenset({"batch"})
@@ -94,7 +94,7 @@ class GroupFetch:
         assert visits is not None
         began = time.perf_counter()
         self.turns.begin_read(visits.position)
-        flight.record.begin["fetch"] += time.perf_counter() - began  # waiting is no work
+        flight.record.begin["fetch"] += time.perf_counter() - began  # waiting does not count as work
         with flight.state.reading(flight):
             visits.fetch(self.state)
         self.turns.end_read(visits.position)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def spare_host_memory() -> int:
-    """Returns how many bytes the memory groups of this host may take.
+    """Returns how many bytes the memory groups of this host may take together.
 
     That is half of what is available, as trainers have their own copies of the stream and the model, and no more than
     ``/dev/shm`` has. Of a container's limits only that on ``/dev/shm`` is seen.

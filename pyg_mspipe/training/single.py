@@ -38,7 +38,7 @@ class SingleExecutor(Executor):
 
     @contextmanager
     def sweep(self, epoch: int, first: int, step: int) -> Iterator[TrainStep]:
-        """Gives what trains the batches of an epoch that are left, in order."""
+        """Gives the function to call for each remaining batch of an epoch, in order."""
         objective, optimizers = self._job.objective, [self._job.optimizer]
         if first == 0:
             self._state.clear(self._job.train.events.start)
@@ -69,7 +69,7 @@ class SingleExecutor(Executor):
         return random_state(self._job.device)
 
     def memory_state(self) -> dict[str, Tensor]:
-        """Returns the state of the memory for a checkpoint: tensors of any shape, by name."""
+        """Returns the memory's state, for a checkpoint: tensors of any shape, by name."""
         return self._state.save()
 
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
