@@ -1,4 +1,4 @@
-"""How a command trains: alone, as one of the processes that torchrun has started, or as all trainers of a plan."""
+"""How a command trains: in one process, as one of torchrun's processes, or as an emulation of all trainers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Launch:
     """How a run was started.
 
     Attributes:
-        config: Of the run.
-        executor: Takes the steps.
-        world: All processes, if there are several.
+        config: The run's settings.
+        executor: Takes the training steps.
+        world: All processes, if torchrun has started the run.
     """
 
     config: TrainConfig
@@ -32,7 +32,7 @@ class Launch:
 
     @property
     def leads(self) -> bool:
-        """Whether this process speaks for the run."""
+        """Whether this process prints for the run."""
         return self.executor.team.leads
 
     def first(self, make: Callable[[], T]) -> T:
@@ -40,7 +40,7 @@ class Launch:
         return self.executor.team.first(make)
 
     def load(self, read: Callable[[], T]) -> T:
-        """Returns the stream, read by every process; the first one does it before the others, which find it there."""
+        """Returns what ``read`` gives in each process; the first process calls it first, and so downloads alone."""
         loaded: list[T] = []
         for leads in (True, False):
             with self.executor.team.together():
@@ -56,7 +56,7 @@ class Launch:
 
 @contextmanager
 def launched(config: TrainConfig, emulate: bool, command: str) -> Iterator[Launch]:
-    """Yields how the run was started, once all of its processes have met.
+    """Yields how the run was started, once all its processes are connected.
 
     Args:
         config: The settings of the run.

@@ -1,4 +1,4 @@
-"""A stream in numbers: counts, times, ties and degrees, with warnings about what may be a mistake."""
+"""A summary of a stream: counts, times, ties and degrees, with warnings about possible mistakes."""
 
 from dataclasses import dataclass
 

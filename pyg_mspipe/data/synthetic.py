@@ -1,4 +1,4 @@
-"""A generated stream in which a source's own past tells its next destination, and popularity tells little."""
+"""A generated stream, in which a source's own past predicts its next destination and popularity says little."""
 
 import numpy as np
 import numpy.typing as npt
@@ -121,7 +121,7 @@ def _interest_begins(rng: np.random.Generator, is_first: npt.NDArray[np.bool_]) 
 def _choose(rng: np.random.Generator, begins: Ints, community: Ints, num_dst: int, num_communities: int) -> Ints:
     """Returns, for events ordered by source, their destinations from 0.
 
-    A destination is that of a few events ago, or any of the community.
+    A destination is that of one of the source's last few events, or any of its community.
     """
     num_events = len(begins)
     position = np.arange(num_events)

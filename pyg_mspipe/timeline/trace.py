@@ -1,6 +1,6 @@
 """The timeline of a pass as a Chrome trace: a row for each stage, an arrow from each commit to the fetch that saw it.
 
-The format is that of the Trace Event Format's JSON objects; https://ui.perfetto.dev and chrome://tracing open it.
+The file is a JSON object of the Trace Event Format, which https://ui.perfetto.dev and chrome://tracing open.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     with path.open("rb") as file:
         try:
             content = _read(file)
-        except Exception as error:  # there is no end to what a damaged file makes its readers raise
+        except Exception as error:  # a damaged file may raise any error
             raise CheckpointError(f"{path}: not a checkpoint of pyg_mspipe, or damaged; give another file") from error
     checkpoint: dict[str, Any] = content if isinstance(content, dict) else {}
     found = checkpoint.get("format")
