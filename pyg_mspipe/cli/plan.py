@@ -14,8 +14,8 @@ from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.data import split_stream
 from pyg_mspipe.distributed import ParallelPlan, PlanError, Seat, SweepSchedule
-from pyg_mspipe.distributed.memory_size import spare_host_memory
 from pyg_mspipe.distributed.planner import PlanChoice, choose_plan, shapes, spread
+from pyg_mspipe.distributed.shared_memory import spare_host_memory
 from pyg_mspipe.memory import RowState
 from pyg_mspipe.memory.stream_memory import node_tables
 from pyg_mspipe.training import ConfigError, TrainConfig

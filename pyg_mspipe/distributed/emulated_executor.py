@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -17,7 +17,7 @@ from pyg_mspipe.distributed.sweep import SweepSteps
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
 from pyg_mspipe.memory import Commit
 from pyg_mspipe.models.temporal_model import memory_of
-from pyg_mspipe.tasks import Metrics, Objective, evaluate
+from pyg_mspipe.tasks import Objective
 
 
 class EmulatedExecutor(Executor):
@@ -79,10 +79,6 @@ class EmulatedExecutor(Executor):
 
         yield train
 
-    def validate(self, on_batch: Callable[[int], None]) -> Metrics:
-        """Returns the metrics on the validation events, for a memory at the end of the training events."""
-        return evaluate(self._job.objective, self._job.val, unseen=self._job.unseen, on_batch=on_batch)
-
     def running(self) -> AbstractContextManager[None]:
         """Returns an empty context: each step sets the random state of its trainer."""
         return nullcontext()
@@ -90,14 +86,6 @@ class EmulatedExecutor(Executor):
     def random_state(self) -> RandomState:
         """Returns the first trainer's random state, for a checkpoint."""
         return self._random[0]
-
-    def memory_state(self) -> dict[str, Tensor]:
-        """Returns the first memory's state, for a checkpoint: tensors of any shape, by name."""
-        return memory_of(self.objectives[0].model).state.save()
-
-    def load_memory_state(self, state: dict[str, Tensor]) -> None:
-        """Takes over the state of the first memory."""
-        memory_of(self.objectives[0].model).state.load(state)
 
     def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
         """Takes over a checkpoint's random state and the parts beside it; further memories begin empty without one."""
@@ -109,9 +97,7 @@ class EmulatedExecutor(Executor):
         for rank, content in parts.items():
             seat = self._job.plan.seat(rank)
             self._random[rank] = {name: content[name] for name in random}
-            self.steps.load_held(seat, content["held"])
-            if content["memory"]:
-                memory_of(self.objectives[seat.group].model).state.load(content["memory"])
+            self.steps.load_part(seat, content, memory_of(self.objectives[seat.group].model).state)
 
     @property
     def ranks(self) -> list[int]:
@@ -123,10 +109,8 @@ class EmulatedExecutor(Executor):
         visits = {trainer.seat.rank: trainer.visits for trainer in self._trainers}
         found = {}
         for seat in (self._job.plan.seat(rank) for rank in self.ranks):
-            leads = seat.group > 0 and seat.rank == self._job.plan.ranks(seat.group)[0]
-            held = self.steps.held(seat, batch, visits.get(seat.rank))
-            memory = memory_of(self.objectives[seat.group].model).state.save() if leads else {}
-            found[seat.rank] = {"held": held, "memory": memory, **self._random[seat.rank]}
+            state = memory_of(self.objectives[seat.group].model).state
+            found[seat.rank] = self.steps.part(seat, batch, visits.get(seat.rank), state) | self._random[seat.rank]
         return found
 
 

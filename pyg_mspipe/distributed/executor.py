@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pyg_mspipe.distributed.plan import ParallelPlan
-from pyg_mspipe.distributed.random_state import RandomState, random_state, set_random_state
+from pyg_mspipe.distributed.random_state import RandomState
 from pyg_mspipe.distributed.team import Team
 from pyg_mspipe.models.temporal_model import memory_of
 from pyg_mspipe.pipeline import Batches, BatchRecord, InFlight, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.stages import B, BatchSource
-from pyg_mspipe.tasks import Metrics, Objective
+from pyg_mspipe.tasks import Metrics, Objective, evaluate
 
 TrainStep = Callable[[int], Tensor]
 """Trains the step of a sweep with the given number, and returns this process's share of its loss: Float32[]."""
@@ -66,7 +66,8 @@ class Job:
 class Executor(ABC):
     """Takes the steps of a run: a trainer says what and when, an executor how, and in which processes.
 
-    A trainer calls :meth:`prepare` once, and the other methods after it.
+    A trainer calls :meth:`prepare` once, before all other methods. The methods that are not abstract suit an executor
+    whose process has all of the first memory.
 
     Attributes:
         team: The processes that train the run.
@@ -77,6 +78,7 @@ class Executor(ABC):
     team: Team = Team()
     timeline: bool = True
     stops_at_once: bool = True
+    _job: Job
 
     def memory_device(self, plan: ParallelPlan) -> str | None:
         """Returns the device of node memory; None if it is that of the weights.
@@ -108,13 +110,13 @@ class Executor(ABC):
             step: The number of that step in the run.
         """
 
-    @abstractmethod
     def validate(self, on_batch: Callable[[int], None]) -> Metrics:
         """Returns the metrics on the validation events, for a memory at the end of the training events.
 
         Args:
             on_batch: Called with the number of events of each batch done.
         """
+        return evaluate(self._job.objective, self._job.val, unseen=self._job.unseen, on_batch=on_batch)
 
     @abstractmethod
     def running(self) -> AbstractContextManager[None]:
@@ -126,17 +128,17 @@ class Executor(ABC):
     def random_state(self) -> RandomState:
         """Returns the first trainer's random state, for a checkpoint."""
 
-    @abstractmethod
     def memory_state(self) -> dict[str, Tensor]:
         """Returns the first memory's state, for a checkpoint: tensors of any shape, by name."""
+        return memory_of(self._job.objective.model).state.save()
 
-    @abstractmethod
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
         """Takes over the state of the first memory.
 
         Args:
             state: The result of :meth:`memory_state`.
         """
+        memory_of(self._job.objective.model).state.load(state)
 
     @abstractmethod
     def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
@@ -228,18 +230,3 @@ class Pipelines:
             engine: The pipeline of the pass.
         """
         self._overlap = engine.overlap
-
-
-@contextmanager
-def own_random_state(device: torch.device, state: RandomState) -> Iterator[None]:
-    """Has torch draw from a random state inside, and puts into ``state`` what it is afterwards.
-
-    Args:
-        device: On which is computed.
-        state: From :func:`random_state`.
-    """
-    set_random_state(device, state)
-    try:
-        yield
-    finally:
-        state.update(random_state(device))

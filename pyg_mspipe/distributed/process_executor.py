@@ -10,13 +10,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from pyg_mspipe.distributed.executor import Executor, Job, Pipelines, TrainStep, own_random_state
+from pyg_mspipe.distributed.executor import Executor, Job, Pipelines, TrainStep
 from pyg_mspipe.distributed.gradients import GradientSums
 from pyg_mspipe.distributed.host_processes import when_one_ends
 from pyg_mspipe.distributed.memory_group import MemoryGroup
 from pyg_mspipe.distributed.memory_turns import AccessRecord
 from pyg_mspipe.distributed.plan import ParallelPlan
-from pyg_mspipe.distributed.random_state import RandomState, random_state
+from pyg_mspipe.distributed.random_state import RandomState, own_random_state, random_state
 from pyg_mspipe.distributed.sweep import SweepSteps
 from pyg_mspipe.distributed.team import WorldTeam
 from pyg_mspipe.distributed.visits import Visits
@@ -235,9 +235,7 @@ class ProcessExecutor(Executor):
         if self.world.rank in parts:
             content = parts[self.world.rank]
             self._random = {name: content[name] for name in random}
-            self.steps.load_held(self.world.seat, content["held"])
-            if content["memory"]:
-                self._state.load(content["memory"])
+            self.steps.load_part(self.world.seat, content, self._state)
 
     @property
     def ranks(self) -> list[int]:
@@ -246,8 +244,5 @@ class ProcessExecutor(Executor):
 
     def parts(self, batch: int) -> dict[int, dict[str, Any]]:
         """Returns the trainers' parts to save beside a checkpoint, by rank: plain values and tensors."""
-        seat = self.world.seat
-        leads = seat.group > 0 and seat.rank == self._job.plan.ranks(seat.group)[0]
-        held = self.steps.held(seat, batch, self._visits)
-        memory = self._state.save() if leads else {}
-        return {rank: {"held": held, "memory": memory, **self.random_state()} for rank in self.ranks}
+        part = self.steps.part(self.world.seat, batch, self._visits, self._state)
+        return {rank: part | self.random_state() for rank in self.ranks}

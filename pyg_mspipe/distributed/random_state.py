@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -21,3 +24,18 @@ def set_random_state(device: torch.device, state: RandomState) -> None:
     torch.set_rng_state(state["rng"])
     if device.type == "cuda" and state["rng_cuda"] is not None:
         torch.cuda.set_rng_state(state["rng_cuda"], device)
+
+
+@contextmanager
+def own_random_state(device: torch.device, state: RandomState) -> Iterator[None]:
+    """Has torch draw from a random state in the ``with`` block, and then updates ``state``.
+
+    Args:
+        device: The device of the computation.
+        state: The result of :func:`random_state`.
+    """
+    set_random_state(device, state)
+    try:
+        yield
+    finally:
+        state.update(random_state(device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,29 +127,31 @@ class SweepSteps:
             weight=items[seat.rank] / sum(items),
         )
 
-    # A trainer's part beside a checkpoint: the rows that it holds for its next steps.
-
-    def held(self, seat: Seat, step: int, visits: Visits | None) -> list[dict[str, Tensor]]:
-        """Returns the rows that a trainer still needs, by name for each visit.
+    def part(self, seat: Seat, step: int, visits: Visits | None, state: RowState) -> dict[str, Any]:
+        """Returns a trainer's part beside a checkpoint: the rows that it still needs, and a further group's memory.
 
         Args:
             seat: The trainer.
             step: The trainer's next step in the sweep.
             visits: The batch that the trainer holds.
+            state: The memory of the trainer's group; its first trainer saves it, unless the checkpoint has it.
         """
-        turn = self._going_on(seat, step)
-        if visits is None or turn is None:
-            return []
-        return [dict(batch.rows.values) for batch in visits.batches if batch.rows is not None]
+        batches = () if visits is None or self._going_on(seat, step) is None else visits.batches
+        held = [dict(batch.rows.values) for batch in batches if batch.rows is not None]
+        leads = seat.group > 0 and seat.rank == self.plan.ranks(seat.group)[0]
+        return {"held": held, "memory": state.save() if leads else {}}
 
-    def load_held(self, seat: Seat, rows: list[dict[str, Tensor]]) -> None:
-        """Takes over the result of :meth:`held`.
+    def load_part(self, seat: Seat, part: dict[str, Any], state: RowState) -> None:
+        """Takes over the result of :meth:`part`.
 
         Args:
             seat: The trainer.
-            rows: The rows of each visit, [M, ...] each by name.
+            part: The trainer's part beside a checkpoint.
+            state: The memory of the trainer's group.
         """
-        self._held[seat.rank] = rows
+        self._held[seat.rank] = part["held"]
+        if part["memory"]:
+            state.load(part["memory"])
 
     def restored(self, seat: Seat, epoch: int, memory_begin: int, step: int) -> Visits | None:
         """Returns the batch that a trainer held when the checkpoint was written, if it still trains it.
@@ -171,7 +174,7 @@ class SweepSteps:
         return replace(visits, batches=tuple(batches))
 
     def forget_held(self) -> None:
-        """Forgets the rows that :meth:`load_held` took over, since the sweep begins again."""
+        """Forgets the rows that :meth:`load_part` took over, since the sweep begins again."""
         self._held = {}
 
     def first_random_state(self, rank: int) -> RandomState:

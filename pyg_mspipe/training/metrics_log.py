@@ -7,7 +7,6 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pyg_mspipe.training.events import BatchTrained, EpochDone, Event, RunBegun, StagesDone
@@ -82,9 +81,7 @@ class MetricsLog:
         """Returns itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Closes the files."""
         if self._file is not None:
             self._file.close()

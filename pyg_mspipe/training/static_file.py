@@ -46,44 +46,6 @@ def static_key(stream: str, num_events: int, config: TrainConfig) -> dict[str, A
     return {"stream": stream, "num_events": num_events} | {name: getattr(config, name) for name in _SETTINGS}
 
 
-def save_static(path: Path, vectors: Tensor, key: dict[str, Any]) -> None:
-    """Writes node vectors, Float32[N, static_dim], so that ``path`` holds all of them or what it held before."""
-    save_checkpoint(path, {"made_from": key, "vectors": vectors})
-
-
-def find_static(path: Path, key: dict[str, Any]) -> Tensor | None:
-    """Returns the vectors that were saved under ``key``, Float32[N, static_dim]; None if the file has none."""
-    try:
-        content = load_checkpoint(path)
-    except CheckpointError:
-        return None
-    return content["vectors"] if content.get("made_from") == key else None
-
-
-def load_static(path: Path, digest: str) -> Tensor:
-    """Returns the vectors that a checkpoint's weights were trained with, Float32[N, static_dim].
-
-    Args:
-        path: The file.
-        digest: The vectors' digest, from the checkpoint.
-
-    Raises:
-        CheckpointError: If there is no such file, it is damaged, or it holds other vectors.
-    """
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such file, and without its static node vectors the run cannot go on; put the file back, or "
-            "train again"
-        )
-    vectors = load_checkpoint(path).get("vectors")
-    if not isinstance(vectors, Tensor) or static_digest(vectors) != digest:
-        raise CheckpointError(
-            f"{path}: not the static node vectors that the checkpoint was trained with; put the run's own file back, "
-            "or train again"
-        )
-    return vectors
-
-
 def static_digest(vectors: Tensor) -> str:
     """Returns a digest by which a checkpoint knows its vectors, Float32[N, static_dim]."""
     values = vectors.detach().to("cpu", torch.float32).contiguous()
@@ -117,14 +79,13 @@ class StaticVectors:
             key: What decides the vectors, see :func:`static_key`.
             pretrain: Trains the vectors and returns them, Float32[N, static_dim].
         """
-        path = self._path
 
         def vectors() -> Tensor:
-            found = None if path is None else find_static(path, key)
+            found = self._find(key)
             if found is None:
                 found = pretrain()
-                if path is not None:
-                    save_static(path, found, key)
+                if self._path is not None:
+                    save_checkpoint(self._path, {"made_from": key, "vectors": found})
             return found
 
         self._fill(vectors)
@@ -138,17 +99,34 @@ class StaticVectors:
         Raises:
             CheckpointError: If the folder has no such vectors.
         """
-        path = self._path
-
-        def vectors() -> Tensor:
-            if path is None:
-                raise CheckpointError(
-                    f"the static node vectors are in {STATIC} beside the checkpoint; give that folder"
-                )
-            return load_static(path, digest)
-
         if digest != self.digest:
-            self._fill(vectors)
+            self._fill(lambda: self._read(digest))
+
+    def _find(self, key: dict[str, Any]) -> Tensor | None:
+        """Returns the file's vectors if they were made from ``key``, else None."""
+        try:
+            content = {} if self._path is None else load_checkpoint(self._path)
+        except CheckpointError:
+            return None
+        return content["vectors"] if content.get("made_from") == key else None
+
+    def _read(self, digest: str) -> Tensor:
+        """Returns the file's vectors, and refuses others than those that a checkpoint was trained with."""
+        path = self._path
+        if path is None:
+            raise CheckpointError(f"the static node vectors are in {STATIC} beside the checkpoint; give that folder")
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path}: no such file, and without its static node vectors the run cannot go on; put the file back, "
+                "or train again"
+            )
+        vectors = load_checkpoint(path).get("vectors")
+        if not isinstance(vectors, Tensor) or static_digest(vectors) != digest:
+            raise CheckpointError(
+                f"{path}: not the static node vectors that the checkpoint was trained with; put the run's own file "
+                "back, or train again"
+            )
+        return vectors
 
     def _fill(self, vectors: Callable[[], Tensor]) -> None:
         memory = self._memory

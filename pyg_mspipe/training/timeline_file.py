@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 from pyg_mspipe.timeline.trace import TraceWriter
 from pyg_mspipe.training.events import Event, PartBegun, StagesDone
@@ -27,9 +26,7 @@ class TimelineFile:
         self._writer.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Completes the file."""
         self._close()
 
