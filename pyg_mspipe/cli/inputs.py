@@ -68,7 +68,7 @@ def move(checkpoint: dict[str, Any], stream: Path | None, features: Path | None,
         return
     path = Path(checkpoint["source"].get("name_or_path", ""))
     if path.is_absolute() and not path.exists():
-        raise ConfigError(f"{path}, the run's stream, does not exist; if it was moved, say where to with --stream")
+        raise ConfigError(f"{path}, the run's stream, does not exist; if moved, give its new place with --stream")
 
 
 def similar_cache(source: dict[str, Any]) -> Path | None:

@@ -60,7 +60,7 @@ def launched(config: TrainConfig, emulate: bool, command: str) -> Iterator[Launc
 
     Args:
         config: The settings of the run.
-        emulate: Whether one process is to stand for all trainers of the plan.
+        emulate: Whether one process is to emulate all trainers of the plan.
         command: The command and arguments to type after ``mspipe``, for messages.
 
     Raises:
@@ -73,7 +73,7 @@ def launched(config: TrainConfig, emulate: bool, command: str) -> Iterator[Launc
         if plan.world > 1 and not emulate:
             raise ConfigError(
                 f"plan {plan} wants {plan.world} processes; start it with: torchrun --nproc-per-node {plan.world} "
-                f"-m pyg_mspipe {command}, or add --emulate to have one process stand for all"
+                f"-m pyg_mspipe {command}, or add --emulate to emulate all in one process"
             )
         yield Launch(config, EmulatedExecutor() if emulate else SingleExecutor())
         return

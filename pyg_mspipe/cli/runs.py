@@ -42,7 +42,7 @@ Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=Fal
 _NEAR_CHANCE = 0.05
 _A_FEW_EPOCHS = 3
 
-Emulate = Annotated[bool, typer.Option("--emulate", help="One process stands for all trainers of --parallel.")]
+Emulate = Annotated[bool, typer.Option("--emulate", help="Emulate all trainers of --parallel in one process.")]
 
 
 def train(
@@ -257,13 +257,13 @@ def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = Fals
         raise Interrupted(f"interrupted; go on with: {start} resume {folder}") from None
     timeline = trainer.config.timeline
     if timeline and fresh:
-        others = "" if launch.world is None or launch.world.plan.world == 1 else ", of the other ranks beside it"
+        others = "" if launch.world is None or launch.world.plan.world == 1 else ", those of the other ranks beside it"
         launch.echo(f"timeline in {timeline}{others}; read it with: mspipe timeline {timeline}")
     task = trainer.task
     near_chance = task.chance is not None and progress.best < task.chance + _NEAR_CHANCE
     if near_chance and progress.epoch >= _A_FEW_EPOCHS:
         launch.echo(
-            f"validation {task.best_label} is near {task.chance:g}, which is chance: see that mspipe data info shows "
+            f"validation {task.best_label} is near {task.chance:g}, which is chance: check that mspipe data info shows "
             "the events, nodes and times that you expect, train more epochs, or try another --lr or --time-init log"
         )
     why = "stopped early, " if progress.stopped else ""

@@ -76,7 +76,7 @@ def read_layout(path: Path) -> FeatureLayout:
         state = "cut off" if size < expected else "overwritten in part"
         raise StreamError(
             f"{path} has {size} bytes, but its header says {expected} ({shape[0]} rows of {shape[1]} {dtype}); "
-            f"it was {state}: write it anew"
+            f"it was {state}: write it again"
         )
     return layout
 

@@ -32,7 +32,7 @@ def synthetic(
     """Returns 30 days of generated events; the same arguments give the same stream.
 
     Destinations belong to communities of equal size. A source is interested in one community at a time, and with every
-    event it may turn to another. It acts in sessions, at an hour of the day that most prefer, and the activity of
+    event it may turn to another. It acts in sessions, mostly in the afternoon, and the activity of
     sources follows a power law. Each event either returns to a destination of the source's last few events, or goes to
     a destination of the community, all of them equally likely. So no destination stays ahead of the others, and
     counting how often each was used says little about the next event, while the source's own past and its interest say

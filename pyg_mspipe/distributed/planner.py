@@ -212,7 +212,7 @@ def _why_memory(plan: ParallelPlan, hosts: int, size: int, host_memory: int, num
 def _why_epoch(plan: ParallelPlan) -> str:
     if plan.epoch == 1:
         return "j = 1: no trainers are left to take turns within a memory group"
-    return f"j = {plan.epoch}: the rest; so many take turns at new batches within a memory group"
+    return f"j = {plan.epoch}: the remaining trainers, which take turns at new batches within a memory group"
 
 
 def _in_units(size: int) -> str:

@@ -104,7 +104,7 @@ def load_or_compute(
     """Returns :func:`similar_nodes`, read from the file ``path`` if it holds them, else computed and written there.
 
     A file that is damaged, or was made of other events or with other options, is replaced. If the file cannot be
-    written, a warning says so, and the next call computes anew.
+    written, a warning says so, and the next call computes again.
 
     Args:
         path: The file, best next to the stream's own.

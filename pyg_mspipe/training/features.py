@@ -123,10 +123,10 @@ def features_again(
     for name, path in paths.items():
         words = _WORDS[name]
         if not kept[name]["path"]:
-            raise CheckpointError(f"the run's {words} were in memory; go on with it from Python, and give {name}=...")
+            raise CheckpointError(f"the run's {words} were in memory; resume it from Python and give {name}=...")
         if not path.exists():
             raise CheckpointError(
-                f"{path}, the run's {words}, does not exist; if it was moved, say where to with "
+                f"{path}, the run's {words}, does not exist; if moved, give its new place with "
                 f"--{name.replace('_', '-')}, or from Python with {name}=MappedFeatures(...)"
             )
     return stores | open_features(paths, config)
@@ -148,6 +148,4 @@ def check_same_features(found: Mapping[str, Mapping[str, str]], own: RunFeatures
         if name in found and name not in own.kept:
             raise CheckpointError(f"the checkpoint was trained with {words}; give those")
         if name in found and found[name]["digest"] != own.kept[name]["digest"]:
-            raise CheckpointError(
-                f"the checkpoint was trained with other {words} than those given; give those that it was trained with"
-            )
+            raise CheckpointError(f"the checkpoint was trained with other {words} than those given; give its own")

@@ -77,9 +77,7 @@ def open_stream(source: dict[str, Any]) -> TemporalData:
         CheckpointError: If the checkpoint does not say so, since the run was started from Python.
     """
     if "name_or_path" not in source:
-        raise CheckpointError(
-            "the run was not started by mspipe train; go on with it from Python: load_run(folder, data=...)"
-        )
+        raise CheckpointError("the run was not started by mspipe train; use it from Python: load_run(folder, data=...)")
     name = source["name_or_path"]
     # Runs keep paths of files absolute. An absolute path is passed as a Path, so that it is never taken for a name.
     options = {key: value for key, value in source.items() if key != "name_or_path"}

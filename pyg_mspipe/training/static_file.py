@@ -117,7 +117,7 @@ class StaticVectors:
             raise CheckpointError(f"the static node vectors are in {STATIC} beside the checkpoint; give that folder")
         if not path.is_file():
             raise CheckpointError(
-                f"{path}: no such file, and without its static node vectors the run cannot go on; put the file back, "
+                f"{path}: no such file; the run cannot continue without its static node vectors; put the file back, "
                 "or train again"
             )
         vectors = load_checkpoint(path).get("vectors")
