@@ -7,7 +7,6 @@ import math
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch.optim import Optimizer
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.distributed.random_state import random_state, set_random_state
@@ -59,77 +58,52 @@ def pretrain(
         Interrupted: After Ctrl-C or SIGTERM; nothing is kept.
         DivergedError: If the loss is no longer a finite number.
     """
-    device = data.src.device
+    device, features = data.src.device, features or RunFeatures()
     outside = random_state(device)
     torch.manual_seed(config.seed)
+    known = torch.zeros(num_nodes, dtype=torch.bool)
+    known[torch.cat([data.src, data.dst]).cpu()] = True
+    sizes = {"node_dim": features.node_dim, "static_dim": config.static_dim, **config.attention()}
     try:
-        with (
-            interruptible() as request,
-            ProgressBar(console or Console(quiet=True), config.static_epochs) as view,
-        ):
-            return _Pretraining(data, num_nodes, config, features or RunFeatures(), task, view, request).run()
+        with interruptible() as request, ProgressBar(console or Console(quiet=True), config.static_epochs) as bar:
+            model = StaticModel(known, features.msg_dim(data), **sizes)
+            objective = Objective(model, make_task(config, model.embedding_dim, task)).to(device)
+            batches = _batches(data, num_nodes, config, features, objective.task)
+            vectors: Tensor = model.vectors.weight
+            _train(objective, vectors, batches, config, request, bar)
+            return vectors.detach()
     finally:
         set_random_state(device, outside)
 
 
-class _Pretraining:
-    def __init__(
-        self,
-        data: TemporalData,
-        num_nodes: int,
-        config: TrainConfig,
-        features: RunFeatures,
-        task: MakeTask | None,
-        view: ProgressBar,
-        request: StopRequest,
-    ) -> None:
-        self._config = config
-        self._view = view
-        self._request = request
-        known = torch.zeros(num_nodes, dtype=torch.bool)
-        known[torch.cat([data.src, data.dst]).cpu()] = True
-        self._model = StaticModel(
-            known,
-            features.msg_dim(data),
-            node_dim=features.node_dim,
-            static_dim=config.static_dim,
-            **config.attention(),
-        )
-        self._objective = Objective(self._model, make_task(config, self._model.embedding_dim, task)).to(data.src.device)
-        self._batches = _batches(data, num_nodes, config, features, self._objective.task)
-        vectors = self._model.vectors.weight
-        others = [parameter for parameter in self._objective.parameters() if parameter is not vectors]
-        self._optimizers: tuple[Optimizer, ...] = (
-            torch.optim.SparseAdam([vectors], lr=_VECTOR_LR * config.lr),
-            torch.optim.Adam(others, lr=config.lr),
-        )
-
-    def run(self) -> Tensor:
-        order = torch.Generator().manual_seed(self._config.seed)
-        for epoch in range(self._config.static_epochs):
-            self._train_epoch(epoch, torch.randperm(len(self._batches), generator=order).tolist())
-        vectors: Tensor = self._model.vectors.weight.detach()
-        return vectors
-
-    def _train_epoch(self, epoch: int, order: list[int]) -> None:
-        self._view(PartBegun("static memory", epoch, len(self._batches.events)))
+def _train(
+    objective: Objective, vectors: Tensor, batches: Batches, config: TrainConfig, request: StopRequest, bar: ProgressBar
+) -> None:
+    others = [parameter for parameter in objective.parameters() if parameter is not vectors]
+    optimizers = (
+        torch.optim.SparseAdam([vectors], lr=_VECTOR_LR * config.lr),
+        torch.optim.Adam(others, lr=config.lr),
+    )
+    generator = torch.Generator().manual_seed(config.seed)
+    for epoch in range(config.static_epochs):
+        order = torch.randperm(len(batches), generator=generator).tolist()
+        bar(PartBegun("static memory", epoch, len(batches.events)))
         loss_sum, done = 0.0, 0
         for first in range(0, len(order), LOSS_BLOCK):
             losses, events = [], 0
             for index in order[first : first + LOSS_BLOCK]:
-                if self._request.made:
+                if request.made:
                     raise Interrupted
-                size = len(self._batches.events_of(index))
-                batch = self._batches.read(epoch, index)
-                losses.append(train_step(self._objective, batch, self._optimizers) * size)
+                size = len(batches.events_of(index))
+                losses.append(train_step(objective, batches.read(epoch, index), optimizers) * size)
                 events += size
             loss_sum, done = loss_sum + float(torch.stack(losses).sum()), done + events
             if not math.isfinite(loss_sum):
                 raise DivergedError(
                     f"static memory, epoch {epoch + 1}: the loss is not a finite number; lower lr, which is "
-                    f"{self._config.lr}, or scale msg"
+                    f"{config.lr}, or scale msg"
                 )
-            self._view(Advanced(events, loss_sum / done))
+            bar(Advanced(events, loss_sum / done))
 
 
 def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, features: RunFeatures, task: Task) -> Batches:
