@@ -1,4 +1,4 @@
-"""What a command sets up before PyTorch is loaded: huge pages, and what Ctrl-C does while modules are imported."""
+"""A command's setup before PyTorch is imported: huge pages, and Ctrl-C during the imports."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ HUGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Ends a command that is interrupted while its modules are imported, in one line and with exit code 130.
+    """Ends a command that is interrupted during its imports with one line and exit code 130.
 
-    A signal handler does so, since not every module lets a ``KeyboardInterrupt`` through. Nothing is changed if another
-    program imports the package, or has a handler of its own. The tensors of a command get :data:`HUGE_PAGES`, unless
-    its environment says otherwise.
+    A signal handler does so, since some modules swallow a ``KeyboardInterrupt``. It is not set if another program
+    imports the package or has its own handler. A command also gets :data:`HUGE_PAGES`, unless its environment says
+    otherwise.
     """
     is_command = _is_command()
     if is_command:

@@ -1,4 +1,4 @@
-"""``mspipe data``: a look at a stream before training on it."""
+"""``mspipe data``: facts about a stream, before training on it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def info(
     stream: options.Stream,
     reading: dict[str, Any],
 ) -> None:
-    """Show events, nodes, span, ties and degrees of a stream, and all that is wrong with it.
+    """Show the events, nodes, times, ties and degrees of a stream, and all its problems.
 
-    Exits with 2 if it cannot be trained on.
+    The exit code is 2 if the stream cannot be trained on.
 
     Examples:
         mspipe data info clicks.csv --src user --dst item --time ts

@@ -20,7 +20,7 @@ BAD_INPUT = 2
 FAILED = 1
 INTERRUPTED = 130
 
-# Parts of torch's messages when memory is short; for a CPU, torch has no error class of its own.
+# Parts of torch's messages if memory is short; on a CPU, torch has no error class for it.
 _SHORT_OF_MEMORY = ("allocate", "bad_alloc", "out of memory", "Storage size calculation overflowed")
 
 
@@ -50,7 +50,7 @@ def one_line_errors() -> Iterator[None]:
         _exit(INTERRUPTED)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
-        # A second Ctrl-C means now: neither exit handlers nor worker threads are waited for.
+        # A second Ctrl-C ends the process at once, without exit handlers or waiting for threads.
         _exit_now(INTERRUPTED)
 
 

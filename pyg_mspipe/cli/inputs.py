@@ -1,4 +1,4 @@
-"""The files that a run reads beside its settings: its stream and its features, and where they are when it goes on."""
+"""Flags for the files that a run reads, its stream and features, and for where they are when the run resumes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MovedNodeFeatures = Annotated[Path | None, typer.Option(help="Where the file of 
 
 
 def row_notes(source: dict[str, Any], paths: dict[str, Path | None]) -> list[str]:
-    """Returns what to know of the order of rows where reading the stream changes that of events or ids of nodes.
+    """Returns notes on the order of feature rows, if reading the stream reorders its events or renumbers its nodes.
 
     Args:
         source: How the stream is loaded.
-        paths: Of ``features`` and ``node_features``.
+        paths: The files of ``features`` and ``node_features``, if any.
     """
     notes = []
     if paths["features"] is not None and source.get("sort"):
@@ -46,13 +46,13 @@ def row_notes(source: dict[str, Any], paths: dict[str, Path | None]) -> list[str
 
 
 def move(checkpoint: dict[str, Any], stream: Path | None, features: Path | None, node_features: Path | None) -> None:
-    """Tells a checkpoint where the files of its run are now; loading checks that they are the same.
+    """Writes into a checkpoint where the files of its run are now; loading it checks their content.
 
     Args:
-        checkpoint: Changed here.
-        stream: The stream's file, if it was moved.
-        features: That of event features, if it was moved.
-        node_features: That of node features, if it was moved.
+        checkpoint: The checkpoint, changed here.
+        stream: The stream's new file, if it was moved.
+        features: The new file of event features, if it was moved.
+        node_features: The new file of node features, if it was moved.
 
     Raises:
         ConfigError: If the stream is not where it was, or the run has no such features.
@@ -68,7 +68,7 @@ def move(checkpoint: dict[str, Any], stream: Path | None, features: Path | None,
         return
     path = Path(checkpoint["source"].get("name_or_path", ""))
     if path.is_absolute() and not path.exists():
-        raise ConfigError(f"{path}, the run's stream, does not exist; if it was moved, say where to with --stream")
+        raise ConfigError(f"{path}, the run's stream, does not exist; if moved, give its new place with --stream")
 
 
 def similar_cache(source: dict[str, Any]) -> Path | None:

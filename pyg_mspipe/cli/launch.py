@@ -1,4 +1,4 @@
-"""How a command trains: alone, as one of the processes that torchrun has started, or as all trainers of a plan."""
+"""How a command trains: in one process, as one of torchrun's processes, or as an emulation of all trainers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import typer
 
-from pyg_mspipe.distributed import EmulatedExecutor, Executor, ParallelPlan, ProcessExecutor
+from pyg_mspipe.distributed import EmulatedExecutor, Executor, ProcessExecutor
 from pyg_mspipe.distributed.world import World
 from pyg_mspipe.training import ConfigError, SingleExecutor, TrainConfig, pick_device
 
@@ -21,9 +21,9 @@ class Launch:
     """How a run was started.
 
     Attributes:
-        config: Of the run.
-        executor: Takes the steps.
-        world: All processes, if there are several.
+        config: The run's settings.
+        executor: Takes the training steps.
+        world: All processes, if torchrun has started the run.
     """
 
     config: TrainConfig
@@ -32,15 +32,15 @@ class Launch:
 
     @property
     def leads(self) -> bool:
-        """Whether this process speaks for the run."""
+        """Whether this process prints for the run."""
         return self.executor.team.leads
 
     def first(self, make: Callable[[], T]) -> T:
-        """Returns, in every process, what the first one makes; where it fails, all do."""
+        """Returns, in every process, the result that the first process makes; if it fails, all fail."""
         return self.executor.team.first(make)
 
     def load(self, read: Callable[[], T]) -> T:
-        """Returns the stream, read by every process; the first one does it before the others, which find it there."""
+        """Returns what ``read`` gives in each process; the first process calls it first, and so downloads alone."""
         loaded: list[T] = []
         for leads in (True, False):
             with self.executor.team.together():
@@ -56,11 +56,11 @@ class Launch:
 
 @contextmanager
 def launched(config: TrainConfig, emulate: bool, command: str) -> Iterator[Launch]:
-    """Yields how the run was started, once all of its processes have met.
+    """Yields how the run was started, once all its processes are connected.
 
     Args:
         config: The settings of the run.
-        emulate: Whether one process is to stand for all trainers of the plan.
+        emulate: Whether one process is to emulate all trainers of the plan.
         command: The command and arguments to type after ``mspipe``, for messages.
 
     Raises:
@@ -68,12 +68,12 @@ def launched(config: TrainConfig, emulate: bool, command: str) -> Iterator[Launc
             that is to be emulated.
         TrainerLostError: If another process of the run is gone.
     """
-    plan = ParallelPlan.parse(config.parallel)
+    plan = config.plan
     if not World.started():
         if plan.world > 1 and not emulate:
             raise ConfigError(
                 f"plan {plan} wants {plan.world} processes; start it with: torchrun --nproc-per-node {plan.world} "
-                f"-m pyg_mspipe {command}, or add --emulate to have one process stand for all"
+                f"-m pyg_mspipe {command}, or add --emulate to emulate all in one process"
             )
         yield Launch(config, EmulatedExecutor() if emulate else SingleExecutor())
         return

@@ -1,4 +1,4 @@
-"""``mspipe plan``: which trainer does what, what shapes there are, and which one suits a stream."""
+"""``mspipe plan``: the schedule of a plan, all plans for some trainers, or a plan chosen for a stream."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.data import split_stream
 from pyg_mspipe.distributed import ParallelPlan, PlanError, Seat, SweepSchedule
-from pyg_mspipe.distributed.memory_size import spare_host_memory
 from pyg_mspipe.distributed.planner import PlanChoice, choose_plan, shapes, spread
+from pyg_mspipe.distributed.shared_memory import spare_host_memory
 from pyg_mspipe.memory import RowState
 from pyg_mspipe.memory.stream_memory import node_tables
 from pyg_mspipe.training import ConfigError, TrainConfig
@@ -34,11 +34,11 @@ def plan(
     reading: dict[str, Any],
     shape: Annotated[str | None, typer.Argument(help="A plan i x j x k, such as 1x2x2.", show_default=False)] = None,
     world: Annotated[int | None, typer.Option(help="Number of trainers.", show_default=False)] = None,
-    hosts: Annotated[int, typer.Option(help="Hosts that they are spread over, as many on each.")] = 1,
-    epochs: Annotated[int, typer.Option(help="Epochs that are to be trained.")] = TrainConfig.epochs,
+    hosts: Annotated[int, typer.Option(help="Hosts, each with the same number of trainers.")] = 1,
+    epochs: Annotated[int, typer.Option(help="Epochs to train.")] = TrainConfig.epochs,
     batches: Annotated[
         int | None,
-        typer.Option(help="Batches of the sweep that is drawn. (default: 8, or as many as groups)", show_default=False),
+        typer.Option(help="Batches of the shown sweep. (default: 8, or the number of groups)", show_default=False),
     ] = None,
     auto: Annotated[
         str | None,
@@ -52,7 +52,7 @@ def plan(
     max_loss: Annotated[
         float,
         typer.Option(
-            help="Of the events that miss no dependency at --batch-size, the share that may in a larger batch.",
+            help="Largest loss of a larger batch: the share of events that begin to miss a dependency.",
             rich_help_panel=_STREAM,
         ),
     ] = 0.2,
@@ -62,13 +62,13 @@ def plan(
     host_memory: Annotated[
         float | None,
         typer.Option(
-            help="GiB of a host for node memory. (default: half of what this one has left, and what /dev/shm has)",
+            help="GiB of each host for node memory. (default: half of this host's free memory, at most /dev/shm)",
             show_default=False,
             rich_help_panel=_STREAM,
         ),
     ] = None,
 ) -> None:
-    """Show a plan of many trainers and its schedule, all plans of a world, or choose one for a stream.
+    """Show a plan and its schedule, or all plans for some number of trainers, or choose a plan for a stream.
 
     i trainers share a batch, j take turns at the batches of a memory group, and k memory groups train different times
     of the stream at once.
@@ -89,7 +89,7 @@ def plan(
             trainers = _trainers(given.world if world is None else world, hosts)
             _show_plan(given, trainers, epochs, max(8, given.memory) if batches is None else batches, console)
         elif world is None:
-            raise ConfigError("how many trainers are there? give --world, or a plan such as 1x2x2")
+            raise ConfigError("the number of trainers is missing; give --world, or a plan such as 1x2x2")
         elif auto is None:
             _show_shapes(_trainers(world, hosts), epochs, console)
         else:
@@ -192,7 +192,7 @@ def _cell(schedule: SweepSchedule, seat: Seat, step: int) -> Text:
     batch, access, negatives = _widths(schedule)
     text = f"{assignment.batch:>{batch}}{'RW' if assignment.visit == 0 else '':{access}}"
     number = f"/{schedule.epoch(0, seat.group, assignment.visit)}"
-    # A trainer's next batch, and the next slot's, have another colour.
+    # A trainer's next batch, and the next slot's batch, get another colour.
     color = sum(divmod(assignment.position, schedule.plan.epoch)) % len(_STYLES)
     return Text(f"{text}{number:{negatives}}", style=_STYLES[color])
 
@@ -242,8 +242,8 @@ def _show_choice(choice: PlanChoice, batch_size: int, epochs: int, console: Cons
         table.add_row(f"{each.batch_size:,}", f"{each.missed:.1%}", lost, ", ".join(note))
     console.print(table, highlight=False)
     console.print(
-        "An event misses a dependency if one of its nodes had its previous event in the same batch; loss: of the "
-        "events that miss none in the batch of one trainer, the share by which they are fewer.",
+        "An event misses a dependency if one of its nodes had its previous event in the same batch. Loss: by what "
+        "share the events that miss none are fewer than in the batch of one trainer.",
         style="dim",
         highlight=False,
     )
@@ -254,7 +254,7 @@ def _show_choice(choice: PlanChoice, batch_size: int, epochs: int, console: Cons
 
 
 def _command(plan: ParallelPlan, stream: list[str], batch_size: int, hosts: int) -> str:
-    """Returns what to type for a plan of a stream with its flags."""
+    """Returns the command that trains a stream, given with its flags, with a plan."""
     train = f"-m pyg_mspipe train {shlex.join(stream)} --parallel {plan} --batch-size {batch_size}"
     where = f"--nnodes {hosts} --node-rank ... --master-addr ... " if hosts > 1 else ""
     return f"torchrun {where}--nproc-per-node {plan.world // hosts} {train}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -45,7 +44,7 @@ _TABLES = {"out": "output", "overwrite": "output", "emulate": "parallel"}
 _NEAR_CHANCE = 0.05
 _A_FEW_EPOCHS = 3
 
-Emulate = Annotated[bool, typer.Option("--emulate", help="One process stands for all trainers of --parallel.")]
+Emulate = Annotated[bool, typer.Option("--emulate", help="Emulate all trainers of --parallel in one process.")]
 
 
 def train(
@@ -57,7 +56,7 @@ def train(
     node_features: inputs.NodeFeatures = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with any of these flags as keys, in tables.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run (default: the next free runs/STREAM-N).")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that the folder has.")] = False,
     emulate: Emulate = False,
 ) -> None:
     """Train a model on a stream: by default a TGN, to predict its links.
@@ -115,11 +114,11 @@ def resume(
     features: inputs.MovedFeatures = None,
     node_features: inputs.MovedNodeFeatures = None,
     epochs: Annotated[int | None, typer.Option(help="Train up to this many epochs instead.")] = None,
-    device: Annotated[str | None, typer.Option(help="Go on with another device; its rounding is its own.")] = None,
-    parallel: Annotated[str | None, typer.Option(help="Go on with another plan, at the start of the sweep.")] = None,
+    device: Annotated[str | None, typer.Option(help="Continue on another device, which may round differently.")] = None,
+    parallel: Annotated[str | None, typer.Option(help="Continue with another plan, from the sweep's start.")] = None,
     emulate: Emulate = False,
 ) -> None:
-    """Go on with a run where its last checkpoint was written, bit for bit.
+    """Continue a run from its last checkpoint, bit for bit.
 
     Examples:
         mspipe resume runs/clicks
@@ -138,7 +137,7 @@ def resume(
         chosen = TrainConfig(**checkpoint["config"] | {"parallel": parallel or before})
         source = checkpoint["source"]
         if _is_finished(checkpoint["progress"], chosen.epochs):
-            # However it was started, there is nothing left to start.
+            # Nothing is left to train, so no processes need to be connected.
             open_stream(source)
             if os.environ.get("RANK", "0") == "0":
                 typer.echo(_finished(run, checkpoint["progress"]))
@@ -182,7 +181,7 @@ def evaluate(
 
 
 def _check_timeline(config: TrainConfig) -> None:
-    """Refuses a place where no timeline can be written, before the run begins."""
+    """Refuses a --timeline that cannot be written, before the run begins."""
     path = Path(config.timeline)
     if config.timeline and path.is_dir():
         raise ConfigError(f"--timeline {path} is a folder; give the name of a file")
@@ -191,13 +190,13 @@ def _check_timeline(config: TrainConfig) -> None:
 
 
 def _before_restart(launch: Launch, out: Path | None) -> dict[str, Any] | None:
-    """Returns the last checkpoint of a run that torchrun has started anew; None if there is none for this run.
+    """Returns the last checkpoint of a run that torchrun has restarted; None if there is none.
 
     Raises:
-        ConfigError: If torchrun may start the run anew, and the run's folder would have another name each time.
+        ConfigError: If torchrun may restart the run, but without --out each start would choose another folder.
     """
     if World.may_restart() and out is None:
-        raise ConfigError("torchrun's --max-restarts needs --out, by which a run that starts anew finds its checkpoint")
+        raise ConfigError("torchrun's --max-restarts needs --out, so that a restarted run finds its checkpoint")
     if launch.world is None or not launch.world.restarted or out is None or not (out / LAST).is_file():
         return None
     checkpoint = load_checkpoint(out / LAST)
@@ -246,8 +245,8 @@ def _go_on(launch: Launch, trainer: Trainer, folder: Path, checkpoint: dict[str,
 def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = False) -> None:
     keep_freed_memory()
     fresh = trainer.progress.step == 0
-    epochs, at_once = trainer.config.epochs, trainer.epochs_at_once
-    whole = math.ceil(epochs / at_once) * at_once
+    epochs, at_once = trainer.config.epochs, trainer.plan.epochs_per_sweep
+    whole = trainer.plan.sweeps(epochs) * at_once
     if whole != epochs:
         launch.echo(f"plan {trainer.config.parallel} trains {at_once} epochs in a sweep: {epochs} become {whole}")
     try:
@@ -261,13 +260,13 @@ def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = Fals
         raise Interrupted(f"interrupted; go on with: {start} resume {folder}") from None
     timeline = trainer.config.timeline
     if timeline and fresh:
-        others = "" if launch.world is None or launch.world.plan.world == 1 else ", of the other ranks beside it"
+        others = "" if launch.world is None or launch.world.plan.world == 1 else ", those of the other ranks beside it"
         launch.echo(f"timeline in {timeline}{others}; read it with: mspipe timeline {timeline}")
     task = trainer.task
     near_chance = task.chance is not None and progress.best < task.chance + _NEAR_CHANCE
     if near_chance and progress.epoch >= _A_FEW_EPOCHS:
         launch.echo(
-            f"validation {task.best_label} is near {task.chance:g}, which is chance: see that mspipe data info shows "
+            f"validation {task.best_label} is near {task.chance:g}, which is chance: check that mspipe data info shows "
             "the events, nodes and times that you expect, train more epochs, or try another --lr or --time-init log"
         )
     why = "stopped early, " if progress.stopped else ""
@@ -278,7 +277,7 @@ def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = Fals
 
 
 def _folder(stream: str, out: Path | None, overwrite: bool) -> Path:
-    """Returns a folder without a run, or one whose run may be replaced."""
+    """Returns the folder for a new run: one without a run, or whose run may be replaced."""
     if out is None:
         name = Path(stream).name.split(".")[0]
         return next(path for n in itertools.count(1) if not (path := Path("runs") / f"{name}-{n}").exists())

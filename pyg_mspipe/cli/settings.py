@@ -87,7 +87,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-# For the type of a flag: the check of its value in a TOML file, and what to give where the check fails.
+# For each type of a flag: the check of a value in a TOML file, and what to give instead if the check fails.
 _KINDS: dict[object, tuple[Callable[[Any], bool], str]] = {
     str: (_is_text, "a text"),
     Path: (_is_text, "a path"),

@@ -1,4 +1,4 @@
-"""``mspipe simulate``: what the pipeline does with stages of given lengths."""
+"""``mspipe simulate``: the pipeline's rate, staleness and timeline for given durations of its stages."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def simulate(
     tau: Annotated[
         str, typer.Option(help="Milliseconds of sample, gather, fetch, train and update.", show_default=False)
     ],
-    batches: Annotated[int, typer.Option(help="Batches of the pass.")] = 200,
+    batches: Annotated[int, typer.Option(help="How many batches to simulate.")] = 200,
     rows: Annotated[float, typer.Option(help="Share of training after which the new memory rows exist.")] = 1.0,
-    jitter: Annotated[float, typer.Option(help="Standard deviation of the durations, as a share of them.")] = 0.0,
+    jitter: Annotated[float, typer.Option(help="Standard deviation of the durations, as a share of their mean.")] = 0.0,
     mode: Annotated[str, typer.Option(help="sequential, exact, minimal, or a fixed bound.")] = "minimal",
     prefetch: Annotated[int, typer.Option(help="Batches that sampling may be ahead of training.")] = 3,
     seed: Annotated[int, typer.Option(help="Decides the jitter.")] = 0,
@@ -43,7 +43,7 @@ def simulate(
 ) -> None:
     """Simulate the pipeline: its rate, the staleness it uses, what limits it, and its timeline.
 
-    Decisions are those of the scheduler that drives training.
+    The same scheduler decides as in training.
 
     Examples:
         mspipe simulate --tau 1,2,3,5,3

@@ -35,10 +35,10 @@ Msg = Annotated[
 Label = Annotated[str | None, typer.Option(help="Column of the labels. (default: y)", rich_help_panel=_PANEL)]
 Sort = Annotated[bool, typer.Option("--sort", help="Sort the events by time.", rich_help_panel=_PANEL)]
 TimeScale = Annotated[
-    float | None, typer.Option(help="Multiply the times, e.g. by 1000 for fractions.", rich_help_panel=_PANEL)
+    float | None, typer.Option(help="Multiply the times, e.g. by 1000 to keep milliseconds.", rich_help_panel=_PANEL)
 ]
 Bipartite = Annotated[
-    bool, typer.Option("--bipartite", help="Sources and destinations are numbered apart.", rich_help_panel=_PANEL)
+    bool, typer.Option("--bipartite", help="Sources and destinations both count from 0.", rich_help_panel=_PANEL)
 ]
 Relabel = Annotated[bool, typer.Option("--relabel", help="Number string or sparse ids from 0.", rich_help_panel=_PANEL)]
 

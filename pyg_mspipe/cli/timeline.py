@@ -1,4 +1,4 @@
-"""``mspipe timeline``: what a run's timeline says, and its picture."""
+"""``mspipe timeline``: a summary of a run's timeline, and its picture."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def timeline(
         console.print(summary, highlight=False, soft_wrap=True)
         if _in_line(records):
             console.print(
-                "all stages ran in line, one after the other; --overlap always runs them beside training, which gains "
-                "where a core is idle or a disk is waited for",
+                "all stages ran one after the other; --overlap always runs them during training, which saves time if a "
+                "core is idle or stages wait for a disk",
                 highlight=False,
                 soft_wrap=True,
             )
 
 
 def _in_line(records: list[BatchRecord]) -> bool:
-    """Returns whether each batch was begun only after the batch before it was trained."""
+    """Returns whether each batch began only after the batch before it was trained."""
     return not any(
         later.begin["sample"] < earlier.finish["train"]
         for earlier, later in itertools.pairwise(records)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, however the process that writes them ends."""
+"""Writing of files that are either complete or absent, however the writing process ends."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        # An error that names another file is about what the block reads; an error without a number already says all.
+        # An error with another file's name concerns a file that the block reads; one without a number has a full text.
         if error.errno is None or error.filename not in (None, str(partial)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -43,7 +43,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Removes the partial files that processes which were killed while they wrote have left in a folder."""
+    """Removes the partial files in a folder that processes killed during a write have left behind."""
     for partial in folder.glob(".*.part"):
         partial.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Event streams from the columns of a file."""
+"""Reading of event streams from the columns of a file."""
 
 import math
 import re
@@ -22,7 +22,7 @@ _FIELDS = ("src", "dst", "t", "msg", "y")
 
 
 class NamesAsIdsError(StreamError):
-    """A file holds ids that are not numbers, and was read without ``relabel``."""
+    """A file with ids that are not numbers was read without ``relabel``."""
 
 
 def read_stream(
@@ -33,7 +33,7 @@ def read_stream(
     bipartite: bool = False,
     relabel: bool = False,
 ) -> tuple[TemporalData, Place]:
-    """Returns the events of a file in the file's order, not yet checked, and what tells where in the file an event is.
+    """Returns the unchecked events of a file, in its order, and a function that says where in the file an event is.
 
     `load_stream` explains the arguments.
 
@@ -107,7 +107,7 @@ def _match_columns(
 
 
 def _mend_of_csv(path: Path, names: Sequence[str]) -> str:
-    """Returns how to mend a CSV file whose first line gave these column names; empty if they may be right."""
+    """Returns how to mend a CSV file with these column names in its first line; empty if they may be right."""
     if not path.name.endswith((".csv", ".csv.gz")):
         return ""
     separator = next((mark for mark in ";\t|" if mark in names[0]), None) if len(names) == 1 else None
@@ -119,7 +119,7 @@ def _mend_of_csv(path: Path, names: Sequence[str]) -> str:
 
 
 def _ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
-    """Returns node ids as int64 or float64; with `relabel`, as the file holds them, none of them missing."""
+    """Returns node ids as int64 or float64; with `relabel`, as the file holds them, and refuses missing ids."""
     values = _column(path, table, name)
     if not relabel:
         if values.dtype.kind not in "iuf":
@@ -201,7 +201,7 @@ def _widen(values: Array) -> Array:
 
 
 def _holding(table: Table, name: str, values: Array, kinds: Sequence[pa.DataType]) -> str:
-    """Returns a text that names the first value of none of the kinds, and where in the file it is."""
+    """Returns a text that names the first value that is of none of the kinds, and its place in the file."""
     if not values.size:
         return f"column '{name}' holds values of type {values.dtype}"
     entry = first_unlike(values, kinds)

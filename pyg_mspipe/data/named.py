@@ -39,12 +39,12 @@ def read_jodie(name: str, root: Path) -> TemporalData:
     was_there = raw.exists()
     try:
         with warnings.catch_warnings():
-            # PyG turns pandas' read-only columns into tensors; nobody else holds them
+            # PyG makes tensors of pandas' read-only columns, which nothing else uses
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             stream = JODIEDataset(str(folder), name)[0]
     except (OSError, HTTPException) as error:
         if not was_there:
-            raw.unlink(missing_ok=True)  # PyG would take what has arrived so far for the whole file
+            raw.unlink(missing_ok=True)  # PyG would take a partial download for the whole file
         url = JODIEDataset.url.format(name)
         raise StreamError(
             f"{name} cannot be fetched from {url} ({error}); check the network, or place the file at {raw}"

@@ -1,4 +1,4 @@
-"""Negative destinations that depend on the seed, the epoch and the batch alone."""
+"""Negative destinations, which depend only on the seed, the epoch and the batch."""
 
 from dataclasses import KW_ONLY, dataclass
 from typing import Protocol
@@ -12,10 +12,10 @@ class DrawNegatives(Protocol):
     """Draws negatives: a pure function of its arguments, so that any batch can be drawn at any time."""
 
     def __call__(self, size: int, *, epoch: int, batch: int) -> Tensor:
-        """Returns nodes, Int64[size]: set after set, one for each event of a batch.
+        """Returns nodes, Int64[size]: one set after the other, each with one node for each event of a batch.
 
         Args:
-            size: Sets times events.
+            size: The number of sets times the number of events.
             epoch: Which pass over the stream this is.
             batch: The batch's number.
         """
@@ -27,7 +27,7 @@ class NegativeSampler:
     """Draws node ids uniformly from `[low, high]`, both ends included.
 
     A draw is a function of `(seed, epoch, batch)`: the sampler holds no state, so that batches may be drawn in any
-    order, by any thread, and again after a resume.
+    order, by any thread, and again when a run resumes.
 
     Attributes:
         low: The smallest id to draw.

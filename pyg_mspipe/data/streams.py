@@ -1,4 +1,4 @@
-"""Any stream by its name or path: published sets, files and the generator."""
+"""Loading of a stream by name or path: published sets, files and the generator."""
 
 import difflib
 import os
@@ -44,19 +44,18 @@ def load_stream(
         name_or_path: `wikipedia`, `reddit`, `mooc` or `lastfm` (JODIE); `tgbl-wiki` and the other link sets of TGB;
             `synthetic`; or the path of a `.csv`, `.csv.gz`, `.parquet` or `.npz` file.
         root: The folder that published sets are downloaded to.
-        columns: For files: the file's column for a field, or columns in the case of `msg`.
+        columns: For files: the file's column for each field; for `msg`, one column or several.
         sort: Sort by time if needed; events of the same time keep their order.
         time_scale: For files: multiplies the times, which are then rounded. 1000 keeps the milliseconds of times
             in fractional seconds.
-        bipartite: For files: sources and destinations are numbered independently of each other, both from 0, so that
-            destinations are moved behind the sources (by `max(src) + 1`). For `synthetic`: the argument of this name
-            that `synthetic` takes.
+        bipartite: For files: sources and destinations are numbered independently, both from 0, so that destinations
+            are moved behind the sources (by `max(src) + 1`). For `synthetic`: its argument of this name.
         relabel: For files: number ids that are strings or sparse integers from 0, in the order of their appearance.
         check: If false, return the events as they were read, so that `find_problems` can tell what is wrong with them.
-        **synthetic_options: For `synthetic`: the other arguments that `synthetic` takes.
+        **synthetic_options: For `synthetic`: its other arguments.
 
     Raises:
-        StreamError: If the name or path is not known, the source cannot be read, or `check_stream` refuses its stream.
+        StreamError: If the name or path is unknown, the source cannot be read, or `check_stream` refuses the stream.
 
     Example:
         >>> from pyg_mspipe import load_stream

@@ -1,4 +1,4 @@
-"""A stream in numbers: counts, times, ties and degrees, with warnings about what may be a mistake."""
+"""A summary of a stream: counts, times, ties and degrees, with warnings about possible mistakes."""
 
 from dataclasses import dataclass
 
@@ -159,6 +159,6 @@ def _warnings(ids: Tensor, sources: Tensor, destinations: Tensor, same_time: Ten
         found.append("all events have the same time, so that no chronological split exists")
     elif int(same_time.max()) > max(1, num_events // 10):
         found.append(
-            f"one time holds {int(same_time.max())} of {num_events} events, which a chronological split cannot part"
+            f"one time holds {int(same_time.max())} of {num_events} events, which a chronological split cannot separate"
         )
     return tuple(found)

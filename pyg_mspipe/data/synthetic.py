@@ -1,4 +1,4 @@
-"""A generated stream in which a source's own past tells its next destination, and popularity tells little."""
+"""A generated stream, in which a source's own past predicts its next destination and popularity says little."""
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ def synthetic(
     """Returns 30 days of generated events; the same arguments give the same stream.
 
     Destinations belong to communities of equal size. A source is interested in one community at a time, and with every
-    event it may turn to another. It acts in sessions, at an hour of the day that most prefer, and the activity of
+    event it may turn to another. It acts in sessions, mostly in the afternoon, and the activity of
     sources follows a power law. Each event either returns to a destination of the source's last few events, or goes to
     a destination of the community, all of them equally likely. So no destination stays ahead of the others, and
     counting how often each was used says little about the next event, while the source's own past and its interest say
@@ -121,7 +121,7 @@ def _interest_begins(rng: np.random.Generator, is_first: npt.NDArray[np.bool_]) 
 def _choose(rng: np.random.Generator, begins: Ints, community: Ints, num_dst: int, num_communities: int) -> Ints:
     """Returns, for events ordered by source, their destinations from 0.
 
-    A destination is that of a few events ago, or any of the community.
+    A destination is that of one of the source's last few events, or any of its community.
     """
     num_events = len(begins)
     position = np.arange(num_events)

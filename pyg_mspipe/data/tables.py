@@ -1,4 +1,4 @@
-"""Files as columns by name: the formats that a stream can be read from."""
+"""Columns of files by name, for each file format that a stream can be read from."""
 
 import csv as text_csv
 import gzip
@@ -33,7 +33,7 @@ class Table:
         names: The names of the columns, in the file's order.
         column: Returns a column by its name: `[E]`, or `[E, D]` where the file holds vectors. Strings come as objects
             or unicode, dates and timestamps as the integers that stand for them.
-        place: Returns where in the file an event is, for messages: its number and, in a file of lines, its line.
+        place: Returns where in the file an event is, for error messages: its number and, in a CSV file, its line.
     """
 
     names: list[str]
@@ -67,7 +67,7 @@ def column_names(path: Path) -> list[str]:
 
 
 def text_columns(path: Path) -> list[str]:
-    """Returns the columns that hold texts, judging by the beginning of a file; none if it cannot be read."""
+    """Returns the columns that hold texts, by the beginning of the file; an empty list if it cannot be read."""
     if path.suffix == ".npz":
         return []
     try:
@@ -77,7 +77,7 @@ def text_columns(path: Path) -> list[str]:
 
 
 def _schema(path: Path) -> pa.Schema:
-    """Returns the columns of a Parquet or CSV file with their types, for a CSV file judging by its beginning."""
+    """Returns the columns of a Parquet or CSV file with their types; for a CSV file, guessed from its beginning."""
     if path.suffix == ".parquet":
         return parquet.read_schema(path)
     with csv.open_csv(path, **_CSV) as reader:
@@ -152,9 +152,9 @@ def _open_arrow(path: Path) -> Table:
 
 
 def first_unlike(values: Array, kinds: Sequence[pa.DataType]) -> int:
-    """Returns the position of the first text that none of `kinds` can read; 0 if one of them reads all texts.
+    """Returns the position of the first text that is of none of `kinds`; 0 if one kind reads all texts.
 
-    The position is that of the kind that reads the most texts before it fails.
+    Each kind fails at some text; the position is that of the last such failure.
     """
     try:
         texts = pa.array(values.reshape(-1).tolist(), pa.string())
@@ -183,15 +183,12 @@ def _readable(texts: pa.Array, kind: pa.DataType) -> int:
 
 
 def _line_of(path: Path, event: int) -> int | None:
-    """Returns the line of a CSV file in which an event ends, from 1; blank lines and the header are no events."""
+    """Returns the line, from 1, in which an event of a CSV file ends; blank lines and the header are no events."""
     return next(islice((line for line, _ in _csv_rows(path)), event + 1, None), None)
 
 
 def _odd_line(path: Path) -> str | None:
-    """Returns what is wrong with the first line of a CSV file that has not as many columns as the header.
-
-    None if all lines have as many.
-    """
+    """Returns the problem of the first line of a CSV file with more or fewer columns than the header, if any."""
     rows = _csv_rows(path)
     expected = len(next(rows, (0, []))[1])
     for line, row in rows:
@@ -201,7 +198,7 @@ def _odd_line(path: Path) -> str | None:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields the rows of a CSV file that are not blank, as far as it can be read, each with its last line's number."""
+    """Yields each row of a CSV file that is not blank, with the number of its last line, as far as it is readable."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         rows = text_csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline=""))
         try:

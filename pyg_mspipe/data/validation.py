@@ -1,4 +1,4 @@
-"""The check of event streams at the boundary: all other code relies on what it guarantees."""
+"""The check of event streams, on whose guarantees all other code relies."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from torch_geometric.data import TemporalData
 from pyg_mspipe.data.errors import StreamError
 
 Place = Callable[[int], str]
-"""Returns where in its source the event with a given number is, for messages."""
+"""Returns where in its source the event with a given number is, for error messages."""
 
 
 def check_stream(
@@ -24,8 +24,8 @@ def check_stream(
     Args:
         data: The events, in the order of their numbers.
         sort: Sort by time if needed; events of the same time keep their order.
-        msg_names: The names of the columns of `msg` in the source, for messages.
-        place: Returns where in the source the event with a given number is, for messages; by default its number.
+        msg_names: The names of the columns of `msg` in the source, for error messages.
+        place: Returns where in the source the event with a given number is, for error messages; by default its number.
 
     Returns:
         The stream with ``src: Int64[E], >= 0``, ``dst: Int64[E], >= 0``, ``t: Int64[E], non-decreasing`` and
@@ -50,15 +50,15 @@ def check_stream(
 def find_problems(
     data: TemporalData, *, sort: bool = False, msg_names: Sequence[str] = (), place: Place | None = None
 ) -> list[str]:
-    """Returns everything that keeps the stream from being used, one line each; an empty list means that nothing does.
+    """Returns all problems that make a stream unusable, one line each; an empty list if there are none.
 
     For each kind of problem, the first event that shows it is named.
 
     Args:
         data: The events, in the order of their numbers.
         sort: Whether the stream will be sorted, so that decreasing times are no problem.
-        msg_names: The names of the columns of `msg` in the source, for messages.
-        place: Returns where in the source the event with a given number is, for messages; by default its number.
+        msg_names: The names of the columns of `msg` in the source, for error messages.
+        place: Returns where in the source the event with a given number is, for error messages; by default its number.
     """
     return list(_problems(data, sort=sort, msg_names=msg_names, place=place or "event {}".format))
 
@@ -110,7 +110,7 @@ def _shape_problems(data: TemporalData) -> Iterator[str]:
 
 
 def _value_problems(name: str, values: Tensor, place: Place) -> Iterator[str]:
-    """Yields what keeps `src`, `dst` or `t` (`values: [E]`) from being whole numbers, and ids from being `>= 0`."""
+    """Yields the problems of `src`, `dst` or `t` (`values: [E]`): values that are not whole, ids below 0."""
     if name == "t":
         mend = "times are kept as int64: pass time_scale=1000 to load_stream, or multiply t, to keep a finer unit"
     else:

@@ -1,8 +1,8 @@
-"""A plan of many trainers in one process."""
+"""The executor that emulates all trainers of a plan in one process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -17,16 +17,16 @@ from pyg_mspipe.distributed.sweep import SweepSteps
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
 from pyg_mspipe.memory import Commit
 from pyg_mspipe.models.temporal_model import memory_of
-from pyg_mspipe.tasks import Metrics, Objective, evaluate
+from pyg_mspipe.tasks import Objective
 
 
 class EmulatedExecutor(Executor):
-    """Does what the processes of a plan would do, one after the other, and gets the same losses.
+    """Does the work of all processes of a plan, one after the other, with the same losses.
 
-    Nothing overlaps, so memory is that of staleness 0. It takes as long as all trainers together.
+    Nothing overlaps, so the staleness is 0, and a step takes as long as the steps of all trainers together.
 
     Attributes:
-        steps: What each trainer does.
+        steps: What each trainer does in a step.
         objectives: Model and task of each memory group; all have the same parameters.
     """
 
@@ -48,7 +48,7 @@ class EmulatedExecutor(Executor):
 
     @contextmanager
     def sweep(self, epoch: int, first: int, step: int) -> Iterator[TrainStep]:
-        """Gives what trains the steps of a sweep that are left, in order."""
+        """Gives the function to call for each remaining step of a sweep, in order."""
         job = self._job
         for group in self.objectives:
             group.train()
@@ -63,7 +63,7 @@ class EmulatedExecutor(Executor):
 
         def train(step: int) -> Tensor:
             job.optimizer.zero_grad()
-            # All parts of a batch are read before the first of them is committed.
+            # All parts of a batch are read before the first part is committed.
             for trainer in trainers:
                 trainer.read(step)
             losses, gradients = [], []
@@ -79,28 +79,16 @@ class EmulatedExecutor(Executor):
 
         yield train
 
-    def validate(self, on_batch: Callable[[int], None]) -> Metrics:
-        """Returns the metrics on the validation events, for a memory at the end of the training events."""
-        return evaluate(self._job.objective, self._job.val, unseen=self._job.unseen, on_batch=on_batch)
-
     def running(self) -> AbstractContextManager[None]:
-        """Returns a context that holds nothing: each trainer has its random state set in each of its steps."""
+        """Returns an empty context: each step sets the random state of its trainer."""
         return nullcontext()
 
     def random_state(self) -> RandomState:
-        """Returns the random state for a checkpoint, that of the first trainer."""
+        """Returns the first trainer's random state, for a checkpoint."""
         return self._random[0]
 
-    def memory_state(self) -> dict[str, Tensor]:
-        """Returns the state of the first memory for a checkpoint: tensors of any shape, by name."""
-        return memory_of(self.objectives[0].model).state.save()
-
-    def load_memory_state(self, state: dict[str, Tensor]) -> None:
-        """Takes over the state of the first memory."""
-        memory_of(self.objectives[0].model).state.load(state)
-
     def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
-        """Takes over the random state of a checkpoint and what was saved beside it."""
+        """Takes over a checkpoint's random state and the parts beside it; further memories begin empty without one."""
         self._trainers = []
         self.steps.forget_held()
         self._random[0] = dict(random)
@@ -109,29 +97,25 @@ class EmulatedExecutor(Executor):
         for rank, content in parts.items():
             seat = self._job.plan.seat(rank)
             self._random[rank] = {name: content[name] for name in random}
-            self.steps.load_held(seat, content["held"])
-            if content["memory"]:
-                memory_of(self.objectives[seat.group].model).state.load(content["memory"])
+            self.steps.load_part(seat, content, memory_of(self.objectives[seat.group].model).state)
 
     @property
     def ranks(self) -> list[int]:
-        """The trainers for which something is saved beside a checkpoint: all, where there are several."""
+        """The trainers whose parts are saved beside a checkpoint: all, if there are several."""
         return list(range(self._job.plan.world)) if self._job.plan.world > 1 else []
 
     def parts(self, batch: int) -> dict[int, dict[str, Any]]:
-        """Returns what is to be saved beside a checkpoint, by rank: plain values and tensors."""
+        """Returns the trainers' parts to save beside a checkpoint, by rank: plain values and tensors."""
         visits = {trainer.seat.rank: trainer.visits for trainer in self._trainers}
         found = {}
         for seat in (self._job.plan.seat(rank) for rank in self.ranks):
-            leads = seat.group > 0 and seat.rank == self._job.plan.ranks(seat.group)[0]
-            held = self.steps.held(seat, batch, visits.get(seat.rank))
-            memory = memory_of(self.objectives[seat.group].model).state.save() if leads else {}
-            found[seat.rank] = {"held": held, "memory": memory, **self._random[seat.rank]}
+            state = memory_of(self.objectives[seat.group].model).state
+            found[seat.rank] = self.steps.part(seat, batch, visits.get(seat.rank), state) | self._random[seat.rank]
         return found
 
 
 class _Trainer:
-    """One of the trainers."""
+    """One of the emulated trainers."""
 
     def __init__(
         self, steps: SweepSteps, seat: Seat, objective: Objective, random: RandomState, epoch: int, first: int

@@ -1,4 +1,4 @@
-"""How the steps of a run are taken: what a trainer asks of whoever takes them, and what it tells them."""
+"""The interface of executors, which take the training steps for a trainer, and what executors share."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from pyg_mspipe.distributed.plan import ParallelPlan
-from pyg_mspipe.distributed.random_state import RandomState, random_state, set_random_state
+from pyg_mspipe.distributed.random_state import RandomState
 from pyg_mspipe.distributed.team import Team
 from pyg_mspipe.memory import NodeState
 from pyg_mspipe.models.temporal_model import memory_of
 from pyg_mspipe.pipeline import Batches, BatchRecord, InFlight, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.stages import B, BatchSource
-from pyg_mspipe.tasks import Metrics, Objective
+from pyg_mspipe.tasks import Metrics, Objective, evaluate
 
 TrainStep = Callable[[int], Tensor]
-"""Trains a step of a sweep, by its number, and returns this process's share of its loss: Float32[]."""
+"""Trains the step of a sweep with the given number, and returns this process's share of its loss: Float32[]."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +32,17 @@ class Job:
 
     Attributes:
         objective: Model and task.
-        optimizer: Of their weights.
+        optimizer: The optimizer of their weights.
         train: The batches of the training events.
-        val: Those of the validation events.
+        val: The batches of the validation events.
         unseen: Bool[E], events that touch a node without any training event.
-        plan: Who takes part.
+        plan: Which trainers take part.
         staleness: How far memory may lag behind.
         prefetch: Batches prepared ahead of training.
-        overlap: Whether batches are prepared beside training; none to find out.
-        seed: Of the run.
+        overlap: Whether batches are prepared during training; None to find out what is faster.
+        seed: The run's seed.
         timeout: Seconds after which a process that does not answer is given up.
-        on_record: Called with the step of the sweep and the record of each batch that the pipeline is done with.
+        on_record: Called for each batch that the pipeline has finished, with the step of the sweep and the record.
     """
 
     objective: Objective
@@ -60,30 +60,32 @@ class Job:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.objective.parameters()).device
 
 
 class Executor(ABC):
     """Takes the steps of a run: a trainer says what and when, an executor how, and in which processes.
 
-    A trainer calls :meth:`prepare` once, and the other methods after it.
+    A trainer calls :meth:`prepare` once, before all other methods. The methods that are not abstract suit an executor
+    whose process has all of the first memory.
 
     Attributes:
         team: The processes that train the run.
-        timeline: Whether there is a pipeline whose timeline can be drawn.
-        stops_at_once: Whether a request to stop is seen after any step, and not only where several processes meet.
+        timeline: Whether it has a pipeline whose timeline can be drawn.
+        stops_at_once: Whether it may stop after any step, rather than only where all processes meet.
     """
 
     team: Team = Team()
     timeline: bool = True
     stops_at_once: bool = True
+    _job: Job
 
     def memory_device(self, plan: ParallelPlan) -> str | None:
-        """Returns where node memory must be kept; nothing if with the weights.
+        """Returns the device of node memory; None if it is that of the weights.
 
         Args:
-            plan: Of the run.
+            plan: The run's plan.
         """
         return None
 
@@ -101,60 +103,60 @@ class Executor(ABC):
 
     @abstractmethod
     def sweep(self, epoch: int, first: int, step: int) -> AbstractContextManager[TrainStep]:
-        """Gives what trains the steps of a sweep that are left, in order.
+        """Returns a context that gives the function to call for each remaining step of a sweep, in order.
 
         Args:
-            epoch: How often each event has been trained before the sweep.
-            first: The step to begin with.
-            step: Its number in the run.
+            epoch: How often each event was trained before the sweep.
+            first: The first remaining step.
+            step: The number of that step in the run.
         """
 
-    @abstractmethod
     def validate(self, on_batch: Callable[[int], None]) -> Metrics:
         """Returns the metrics on the validation events, for a memory at the end of the training events.
 
         Args:
             on_batch: Called with the number of events of each batch done.
         """
+        return evaluate(self._job.objective, self._job.val, unseen=self._job.unseen, on_batch=on_batch)
 
     @abstractmethod
     def running(self) -> AbstractContextManager[None]:
-        """Returns a context that holds what sweeps need, random state among it, while they are trained."""
+        """Returns a context in which sweeps may be trained, with the run's random state."""
 
-    # What a run keeps of an executor.
+    # The parts of an executor's state that checkpoints hold.
 
     @abstractmethod
     def random_state(self) -> RandomState:
-        """Returns the random state for a checkpoint, that of the first trainer."""
+        """Returns the first trainer's random state, for a checkpoint."""
 
-    @abstractmethod
     def memory_state(self) -> dict[str, Tensor]:
-        """Returns the state of the first memory for a checkpoint: tensors of any shape, by name."""
+        """Returns the first memory's state, for a checkpoint: tensors of any shape, by name."""
+        return memory_of(self._job.objective.model).state.save()
 
-    @abstractmethod
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
         """Takes over the state of the first memory.
 
         Args:
-            state: From :meth:`memory_state`.
+            state: The result of :meth:`memory_state`.
         """
+        memory_of(self._job.objective.model).state.load(state)
 
     @abstractmethod
     def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
-        """Takes over the random state of a checkpoint and what was saved beside it; other memories begin empty.
+        """Takes over a checkpoint's random state and the parts beside it; further memories begin empty without one.
 
         Args:
-            random: From :meth:`random_state`.
-            parts: From :meth:`parts`, by rank; empty where the sweep begins anew.
+            random: The result of :meth:`random_state`.
+            parts: The result of :meth:`parts`; empty if the sweep begins again.
         """
 
     @property
     def ranks(self) -> list[int]:
-        """The trainers for which something is saved beside a checkpoint in this process."""
+        """The trainers whose parts this process saves beside a checkpoint."""
         return []
 
     def parts(self, batch: int) -> dict[int, dict[str, Any]]:
-        """Returns what is to be saved beside a checkpoint, by rank: plain values and tensors.
+        """Returns the trainers' parts to save beside a checkpoint, by rank: plain values and tensors.
 
         Args:
             batch: The next step of the sweep.
@@ -163,7 +165,7 @@ class Executor(ABC):
 
 
 class Pipelines:
-    """The pipelines of a run's passes; each goes on with what those before it have found out.
+    """Makes the pipelines of a run's passes; each takes over the estimates of those before it.
 
     Args:
         job: What is trained.
@@ -187,12 +189,12 @@ class Pipelines:
         """Returns the pipeline of a pass.
 
         Args:
-            source: Of the batches.
+            source: The source of the batches.
             epoch: Which pass over the stream this is.
             first: The batch to begin with.
-            step_of: Returns in which step of the sweep a batch is trained first.
-            staleness: Instead of the run's.
-            state: Instead of that of the model's memory.
+            step_of: Returns the step of the sweep in which a batch is first trained.
+            staleness: The staleness, if other than the run's.
+            state: The state that the pipeline uses, if other than the model's memory.
         """
         job = self._job
         return PipelineEngine(
@@ -210,36 +212,21 @@ class Pipelines:
 
     @contextmanager
     def flights(self, engine: PipelineEngine[B]) -> Iterator[Iterator[InFlight[B]]]:
-        """Gives the batches of a pass; at its end they must all have been taken.
+        """Gives an iterator over the batches of a pass, to be used up when the ``with`` block ends.
 
         Args:
-            engine: Of the pass.
+            engine: The pipeline of the pass.
         """
         with closing(iter(engine)) as flights:
             yield flights
-            # All commits are applied once there are no more batches.
+            # When the iterator ends, all commits are applied.
             assert next(flights, None) is None
         self.done(engine)
 
     def done(self, engine: PipelineEngine[Any]) -> None:
-        """Takes note of what a pass has found out.
+        """Takes over from a finished pass whether overlap gains time.
 
         Args:
-            engine: Of the pass.
+            engine: The pipeline of the pass.
         """
         self._overlap = engine.overlap
-
-
-@contextmanager
-def own_random_state(device: torch.device, state: RandomState) -> Iterator[None]:
-    """Has torch draw from a random state inside, and puts into ``state`` what it is afterwards.
-
-    Args:
-        device: On which is computed.
-        state: From :func:`random_state`.
-    """
-    set_random_state(device, state)
-    try:
-        yield
-    finally:
-        state.update(random_state(device))

@@ -1,10 +1,10 @@
-"""The gradients of all trainers, added up in the order of their ranks while something else is done.
+"""Sums of all trainers' gradients, in the order of their ranks, computed while other work goes on.
 
 The sum of floating-point numbers depends on the order. With one order for every backend and number of hosts, a run
-gives the same losses wherever it runs, and an emulation of it can too.
+gives the same losses wherever it runs, and so does its emulation in one process.
 """
 
-# Annotations are not postponed here, as torch looks at those of the hook.
+# Annotations are not postponed here, since torch reads those of the hook.
 
 from collections import deque
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ def add_in_order(parts: Sequence[Tensor]) -> Tensor:
 
 
 class OrderedSum:
-    """A tensor that is being added up over all ranks, in their order.
+    """A sum of one tensor of each rank, in the order of ranks, that is on its way.
 
-    As many bytes go over the wire as a ring's all-reduce takes.
+    It sends as many bytes as a ring's all-reduce.
 
     Args:
-        tensor: [n], of the same size on all ranks; must be left alone until :meth:`wait` has put the sum there.
-        group: By default all processes.
-        receipt: What two processes receive each other's tensor with, if that was made ready before.
+        tensor: [n], the same size on all ranks; do not touch it before :meth:`wait` has put the sum there.
+        group: The processes; by default all.
+        receipt: The other one's tensor on its way, if there are two processes and it is already awaited.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class OrderedSum:
         self._world = dist.get_world_size(group)
         self._receipt = receipt
         if sends_whole(group):
-            # Half of it there and the sum back would be as many bytes, but one after the other.
+            # Sending half and getting half the sum back takes as many bytes, but two transfers in a row.
             self._receipt = receipt or Receipt(tensor.numel(), tensor.dtype, group)
             self._work = dist.isend(tensor, _other(group), group)
         else:
@@ -56,7 +56,7 @@ class OrderedSum:
         if self._receipt is not None:
             received = self._receipt.wait()
             self._work.wait()
-            self.tensor += received  # which of two comes first makes no difference
+            self.tensor += received  # two numbers have the same sum in either order
             return
         self._work.wait()
         share = add_in_order(self._received.view(self._world, -1).unbind())
@@ -66,12 +66,12 @@ class OrderedSum:
 
 
 class Receipt:
-    """A tensor that one of two processes waits for from the other: the sooner it is made ready, the sooner it is there.
+    """A tensor that one of two processes will receive from the other; made early, it arrives early.
 
     Args:
-        size: Of the tensor, which has one dimension.
-        dtype: Of the tensor.
-        group: By default all processes.
+        size: How many numbers the tensor has.
+        dtype: The tensor's dtype.
+        group: The processes; by default all.
     """
 
     def __init__(self, size: int, dtype: torch.dtype, group: dist.ProcessGroup | None = None) -> None:
@@ -79,14 +79,14 @@ class Receipt:
         self._work = dist.irecv(self._tensor, _other(group), group)
 
     def wait(self) -> Tensor:
-        """Returns the tensor once it is there."""
+        """Returns the tensor once it has arrived."""
         assert self._work is not None
         self._work.wait()
         return self._tensor
 
 
 def sends_whole(group: dist.ProcessGroup | None) -> bool:
-    """Returns whether each process sends its tensor as it is: where there are two, by gloo."""
+    """Returns whether each process sends its whole tensor: if there are two, and gloo connects them."""
     return dist.get_world_size(group) == 2 and dist.get_backend(group) == "gloo"
 
 
@@ -96,29 +96,29 @@ def _other(group: dist.ProcessGroup | None) -> int:
 
 
 class GradientSums:
-    """Gradients on their way, from the end of a backward pass until the optimizer needs them.
+    """The sums of a step's gradients, on their way between the backward pass and the optimizer.
 
     Args:
-        group: By default all processes.
+        group: The processes; by default all.
     """
 
     def __init__(self, group: dist.ProcessGroup | None = None) -> None:
         self._group = group
         self._sums: list[OrderedSum] = []
         self._receipts: deque[Receipt] = deque()
-        self._buckets: list[tuple[int, torch.dtype]] = []  # of the last step
-        self._settled = False  # whether the step before that had the same
+        self._buckets: list[tuple[int, torch.dtype]] = []  # sizes and dtypes in the last step
+        self._settled = False  # whether the step before had the same buckets
 
     def expect(self) -> None:
-        """Makes ready to receive the gradients of a step that begins; to be called in all processes."""
-        # The wrapper puts gradients into other buckets after its first step.
+        """Begins to receive the gradients of a new step; call it in all processes."""
+        # The wrapper changes its buckets after its first step.
         if self._settled and sends_whole(self._group):
             self._receipts.extend(Receipt(size, dtype, self._group) for size, dtype in self._buckets)
 
     def hook(self, _: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
-        """Sends a bucket of gradients off, as a communication hook of ``DistributedDataParallel``.
+        """Sends a bucket of gradients: a communication hook of ``DistributedDataParallel``.
 
-        The wrapper must have ``gradient_as_bucket_view=True``, and goes on as if the sums were there.
+        The wrapper must have ``gradient_as_bucket_view=True``; it continues as if the sums had arrived.
         """
         receipt = self._receipts.popleft() if self._receipts else None
         self._sums.append(OrderedSum(bucket.buffer(), self._group, receipt))
@@ -127,7 +127,7 @@ class GradientSums:
         return done
 
     def wait(self) -> None:
-        """Puts the sums where the parameters have their gradients."""
+        """Waits for the sums and puts them into the parameters' gradients."""
         sums, self._sums = self._sums, []
         for each in sums:
             each.wait()

@@ -1,4 +1,4 @@
-"""The processes of this host: whether one of them runs, and a call as soon as one of them ends."""
+"""The processes of this host: whether a process runs, and a call as soon as one ends."""
 
 from __future__ import annotations
 

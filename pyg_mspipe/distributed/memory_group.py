@@ -1,4 +1,4 @@
-"""A memory state that the trainers of a group share, read and written in turns."""
+"""The memory state that the trainers of a group share and access in turns."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _HOST = "localhost"
 class MemoryGroup:
     """One memory state for all trainers of a group, which are processes of one host.
 
-    All processes of the plan make theirs at the same time.
+    All processes of the plan must make their groups at the same time.
 
     Args:
-        plan: Who there is.
-        seat: This process's.
-        state: Of this process's model, kept on the CPU; it is from now on the group's.
-        timeout: In seconds, for a turn to come.
+        plan: The run's plan.
+        seat: This process's place in the plan.
+        state: The memory state of this process's model, on the CPU; the group shares it from now on.
+        timeout: How long to wait for a turn, in seconds.
         log: Gets a record of each access, if given.
 
     Raises:
-        SharedMemoryError: If the host has too little.
+        SharedMemoryError: If the host has too little shared memory.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class MemoryGroup:
 
     @property
     def leads(self) -> bool:
-        """Whether this process does what is done once for the group."""
+        """Whether this process does the work that is done once for the group."""
         return self.seat.rank == self.leader
 
     def barrier(self) -> None:

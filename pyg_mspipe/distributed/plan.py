@@ -96,7 +96,7 @@ class ParallelPlan:
         """Returns the place of the trainer with a rank.
 
         Args:
-            rank: In ``0..world - 1``.
+            rank: The trainer's rank, in ``0..world - 1``.
 
         Raises:
             PlanError: If there is no such rank.

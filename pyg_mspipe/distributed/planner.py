@@ -146,22 +146,21 @@ def choose_plan(
             f"another; take a smaller batch size or fewer hosts"
         )
 
-    size = group_bytes
-    if size > host_memory:
+    if group_bytes > host_memory:
         raise PlanError(
-            f"a memory group takes {_in_units(size)} and a host has {_in_units(host_memory)} for them; take "
+            f"a memory group takes {_in_units(group_bytes)} and a host has {_in_units(host_memory)} for them; take "
             f"narrower memory, or hosts that have more"
         )
-    most = min(host_memory // size, num_batches // hosts)
+    most = min(host_memory // group_bytes, num_batches // hosts)
     groups = max(g for g in _divisors(here // minibatch) if g <= most)
     plan = ParallelPlan(minibatch, here // minibatch // groups, groups * hosts)
     reasons = (
         why_batch,
         _why_minibatch(minibatch, here, batch_size),
-        _why_memory(plan, hosts, size, host_memory, num_batches, f"{data.num_nodes:,} nodes"),
+        _why_memory(plan, hosts, group_bytes, host_memory, num_batches, f"{data.num_nodes:,} nodes"),
         _why_epoch(plan),
     )
-    return PlanChoice(plan, measured, largest, size, reasons)
+    return PlanChoice(plan, measured, largest, group_bytes, reasons)
 
 
 def _largest_batch(
@@ -212,7 +211,7 @@ def _why_memory(plan: ParallelPlan, hosts: int, size: int, host_memory: int, num
 def _why_epoch(plan: ParallelPlan) -> str:
     if plan.epoch == 1:
         return "j = 1: no trainers are left to take turns within a memory group"
-    return f"j = {plan.epoch}: the rest; so many take turns at new batches within a memory group"
+    return f"j = {plan.epoch}: the remaining trainers, which take turns at new batches within a memory group"
 
 
 def _in_units(size: int) -> str:

@@ -1,4 +1,4 @@
-"""One of the trainers of a plan, in a process that torchrun has started."""
+"""The executor of one trainer of a plan, in a process that torchrun has started."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from pyg_mspipe.distributed.executor import Executor, Job, Pipelines, TrainStep, own_random_state
+from pyg_mspipe.distributed.executor import Executor, Job, Pipelines, TrainStep
 from pyg_mspipe.distributed.gradients import GradientSums
 from pyg_mspipe.distributed.host_processes import when_one_ends
 from pyg_mspipe.distributed.memory_group import MemoryGroup
 from pyg_mspipe.distributed.memory_turns import AccessRecord
 from pyg_mspipe.distributed.plan import ParallelPlan
-from pyg_mspipe.distributed.random_state import RandomState, random_state
+from pyg_mspipe.distributed.random_state import RandomState, own_random_state, random_state
 from pyg_mspipe.distributed.sweep import SweepSteps
 from pyg_mspipe.distributed.team import WorldTeam
 from pyg_mspipe.distributed.visits import Visits
@@ -31,14 +31,14 @@ Flights = Generator[InFlight[Visits], None, None]
 
 
 class ProcessExecutor(Executor):
-    """Takes one trainer's part of each step; all processes of the plan have an executor each.
+    """Does one trainer's part of each step; each process of the plan has its own executor.
 
-    The first process writes the run's folder and shows the progress; each process adds to a checkpoint what only it
-    knows.
+    The first process writes the run's folder and shows the progress; each process saves its own part beside a
+    checkpoint.
 
     Args:
-        world: All processes.
-        turns: Gets a record of each access to a memory that is shared, if given.
+        world: All processes of the run.
+        turns: A list that gets a record of each access to shared memory, if given.
     """
 
     stops_at_once = False
@@ -49,7 +49,7 @@ class ProcessExecutor(Executor):
         self._turns = turns
 
     def memory_device(self, plan: ParallelPlan) -> str | None:
-        """Returns where node memory must be kept: on the CPU, where processes share it."""
+        """Returns the device of node memory: the CPU, if processes share it."""
         return "cpu" if plan.group_size > 1 else None
 
     def prepare(self, job: Job) -> None:
@@ -72,16 +72,16 @@ class ProcessExecutor(Executor):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Has torch draw from this trainer's random state, and gradients added up over all processes.
+        """Has torch draw from this trainer's random state and add up gradients over all processes.
 
-        Torch's wrapper ends before the connection does: were it the last to hold that, it would wait for a thread of
-        the connection without releasing Python's lock, which the thread may need.
+        Torch's wrapper is deleted before the connection is closed. As the connection's last holder it would wait for
+        a thread of the connection while it holds Python's lock, which that thread may need.
         """
         objective = self._job.objective
-        # Node memory stays where it is; static vectors are the same everywhere.
+        # Each process keeps its node memory; static vectors are the same in all processes.
         names = [name for name, _ in objective.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(objective, names)
-        # A learned mitigation has nothing to do where nothing is stale; all else has a gradient in every step.
+        # Only a learned mitigation may get no gradient: in a step where nothing is stale.
         unused = self._memory.mitigation is not None
         self._summed = DistributedDataParallel(objective, find_unused_parameters=unused, gradient_as_bucket_view=True)
         self._gradients = GradientSums()
@@ -94,7 +94,7 @@ class ProcessExecutor(Executor):
 
     @contextmanager
     def sweep(self, epoch: int, first: int, step: int) -> Iterator[TrainStep]:
-        """Gives what trains the steps of a sweep that are left, in order."""
+        """Gives the function to call for each remaining step of a sweep, in order."""
         seat, schedule, optimizer = self.world.seat, self.steps.schedule, self._job.optimizer
         if first == 0 and (self._group is None or self._group.leads):
             self.steps.begin(self._state, seat.group)
@@ -122,7 +122,7 @@ class ProcessExecutor(Executor):
             self._gradients.expect()
             optimizer.zero_grad()
             loss = self.steps.train(self._summed, self._model, hand_over, self._visits, seat, step)
-            # The next batch needs no weights, and is made ready while the gradients are on their way.
+            # The next batch needs no weights, so it is prepared while the gradients travel.
             coming = get(step + 1)
             self._gradients.wait()
             optimizer.step()
@@ -131,7 +131,7 @@ class ProcessExecutor(Executor):
         make_flights = self._own_flights if self._group is None else self._shared_flights
         with closing(make_flights(epoch, first)) as flights:
             yield train
-            # All commits are applied once there are no more batches.
+            # When the iterator ends, all commits are applied.
             assert next(flights, None) is None
         self._visits = None
 
@@ -167,14 +167,14 @@ class ProcessExecutor(Executor):
         )
         flights = iter(engine)
         try:
-            # Where a process of the group has died, nobody waits for what it was to do.
+            # If a process of the group dies, the others stop waiting for its turns.
             with when_one_ends(self.world.other_pids(self._job.plan.ranks(self.world.seat.group)), group.turns.cancel):
-                # Not delegated, so that an end from outside comes here before it comes to the engine.
+                # No `yield from`: when this generator is closed, the turns are cancelled before the engine is closed.
                 for flight in flights:  # noqa: UP028
                     yield flight
                 group.barrier()
         except BaseException:
-            # Others may never take their turns, so those of this process are given up.
+            # Other processes may never take their turns, so this process stops waiting for its own.
             group.turns.cancel()
             raise
         finally:
@@ -204,27 +204,27 @@ class ProcessExecutor(Executor):
 
         return self.team.first(metrics)
 
-    # What a run keeps of an executor.
+    # The parts of an executor's state that checkpoints hold.
 
     def random_state(self) -> RandomState:
         """Returns the random state of this process."""
         return random_state(self._job.device)
 
     def memory_state(self) -> dict[str, Tensor]:
-        """Returns the state of the first memory in the first process, once all have drained: tensors, by name."""
+        """Returns the first memory's state in the first process, once all commits are applied: tensors by name."""
         self._state.drain()
-        # Nobody goes on to commit before all have saved.
+        # No process commits again before all pending commits are applied everywhere.
         dist.barrier()
         return self._state.save() if self.team.leads else {}
 
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
         """Takes over the state of the first memory."""
-        # Where it is shared, once: a late process would write over what the group's first has loaded by then.
+        # Only one process of a group loads shared memory: a late one would overwrite rows that are newer by then.
         if self.world.seat.group == 0 and (self._group is None or self._group.leads):
             self._state.load(state)
 
     def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
-        """Takes over the random state of a checkpoint and what was saved beside it; other memories begin empty."""
+        """Takes over a checkpoint's random state and the parts beside it; further memories begin empty without one."""
         self._visits = None
         self.steps.forget_held()
         if self.world.rank == 0:
@@ -234,19 +234,14 @@ class ProcessExecutor(Executor):
         if self.world.rank in parts:
             content = parts[self.world.rank]
             self._random = {name: content[name] for name in random}
-            self.steps.load_held(self.world.seat, content["held"])
-            if content["memory"]:
-                self._state.load(content["memory"])
+            self.steps.load_part(self.world.seat, content, self._state)
 
     @property
     def ranks(self) -> list[int]:
-        """The trainer for which something is saved beside a checkpoint: this process's, where there are others."""
+        """The trainers whose parts this process saves beside a checkpoint: its own, if there are several."""
         return [self.world.rank] if self._job.plan.world > 1 else []
 
     def parts(self, batch: int) -> dict[int, dict[str, Any]]:
-        """Returns what is to be saved beside a checkpoint, by rank: plain values and tensors."""
-        seat = self.world.seat
-        leads = seat.group > 0 and seat.rank == self._job.plan.ranks(seat.group)[0]
-        held = self.steps.held(seat, batch, self._visits)
-        memory = self._state.save() if leads else {}
-        return {rank: {"held": held, "memory": memory, **self.random_state()} for rank in self.ranks}
+        """Returns the trainers' parts to save beside a checkpoint, by rank: plain values and tensors."""
+        part = self.steps.part(self.world.seat, batch, self._visits, self._state)
+        return {rank: part | self.random_state() for rank in self.ranks}

@@ -1,4 +1,4 @@
-"""When each trainer of a plan reads, trains and commits which batch. Pure: no processes, no tensors."""
+"""When each trainer of a plan reads, trains and commits which batch, as pure arithmetic."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""Tensors that the processes of a host share."""
+"""Shared memory of a host: tensors that its processes share, and how many bytes it has for them."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -39,7 +41,7 @@ def share(tensors: dict[str, Tensor], group: dist.ProcessGroup | None, leader: i
         try:
             made[0] = _make_file(size)
         except OSError as error:
-            made[1] = f"{size / 2**20:,.0f} MiB of shared memory cannot be had in {_folder()}: {error.strerror}"
+            made[1] = f"{size / 2**20:,.0f} MiB of shared memory is not available in {_folder()}: {error.strerror}"
     dist.broadcast_object_list(made, src=leader, group=group)
     path, problem = made
     if path is None:
@@ -54,6 +56,18 @@ def share(tensors: dict[str, Tensor], group: dist.ProcessGroup | None, leader: i
             shared[name].copy_(value)
     dist.barrier(group)
     return shared
+
+
+def spare_host_memory() -> int:
+    """Returns how many bytes the memory groups of this host may take together.
+
+    That is half of what is available, as trainers have their own copies of the stream and the model, and no more than
+    ``/dev/shm`` has. Of a container's limits only that on ``/dev/shm`` is seen.
+    """
+    report = Path("/proc/meminfo")
+    found = re.search(r"^MemAvailable:\s*(\d+) kB", report.read_text(), re.MULTILINE) if report.is_file() else None
+    available = int(found[1]) * 1024 if found else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(available // 2, shutil.disk_usage(_SHM).free) if _SHM.is_dir() else available // 2
 
 
 def _layout(tensors: dict[str, Tensor]) -> tuple[dict[str, int], int]:

@@ -1,9 +1,10 @@
-"""What each trainer of a plan does in a step of a sweep, whether it is a process of its own or emulated."""
+"""What each trainer of a plan does in a step of a sweep, in its own process or emulated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,11 +28,11 @@ class SweepSteps:
     A step's loss is the mean over all items that are trained in it, whichever trainer has them.
 
     Args:
-        job: What is trained; its batches become those of all ``i`` parts.
+        job: What is trained; the size of its batches is multiplied by ``i``, the number of parts.
 
     Attributes:
-        batches: Of the training events, whole ones.
-        schedule: Who trains which of them when.
+        batches: The whole batches of the training events.
+        schedule: Which trainer trains which batch when.
     """
 
     def __init__(self, job: Job) -> None:
@@ -55,28 +56,28 @@ class SweepSteps:
 
         Args:
             seat: The trainer.
-            epoch: How often each event has been trained before the sweep.
+            epoch: How often each event was trained before the sweep.
             memory_begin: The first event that the memory of its group has seen.
-            positions: Of the sweep, as for :class:`VisitBatches`.
+            positions: The positions to train, see :class:`VisitBatches`.
         """
         return VisitBatches(self.batches, self.schedule, seat, epoch, positions, memory_begin=memory_begin)
 
     def visits(self, source: VisitBatches, position: int) -> Visits:
-        """Returns what a trainer is given at a position of its group's sweep, memory rows still to be fetched.
+        """Returns the batch that a trainer gets at a position of its group's sweep, without memory rows yet.
 
         Args:
             source: The trainer's batches.
-            position: One of its own.
+            position: One of the trainer's positions.
         """
         index = source.positions.index(position)
         return source.gather(source.draw(source.events_of(index), 0, index))
 
     def begin(self, state: RowState, group: int) -> None:
-        """Clears the memory of a group whose sweep begins with the stream's first batch, or that has seen nothing yet.
+        """Clears a group's memory if its sweep begins with the stream's first batch, or the memory has seen no event.
 
         Args:
-            state: The group's.
-            group: Its number.
+            state: The group's memory.
+            group: The group's number.
         """
         first = self.schedule.first_batch(group)
         if first == 0 or state.span.end == state.span.begin:
@@ -91,22 +92,22 @@ class SweepSteps:
         seat: Seat,
         step: int,
     ) -> Tensor:
-        """Returns a trainer's share of the loss of a step, after its gradients were computed and its commit made.
+        """Computes a trainer's gradients and commit in a step, and returns its share of the step's loss.
 
         Args:
-            objective: Returns the loss of a batch, and a zero for none.
-            model: With the memory of the trainer's group.
-            hand_over: Takes the commit.
-            visits: What the trainer holds.
+            objective: Returns the loss of a batch, and zero for None.
+            model: The model, with the memory of the trainer's group.
+            hand_over: Called with the commit.
+            visits: The batch that the trainer holds.
             seat: The trainer.
-            step: Of the sweep.
+            step: The step's number in the sweep.
 
         Returns:
             Float32[].
         """
         turn = self.schedule.assignment(seat, step)
         if turn is None or visits is None or not visits.batches:
-            # First, as others wait for this commit before their backward pass, which this one's waits for.
+            # The commit comes first: other trainers need it for their backward passes, which this one's waits for.
             if turn is not None and turn.visit == 0:
                 stop = self.schedule.part(self.batches.events_of(turn.batch), seat).stop
                 hand_over(memory_of(model).empty_commit(stop))
@@ -126,38 +127,40 @@ class SweepSteps:
             weight=items[seat.rank] / sum(items),
         )
 
-    # What is saved of a trainer beside a checkpoint: the rows that it holds for the steps to come.
-
-    def held(self, seat: Seat, step: int, visits: Visits | None) -> list[dict[str, Tensor]]:
-        """Returns the rows that a trainer goes on to train on, by name for each visit.
+    def part(self, seat: Seat, step: int, visits: Visits | None, state: RowState) -> dict[str, Any]:
+        """Returns a trainer's part beside a checkpoint: the rows that it still needs, and a further group's memory.
 
         Args:
             seat: The trainer.
-            step: Its next step in the sweep.
-            visits: What it holds.
+            step: The trainer's next step in the sweep.
+            visits: The batch that the trainer holds.
+            state: The memory of the trainer's group; its first trainer saves it, unless the checkpoint has it.
         """
-        turn = self._going_on(seat, step)
-        if visits is None or turn is None:
-            return []
-        return [dict(batch.rows.values) for batch in visits.batches if batch.rows is not None]
+        batches = () if visits is None or self._going_on(seat, step) is None else visits.batches
+        held = [dict(batch.rows.values) for batch in batches if batch.rows is not None]
+        leads = seat.group > 0 and seat.rank == self.plan.ranks(seat.group)[0]
+        return {"held": held, "memory": state.save() if leads else {}}
 
-    def load_held(self, seat: Seat, rows: list[dict[str, Tensor]]) -> None:
-        """Takes over what :meth:`held` gave.
+    def load_part(self, seat: Seat, part: dict[str, Any], state: RowState) -> None:
+        """Takes over the result of :meth:`part`.
 
         Args:
             seat: The trainer.
-            rows: The rows of each visit, [M, ...] each by name.
+            part: The trainer's part beside a checkpoint.
+            state: The memory of the trainer's group.
         """
-        self._held[seat.rank] = rows
+        self._held[seat.rank] = part["held"]
+        if part["memory"]:
+            state.load(part["memory"])
 
     def restored(self, seat: Seat, epoch: int, memory_begin: int, step: int) -> Visits | None:
-        """Returns the batch that a trainer held when the checkpoint was written, if it is to be trained on.
+        """Returns the batch that a trainer held when the checkpoint was written, if it still trains it.
 
         Args:
             seat: The trainer.
-            epoch: As for :meth:`source`.
-            memory_begin: As for :meth:`source`.
-            step: The next one of the sweep.
+            epoch: See :meth:`source`.
+            memory_begin: See :meth:`source`.
+            step: The trainer's next step in the sweep.
         """
         turn = self._going_on(seat, step)
         if turn is None:
@@ -171,14 +174,14 @@ class SweepSteps:
         return replace(visits, batches=tuple(batches))
 
     def forget_held(self) -> None:
-        """Forgets what was taken over, as a sweep begins anew."""
+        """Forgets the rows that :meth:`load_part` took over, since the sweep begins again."""
         self._held = {}
 
     def first_random_state(self, rank: int) -> RandomState:
-        """Returns the random state that a trainer begins with: that of a single run for the first.
+        """Returns a trainer's first random state; the first trainer has that of a run with one process.
 
         Args:
-            rank: The trainer's.
+            rank: The trainer's rank.
         """
         device = self.job.device
         before = random_state(device)
@@ -191,7 +194,7 @@ class SweepSteps:
         return state
 
     def _going_on(self, seat: Seat, step: int) -> Assignment | None:
-        """Returns a trainer's turn in a step if it goes on with a batch that it holds already."""
+        """Returns what a trainer does in a step if it continues with a batch that it already holds."""
         turn = self.schedule.assignment(seat, step)
         return None if turn is None or turn.visit == 0 else turn
 

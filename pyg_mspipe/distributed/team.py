@@ -1,4 +1,4 @@
-"""The processes that train a run together, or the one that trains it alone."""
+"""The processes that train a run together, or the one process that trains it alone."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class Team:
-    """A process that trains alone, and so has nobody to agree with or to wait for.
+    """A process that trains alone: it has no other process to agree with or wait for.
 
     Attributes:
         rank: The number of this process.
-        label: What is added to the title of this process's timeline.
+        label: An addition to the title of this process's timeline.
     """
 
     rank: int = 0
@@ -36,39 +36,39 @@ class Team:
         """Raises in every process if some value is not the same in all.
 
         Args:
-            values: By name, as they are to be shown.
+            values: The values, by the names that an error shows.
         """
 
     def reduce(self, losses: Tensor, stop: bool) -> tuple[Tensor, bool]:
-        """Returns the losses of steps, Float32[n], of all processes, and whether any of them was asked to stop.
+        """Returns the sum of all processes' losses, Float32[n], and whether any process was asked to stop.
 
         Args:
-            losses: Float32[n], the shares of this process.
-            stop: Whether this one was asked to stop.
+            losses: Float32[n], this process's shares of the losses of ``n`` steps.
+            stop: Whether this process was asked to stop.
         """
         return losses, stop
 
     def first(self, make: Callable[[], T]) -> T:
-        """Returns, in every process, what the first one makes; where it fails, all do.
+        """Returns, in every process, the result that the first process makes; if it fails, all fail.
 
         Args:
-            make: What to do there; its result is pickled.
+            make: Called in the first process; its result is pickled.
         """
         return make()
 
     def share(self, tensor: Tensor) -> None:
-        """Puts the values that a tensor has in the first process into that of every process.
+        """Copies the first process's values of a tensor into every process's tensor.
 
         Args:
-            tensor: Of any shape, the same in all processes.
+            tensor: A tensor of any shape, the same in all processes.
         """
 
     def together(self) -> AbstractContextManager[None]:
-        """Returns a context that raises in every process what is raised inside in one of them."""
+        """Returns a context that fails in every process if it fails in one of them."""
         return nullcontext()
 
     def watched(self) -> AbstractContextManager[None]:
-        """Returns a context that turns what is raised when another process is gone into an error that says which."""
+        """Returns a context whose error says which other process is gone, if one is."""
         return nullcontext()
 
 
@@ -76,7 +76,7 @@ class WorldTeam(Team):
     """The processes that torchrun has started.
 
     Args:
-        world: All of them.
+        world: All processes of the run.
     """
 
     def __init__(self, world: World) -> None:
@@ -89,7 +89,7 @@ class WorldTeam(Team):
         self._world.agree(values)
 
     def reduce(self, losses: Tensor, stop: bool) -> tuple[Tensor, bool]:
-        """Returns the losses of steps, Float32[n], of all processes, and whether any of them was asked to stop."""
+        """Returns the sum of all processes' losses, Float32[n], and whether any process was asked to stop."""
         mine = torch.cat([losses.cpu(), torch.tensor([float(stop)])])
         parts = [torch.empty_like(mine) for _ in range(self._world.plan.world)]
         dist.all_gather(parts, mine)
@@ -97,7 +97,7 @@ class WorldTeam(Team):
         return total[:-1], bool(total[-1])
 
     def first(self, make: Callable[[], T]) -> T:
-        """Returns, in every process, what the first one makes; where it fails, all do."""
+        """Returns, in every process, the result that the first process makes; if it fails, all fail."""
         made: list[T] = []
         with self.together():
             if self.leads:
@@ -105,12 +105,12 @@ class WorldTeam(Team):
         return self._world.first(made)[0]
 
     def share(self, tensor: Tensor) -> None:
-        """Puts the values that a tensor has in the first process into that of every process."""
+        """Copies the first process's values of a tensor into every process's tensor."""
         dist.broadcast(tensor, src=0)
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Raises in every process what is raised inside in one of them."""
+        """Fails in every process if it fails in one of them."""
         error: BaseException | None = None
         try:
             yield
@@ -119,5 +119,5 @@ class WorldTeam(Team):
         self._world.raise_together(error)
 
     def watched(self) -> AbstractContextManager[None]:
-        """Turns what is raised when another process is gone into an error that says which."""
+        """Returns a context whose error says which other process is gone, if one is."""
         return self._world.watched()

@@ -1,4 +1,4 @@
-"""What one trainer of a plan is given to train: its part of a batch, with other negatives on each visit."""
+"""The batches of one trainer of a plan: its part of each, once for each visit, with other negatives on each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Visits:
     Attributes:
         position: Which batch of the memory group's sweep it is.
         whole: The event ids of the whole batch.
-        batches: Of each visit; they differ in their negatives. None where the batch has no events for the trainer.
+        batches: The batch of each visit; they differ in their negatives. Empty if the trainer has no events of it.
     """
 
     position: int
@@ -29,32 +29,32 @@ class Visits:
 
     @property
     def plan(self) -> MemoryPlan | None:
-        """What the first visit does to node memory; none where the batch has no events for the trainer."""
+        """What the first visit does to node memory; None if the trainer has no events of the batch."""
         return self.batches[0].plan if self.batches else None
 
     @property
     def t(self) -> Tensor:
-        """Int64[B], the times of its events."""
+        """Int64[B], the times of the trainer's events."""
         return self.batches[0].t if self.batches else torch.empty(0, dtype=torch.long)
 
     def fetch(self, state: RowState) -> None:
-        """Reads the rows of all visits, at the same version."""
+        """Reads the memory rows of all visits, at one version."""
         self.batches = tuple(batch.with_rows(state.fetch(batch)) for batch in self.batches)
 
     def with_rows(self, rows: MemoryRows) -> Visits:
-        """Returns the same with what was read for the first visit."""
+        """Returns the same visits with the memory rows of the first."""
         return replace(self, batches=(self.batches[0].with_rows(rows), *self.batches[1:]) if self.batches else ())
 
 
 class VisitBatches:
-    """The batches of one trainer in one sweep, as a source for the pipeline: the number ``n`` is its ``n``-th.
+    """The batches of one trainer in one sweep, as a source for the pipeline; number ``n`` is the trainer's ``n``-th.
 
     Args:
-        batches: The stream's, whole ones.
-        schedule: Of the sweep.
-        seat: The trainer's.
-        epoch: How often each event has been trained before this sweep.
-        positions: To be trained, of those that are the trainer's; by default all.
+        batches: The whole batches of the stream.
+        schedule: The sweep's schedule.
+        seat: The trainer's place in the plan.
+        epoch: How often each event was trained before this sweep.
+        positions: Which of the trainer's positions to train; by default all.
         memory_begin: The first event that the group's memory has seen when the sweep begins.
     """
 
@@ -84,7 +84,7 @@ class VisitBatches:
         return self.schedule.part(self._whole(self.positions[index]), self.seat)
 
     def draw(self, events: range, epoch: int, index: int) -> Visits:
-        """Returns all visits with their negatives and neighbourhoods, the features still to be gathered."""
+        """Returns all visits with their negatives and neighbourhoods, but without features."""
         position = self.positions[index]
         whole, batch = self._whole(position), self.schedule.batch_at(self.seat.group, position)
         visits = range(self.schedule.plan.epoch if len(events) else 0)
@@ -93,11 +93,11 @@ class VisitBatches:
         return Visits(position, whole, tuple(self.batches.draw(events, each, batch, whole, begin) for each in epochs))
 
     def gather(self, visits: Visits) -> Visits:
-        """Returns the visits with the features of what was drawn."""
+        """Returns the visits with the features of their nodes and edges."""
         return replace(visits, batches=tuple(self.batches.gather(batch) for batch in visits.batches))
 
     def as_of(self, visits: Visits, index: int, version: int) -> Visits:
-        """Returns gathered visits as they are planned where only ``version`` of the trainer's batches are committed."""
+        """Returns the visits, planned for a memory in which only ``version`` of the trainer's batches are committed."""
         position = self.positions[version]
         bound, begin = self._whole(position).start, self._begin(visits.position)
         return replace(visits, batches=tuple(self.batches.planned_at(each, bound, begin) for each in visits.batches))
@@ -105,13 +105,13 @@ class VisitBatches:
     def apply(self, state: RowState, visits: Visits, commit: Commit) -> None:
         """Applies the commit of this trainer's part.
 
-        Two trainers of a batch have read one version, so what they computed for the same node is the same. Once the
-        stream's last batch is committed, the memory is cleared for the first, where the sweep goes on with that.
+        All trainers of a batch have read one version, so that their rows for the same node agree. After the stream's
+        last batch the memory is cleared, if the sweep continues with the first one.
 
         Args:
-            state: The group's.
-            visits: What was trained.
-            commit: What the first visit commits; a commit of no nodes where the part has no events.
+            state: The group's memory.
+            visits: The batch that was trained.
+            commit: The commit of the first visit; it has no nodes if the part has no events.
         """
         state.apply(commit)
         following = visits.position + 1

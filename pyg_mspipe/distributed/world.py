@@ -68,7 +68,7 @@ class World:
         wait = timedelta(seconds=timeout)
         try:
             store, rank, size = next(iter(rendezvous("env://", timeout=wait)))
-            # When torchrun starts the run anew it keeps its store, which still holds the addresses of the last start.
+            # When torchrun restarts the run it keeps its store, which still holds the addresses of the last start.
             kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
             self._store = PrefixStore(f"attempt-{_restarts() if kept else 0}", store)
             dist.init_process_group(backend, store=self._store, rank=rank, world_size=size, timeout=wait)
@@ -106,12 +106,12 @@ class World:
 
     @property
     def restarted(self) -> bool:
-        """Whether torchrun has started the run anew after a failure, as its agent on at least one host has counted."""
+        """Whether torchrun has restarted the run after a failure, by the count of its agent on any host."""
         return any(process.restarts for process in self._processes)
 
     @staticmethod
     def may_restart() -> bool:
-        """Returns whether torchrun would start the run anew after a failure."""
+        """Returns whether torchrun would restart the run after a failure."""
         return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
     @property

@@ -1,4 +1,4 @@
-"""Random numbers as a pure function of what they are drawn for, the same on every device and thread."""
+"""Random numbers as a pure function of integers, the same on every device and thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _signed(x: int) -> int:
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
-    """Returns the logical shift; torch's own is arithmetic."""
+    """Returns the logical right shift of ``x``; torch's own is arithmetic."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 

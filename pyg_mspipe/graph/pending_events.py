@@ -1,4 +1,4 @@
-"""Which event waits as each node's message: a look-up in the stream's history, without any state."""
+"""The event that waits as each node's message, looked up in the stream's history, without any state."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class PendingEvents:
     t: Tensor
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> PendingEvents:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
+        """Returns the events on ``device``; with ``non_blocking``, the copies may still be under way."""
         return PendingEvents(*(x.to(device, non_blocking=non_blocking) for x in vars(self).values()))
 
 
 def pending_events(csr: TemporalCSR, src: Tensor, n_id: Tensor, bound: int, *, begin: int = 0) -> PendingEvents:
-    """Returns what waits for nodes once all events below a bound are committed.
+    """Returns the events that wait for nodes once all events below a bound are committed.
 
-    By the rule of the last message a batch that touches a node applies what waits for it and leaves a new message,
-    that of the node's last event. Ties in time are broken by the event id.
+    A batch that touches a node applies the message that waits for the node, and leaves that of the node's last event.
+    Ties in time are broken by the event id.
 
     Args:
         csr: The stream's history.
         src: Int64[E], the stream's sources.
-        n_id: Int64[U]; a node past the history's has no events.
+        n_id: Int64[U]; nodes unknown to the history have no events.
         bound: The first event that is not committed.
         begin: The first event that the memory has seen.
     """

@@ -32,7 +32,7 @@ def segment_argmax(src: Tensor, ptr: Tensor, *, last: bool) -> Tensor:
     Args:
         src: ``[M]``, any real dtype.
         ptr: Int64[S + 1], non-decreasing, from 0 to ``M``.
-        last: Whether the last or the first of equal items is meant.
+        last: Whether to take the last of equal items, rather than the first.
     """
     is_max = src == segment_max(src, ptr)[segment_ids(ptr)]
     position = torch.arange(src.numel(), device=src.device)

@@ -1,4 +1,4 @@
-"""Which nodes are similar: those that share many of their neighbours in the training events."""
+"""Similar nodes: nodes that share many of their neighbours in the training events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pyg_mspipe.data.atomic_write import atomic_write
 
 _FORMAT = 1
 
-# How many shared neighbours are counted at once; this and the largest row bound the memory of the computation.
+# How many shared neighbours are counted at once. This number and the largest row bound the memory needed.
 _BLOCK_WORK = 1 << 21
 
 _Ints = npt.NDArray[np.int64]
@@ -104,7 +104,7 @@ def load_or_compute(
     """Returns :func:`similar_nodes`, read from the file ``path`` if it holds them, else computed and written there.
 
     A file that is damaged, or was made of other events or with other options, is replaced. If the file cannot be
-    written, a warning says so, and the next call computes anew.
+    written, a warning says so, and the next call computes again.
 
     Args:
         path: The file, best next to the stream's own.
@@ -154,12 +154,11 @@ def _blocks(work: _Ints) -> Iterator[tuple[int, int]]:
 def _read(path: Path, key: str, shape: tuple[int, int]) -> _Ints | None:
     """Returns the index that a file holds under ``key``; None if it holds no such index, or is damaged."""
     try:
-        # The file is opened here because numpy would leave a damaged one open. numpy compares checksums of what it
-        # reads.
+        # numpy checks checksums itself, but would leave a damaged file open; so the file is opened here.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if arrays["key"].item() != key:
                 return None
             index: _Ints = arrays["index"]
-    except Exception:  # there is no end to what a damaged file makes its readers raise
+    except Exception:  # a damaged file may raise any error
         return None
     return index if index.shape == shape and index.dtype == np.int64 else None

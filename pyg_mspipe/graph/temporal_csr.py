@@ -1,4 +1,4 @@
-"""The history of every node, laid out so that one binary search finds where it ends."""
+"""The history of every node, in a layout in which one binary search finds the history before an event."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class TemporalCSR:
 
     @property
     def device(self) -> torch.device:
-        """Where the entries live; queries must live there too."""
+        """The device of the entries; queries must be on it too."""
         return self.key.device
 
     @property

@@ -1,4 +1,4 @@
-"""The pipeline's clock without a pipeline: when each stage works on each batch, by the same scheduler as training."""
+"""A simulation of the pipeline: when each stage works on each batch, with the scheduler that training uses."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _one_after_the_other(durations: Sequence[Durations]) -> list[BatchRecord]:
 
 @dataclass
 class _Clock:
-    """When the stages begin and finish, batch by batch: a batch depends on batches before it alone."""
+    """When the stages begin and finish, batch by batch: a batch depends only on the batches before it."""
 
     scheduler: Scheduler
     prefetch: int

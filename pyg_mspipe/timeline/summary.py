@@ -1,4 +1,4 @@
-"""What a timeline amounts to: the rate, how much of the stages was hidden, what limits the rate, what would help."""
+"""A summary of a timeline: the rate, how much the stages overlapped, what limits the rate, what would help."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class TimelineSummary:
     advice: str
 
     def __rich__(self) -> RenderableType:
-        """Returns what a person at a terminal sees."""
+        """Returns the table that a terminal shows."""
         table = Table(box=None, pad_edge=False)
         for column in ("stage", "a batch takes", "busy", "a batch waits for it"):
             table.add_column(column, justify="left" if column == "stage" else "right")
@@ -187,8 +187,8 @@ def _advice(limit: Limit, tau: dict[StageName, float], resources: dict[Limit, fl
         return "fetches wait for commits longer than any stage works; --staleness exact or minimal would help."
     slowest = max(resources.values())
     return (
-        f"a batch takes {_ms(period)}, the slowest stage {_ms(slowest)}; --staleness exact or minimal would help, or "
-        "where that is in use a core left to the stages (--threads)."
+        f"a batch takes {_ms(period)}, the slowest stage {_ms(slowest)}; --staleness exact or minimal would help or, "
+        "if already in use, leaving a core to the stages (--threads)."
     )
 
 

@@ -1,6 +1,6 @@
 """The timeline of a pass as a Chrome trace: a row for each stage, an arrow from each commit to the fetch that saw it.
 
-The format is that of the Trace Event Format's JSON objects; https://ui.perfetto.dev and chrome://tracing open it.
+The file is a JSON object of the Trace Event Format, which https://ui.perfetto.dev and chrome://tracing open.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TypeAlias
 
 from pyg_mspipe.data.atomic_write import atomic_write
@@ -87,9 +86,7 @@ class TraceWriter:
             self._damage = error
             raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Completes the file and puts it in its place."""
         with ExitStack() as stack:
             stack.push(self._whole)

@@ -2,7 +2,6 @@
 
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
-from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.events import (
     Advanced,
     BatchTrained,
@@ -16,6 +15,7 @@ from pyg_mspipe.training.events import (
 )
 from pyg_mspipe.training.heap import keep_freed_memory
 from pyg_mspipe.training.interrupt import Interrupted
+from pyg_mspipe.training.making import pick_device
 from pyg_mspipe.training.run import Run, load_run
 from pyg_mspipe.training.run_checkpoint import Progress
 from pyg_mspipe.training.single import SingleExecutor

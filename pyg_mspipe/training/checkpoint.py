@@ -24,7 +24,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Writes tensors and plain values, so that ``path`` holds either all of them or what it held before.
 
     Args:
-        path: Of the file; its folder is there.
+        path: The file to write, in a folder that exists.
         content: Tensors and plain values by name, in dictionaries and lists of any depth.
 
     Raises:
@@ -43,7 +43,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     """Returns what :func:`save_checkpoint` wrote, with all tensors on the CPU.
 
     Args:
-        path: Of the file.
+        path: The file.
 
     Raises:
         CheckpointError: If there is no such file, or it is not a checkpoint of this format.
@@ -54,7 +54,7 @@ def load_checkpoint(path: Path | str) -> dict[str, Any]:
     with path.open("rb") as file:
         try:
             content = _read(file)
-        except Exception as error:  # there is no end to what a damaged file makes its readers raise
+        except Exception as error:  # a damaged file may raise any error
             raise CheckpointError(f"{path}: not a checkpoint of pyg_mspipe, or damaged; give another file") from error
     checkpoint: dict[str, Any] = content if isinstance(content, dict) else {}
     found = checkpoint.get("format")
@@ -70,7 +70,7 @@ def _read(file: BinaryIO) -> Any:
         raise zipfile.BadZipFile(f"checksum of {damaged}")
     file.seek(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about files that torch never wrote
+        warnings.simplefilter("ignore")  # torch warns of files that it did not write
         return torch.load(file, map_location="cpu", weights_only=True)
 
 

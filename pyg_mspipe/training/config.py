@@ -44,31 +44,31 @@ class TrainConfig:
     )
     seed: int = _setting(0, "Decides initial weights, negatives, dropout and uniform sampling.", "Training", 0)
     precision: Precision = _setting("fp32", "bf16 computes the large products in bfloat16.", "Training")
-    task: str = _setting("link", "What is learned: link, or FILE.py:CLASS, a task of your own.", "Training")
-    device: str = _setting("auto", "cpu, cuda, cuda:1 ...; auto takes a GPU where there is one.", "Training")
+    task: str = _setting("link", "The task: link, or FILE.py:CLASS for a task of your own.", "Training")
+    device: str = _setting("auto", "cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.", "Training")
     threads: int = _setting(0, "CPU threads of torch; 0 leaves its default.", "Training", 0)
 
-    model: str = _setting("tgn", "What learns it: tgn, or FILE.py:CLASS, a model of your own.", "Model")
+    model: str = _setting("tgn", "The model: tgn, or FILE.py:CLASS for a model of your own.", "Model")
     memory_dim: int = _setting(100, "Width of the node memory.", "Model", 1)
     time_dim: int = _setting(100, "Width of the time encoding.", "Model", 1)
     embedding_dim: int = _setting(100, "Width of the embeddings.", "Model", 1)
     layers: int = _setting(1, "Attention layers, and hops that are sampled.", "Model", 1)
     heads: int = _setting(2, "Attention heads.", "Model", 1)
     dropout: float = _setting(0.1, "Dropout of the attention weights.", "Model", 0)
-    time_init: TimeInit = _setting("random", "Where the time encoder starts.", "Model")
+    time_init: TimeInit = _setting("random", "Initial weights of the time encoder.", "Model")
     static_dim: int = _setting(
         0, "Width of static node vectors, trained before the run and added to the memory; 0: none.", "Model", 0
     )
     static_epochs: int = _setting(5, "Passes that train the static node vectors.", "Model", 1)
-    static_dropout: float = _setting(0.3, "Share of static vectors that training takes to be zero.", "Model", 0)
+    static_dropout: float = _setting(0.3, "Share of static vectors that training sets to zero.", "Model", 0)
 
     num_neighbors: int = _setting(10, "Neighbours sampled for a node in each hop.", "Sampling", 1)
-    strategy: Strategy = _setting("recent", "The last neighbours, or uniform among all earlier ones.", "Sampling")
+    strategy: Strategy = _setting("recent", "Sample the last neighbours, or draw uniformly from all.", "Sampling")
     cut_off: CutOff = _setting(
-        "batch", "What neighbours a query sees: up to its batch, or up to its own time.", "Sampling"
+        "batch", "Which events a query sees: those before its batch, or before its own time.", "Sampling"
     )
     negatives: Negatives = _setting(
-        "destinations", "Draw negatives from the destinations' range or all nodes.", "Sampling"
+        "destinations", "Draw negatives from the destinations' range, or from all nodes.", "Sampling"
     )
     eval_negatives: int = _setting(
         10, "Negatives for each event in evaluation; AP and AUC use the first.", "Sampling", 1
@@ -77,18 +77,18 @@ class TrainConfig:
     staleness: str = _setting(
         "exact",
         "How far memory may lag behind: sequential (no overlap), exact (the same numbers, overlapped), "
-        "minimal (as little as pays), or a whole number of commits.",
+        "minimal (as little as full speed needs), or a whole number of commits.",
         "Pipeline",
     )
-    mitigation: MitigationName = _setting("none", "What repairs memory that lags behind.", "Pipeline")
+    mitigation: MitigationName = _setting("none", "How to repair memory that lags behind.", "Pipeline")
     prefetch: int = _setting(3, "Batches prepared ahead of training.", "Pipeline", 1)
     overlap: Overlap = _setting(
         "auto",
-        "Prepare batches beside training: auto does where there is a GPU, an idle core, or a disk to wait for.",
+        "Prepare batches during training; auto does so with a GPU, an idle core, or a slow disk.",
         "Pipeline",
     )
     timeline: str = _setting(
-        "", "Write the first epoch's timeline to this file, a Chrome trace; other ranks theirs beside it.", "Pipeline"
+        "", "Write the first epoch's timeline, a Chrome trace, to this file; other ranks write beside it.", "Pipeline"
     )
 
     parallel: str = _setting(
@@ -102,11 +102,11 @@ class TrainConfig:
     val_ratio: float = _setting(0.15, "Share of events for validation.", "Split", 0)
     test_ratio: float = _setting(0.15, "Share of events for the test.", "Split", 0)
     val_time: int | None = _setting(
-        None, "Time of the first validation event, in the stream's unit; with test-time instead of shares.", "Split"
+        None, "First time of validation, in the stream's unit; needs test-time and replaces the shares.", "Split"
     )
-    test_time: int | None = _setting(None, "Time of the first test event.", "Split")
+    test_time: int | None = _setting(None, "First time of the test.", "Split")
 
-    checkpoint_every: int = _setting(500, "Batches between checkpoints within an epoch; 0: at its end.", "Output", 0)
+    checkpoint_every: int = _setting(500, "Batches between checkpoints in an epoch; 0: only at its end.", "Output", 0)
     tensorboard: bool = _setting(True, "Write TensorBoard files where tensorboard is installed.", "Output")
 
     def __post_init__(self) -> None:
@@ -143,7 +143,7 @@ class TrainConfig:
             raise ConfigError(
                 f"embedding_dim {self.embedding_dim} is not a multiple of heads {self.heads}; change either"
             )
-        plan = ParallelPlan.parse(self.parallel)
+        plan = self.plan
         if plan.group_size > 1 and (self.staleness not in ("sequential", "exact", "minimal")):
             raise ConfigError(
                 f"staleness {self.staleness} with {plan.group_size} trainers on one memory: they read it in turns, "
@@ -155,10 +155,15 @@ class TrainConfig:
                 f"and read it in turns; choose none, or a plan of 1x1xk"
             )
         if self.static_dim and not self.lr:
-            raise ConfigError("static_dim needs an lr above 0, with which the vectors are trained; change either")
+            raise ConfigError("static_dim needs an lr above 0 to train its vectors; change either")
         for name in ("dropout", "static_dropout"):
             if getattr(self, name) >= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; give a number from 0 to below 1")
+
+    @property
+    def plan(self) -> ParallelPlan:
+        """The plan that ``parallel`` names."""
+        return ParallelPlan.parse(self.parallel)
 
     def split(self) -> dict[str, Any]:
         """Returns the arguments of :func:`split_stream`."""

@@ -1,4 +1,4 @@
-"""What a trainer tells those who listen: the progress bar, the metrics file, the timeline, and whoever else."""
+"""The events that a trainer tells its listeners: the progress bar, the metrics file, the timeline, and your own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pyg_mspipe.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class RunBegun:
-    """A run began; not when it goes on.
+    """A run began; a run that resumes does not tell this.
 
     Attributes:
-        config: Its settings.
-        source: How its stream was loaded.
+        config: The run's settings.
+        source: How the run's stream was loaded.
         stream: Fingerprint of the stream.
     """
 
@@ -29,13 +29,13 @@ class RunBegun:
 
 @dataclass(frozen=True)
 class PartBegun:
-    """A pass over some events began.
+    """A pass over some events of the stream began.
 
     Attributes:
-        part: What is done to them.
-        epoch: Its number, from 0.
-        total: How many there are.
-        done: To how many it is done already.
+        part: What the pass does.
+        epoch: The epoch's number, from 0.
+        total: How many events the pass has.
+        done: How many events of the pass were done before, where a run resumes.
     """
 
     part: Literal["train", "validate", "static memory"]
@@ -46,11 +46,11 @@ class PartBegun:
 
 @dataclass(frozen=True)
 class Advanced:
-    """Something was done to more events of a pass.
+    """More events of a pass are done.
 
     Attributes:
-        events: To how many more.
-        loss: The mean loss of the pass so far; none in validation.
+        events: How many events were done since the last such event.
+        loss: The mean loss of the pass so far; None in validation.
     """
 
     events: int
@@ -62,10 +62,10 @@ class BatchTrained:
     """The loss of a step is known.
 
     Attributes:
-        step: Its number in the run, from 0.
-        epoch: The epoch that is going on.
-        batch: The number of the step in that.
-        loss: Of all trainers.
+        step: The step's number in the run, from 0.
+        epoch: The epoch's number, from 0.
+        batch: The step's number in the epoch, from 0.
+        loss: The step's loss over all trainers.
     """
 
     step: int
@@ -79,9 +79,9 @@ class StagesDone:
     """The pipeline is done with a batch.
 
     Attributes:
-        step: The number of the step in which the batch was trained first.
-        batch: The number of that step in the sweep.
-        record: Of the batch.
+        step: The step of the run in which the batch was first trained.
+        batch: The number of that step in its sweep.
+        record: When each stage worked on the batch, and which version it read.
     """
 
     step: int
@@ -94,14 +94,14 @@ class EpochDone:
     """An epoch was trained and validated.
 
     Attributes:
-        step: The number of its last step.
-        epoch: Its number.
+        step: The number of the epoch's last step in the run.
+        epoch: The epoch's number, from 0.
         trained: How many items were trained since the last validation.
-        loss: Their mean loss.
-        rate: How many of them in a second; 0 if they were trained before.
-        best: Whether it is the best epoch so far.
-        metrics: On the validation events.
-        settings: What the metrics depend on.
+        loss: The mean loss of these items.
+        rate: Items trained per second; 0 if the run was interrupted after they were trained.
+        best: Whether this is the best epoch so far.
+        metrics: The metrics on the validation events.
+        settings: The settings that the metrics depend on.
     """
 
     step: int
@@ -119,14 +119,14 @@ class Saved:
     """A checkpoint was written, by all processes.
 
     Attributes:
-        path: Of the checkpoint.
+        path: The checkpoint's file.
     """
 
     path: Path
 
 
 Event = RunBegun | PartBegun | Advanced | BatchTrained | StagesDone | EpochDone | Saved
-"""Whatever a trainer tells."""
+"""Any event that a trainer tells."""
 
 Listener = Callable[[Event], None]
-"""Is told each event, in the thread that trains; training goes on when it returns."""
+"""Called with each event in the thread that trains, which waits until the call returns."""

@@ -1,4 +1,4 @@
-"""The features of a run that are read by id: what a checkpoint keeps of them, and how they are found again."""
+"""Features that a run reads by id: what a checkpoint keeps of them, and how a resumed run finds them again."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from pyg_mspipe.data import FeatureStore, MappedFeatures
 from pyg_mspipe.data.feature_store import check_features
 from pyg_mspipe.training.checkpoint import CheckpointError
 from pyg_mspipe.training.config import TrainConfig
-from pyg_mspipe.training.device import pick_device
+from pyg_mspipe.training.making import pick_device
 
-# Rows that a digest looks at: few enough for a slow disk, spread over the whole.
+# Rows that a digest covers: few enough for a slow disk, spread over the whole file.
 _DIGEST_ROWS = 256
 
-# The arguments of a trainer, and what they are called in messages.
+# The arguments of a trainer, and how error messages call them.
 _WORDS = {"features": "event features", "node_features": "node features"}
 
 
 @dataclass(frozen=True)
 class RunFeatures:
-    """The features of a run beside its stream.
+    """The features that a run has beside its stream.
 
     Attributes:
-        events: Of the events, in place of the stream's messages.
-        nodes: Of the nodes.
+        events: Features of the events, in place of the stream's messages.
+        nodes: Features of the nodes.
     """
 
     events: FeatureStore | None = None
@@ -39,12 +39,12 @@ class RunFeatures:
 
     @property
     def node_dim(self) -> int:
-        """Width of the nodes' features; 0 without any."""
+        """Width of the node features; 0 without any."""
         return 0 if self.nodes is None else self.nodes.width
 
     @cached_property
     def kept(self) -> dict[str, dict[str, str]]:
-        """What a checkpoint keeps: by the name of the argument, a digest and the file, which is empty for memory."""
+        """What a checkpoint keeps, by the trainer's argument: digest and file; no file for features in memory."""
         given = {"features": self.events, "node_features": self.nodes}
         return {
             name: {
@@ -57,7 +57,7 @@ class RunFeatures:
 
     @property
     def digests(self) -> dict[str, str]:
-        """A digest of each, by the name of the argument."""
+        """The digest of the features, by the trainer's argument."""
         return {name: each["digest"] for name, each in self.kept.items()}
 
     def msg_dim(self, data: TemporalData) -> int:
@@ -68,10 +68,10 @@ class RunFeatures:
         """Returns a stream as a run uses it: without messages of its own where events have features.
 
         Args:
-            data: Checked.
+            data: The checked stream.
 
         Raises:
-            StreamError: If the features are not those of its events or nodes.
+            StreamError: If the features do not fit its events or nodes.
         """
         check_features(self.events, self.nodes, num_events=data.num_events, num_nodes=data.num_nodes)
         if self.events is None:
@@ -82,7 +82,7 @@ class RunFeatures:
 
 
 def features_digest(store: FeatureStore) -> str:
-    """Returns a digest of shape, type and some evenly spaced rows, by which a checkpoint knows its features."""
+    """Returns a digest of shape, dtype and some evenly spaced rows, by which a checkpoint knows its features."""
     last = store.num_rows - 1
     rows = store.read(torch.arange(_DIGEST_ROWS).mul(last).div(_DIGEST_ROWS - 1, rounding_mode="floor").unique())
     digest = hashlib.blake2b(f"{store.num_rows} {store.width} {store.dtype}".encode(), digest_size=16)
@@ -91,11 +91,11 @@ def features_digest(store: FeatureStore) -> str:
 
 
 def open_features(paths: Mapping[str, Path | None], config: TrainConfig) -> dict[str, FeatureStore | None]:
-    """Returns features from files, by the names of a trainer's arguments.
+    """Returns features from files, by the trainer's argument.
 
     Args:
-        paths: By the same names; none where the run has no such features.
-        config: Of the run.
+        paths: The files by the trainer's argument; None where the run has no such features.
+        config: The run's settings.
 
     Raises:
         StreamError: If a file cannot be used.
@@ -107,15 +107,15 @@ def open_features(paths: Mapping[str, Path | None], config: TrainConfig) -> dict
 def features_again(
     kept: Mapping[str, Mapping[str, str]], config: TrainConfig, given: Mapping[str, FeatureStore | None]
 ) -> dict[str, FeatureStore | None]:
-    """Returns the features of a run that goes on, by the names of a trainer's arguments.
+    """Returns the features of a run that resumes, by the trainer's argument.
 
     Args:
-        kept: What its checkpoint keeps of them.
-        config: Of the run.
-        given: By the same names, instead of those from files.
+        kept: What the run's checkpoint keeps of its features.
+        config: The run's settings.
+        given: Features to take instead of opening the run's files, by the trainer's argument.
 
     Raises:
-        CheckpointError: If they were in memory and are not given, or a file is not where it was.
+        CheckpointError: If features were in memory and are not given, or a file is not where it was.
         StreamError: If a file cannot be used.
     """
     stores = {name: given.get(name) for name in _WORDS}
@@ -123,10 +123,10 @@ def features_again(
     for name, path in paths.items():
         words = _WORDS[name]
         if not kept[name]["path"]:
-            raise CheckpointError(f"the run's {words} were in memory; go on with it from Python, and give {name}=...")
+            raise CheckpointError(f"the run's {words} were in memory; resume it from Python and give {name}=...")
         if not path.exists():
             raise CheckpointError(
-                f"{path}, the run's {words}, does not exist; if it was moved, say where to with "
+                f"{path}, the run's {words}, does not exist; if moved, give its new place with "
                 f"--{name.replace('_', '-')}, or from Python with {name}=MappedFeatures(...)"
             )
     return stores | open_features(paths, config)
@@ -137,10 +137,10 @@ def check_same_features(found: Mapping[str, Mapping[str, str]], own: RunFeatures
 
     Args:
         found: What the checkpoint keeps of its features.
-        own: Those of the run.
+        own: The run's features.
 
     Raises:
-        CheckpointError: If they are others.
+        CheckpointError: If the two differ.
     """
     for name, words in _WORDS.items():
         if name in own.kept and name not in found:
@@ -148,6 +148,4 @@ def check_same_features(found: Mapping[str, Mapping[str, str]], own: RunFeatures
         if name in found and name not in own.kept:
             raise CheckpointError(f"the checkpoint was trained with {words}; give those")
         if name in found and found[name]["digest"] != own.kept[name]["digest"]:
-            raise CheckpointError(
-                f"the checkpoint was trained with other {words} than those given; give those that it was trained with"
-            )
+            raise CheckpointError(f"the checkpoint was trained with other {words} than those given; give its own")

@@ -1,4 +1,4 @@
-"""What becomes of memory that the process has freed."""
+"""Whether a process keeps the memory that it frees, or returns it to the system."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import ctypes
 import os
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-"""The numbers of glibc's parameters, from its malloc.h."""
+"""The parameters of glibc's ``mallopt``, from malloc.h."""
 
 _OWN_SETTINGS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_")
 
 
 def keep_freed_memory() -> bool:
-    """Returns whether freed memory of this process is kept for the next step from now on.
+    """Has this process keep freed memory for the next step, and returns whether it will.
 
-    Each step of training frees what it has allocated. glibc gives large blocks back to the system at once, which then
-    hands out the same pages again, zeroed, one page fault each; processes that train side by side get into each other's
-    way by that. ``mspipe train`` calls this; call it once at the start of a program that trains in a loop of its own.
-    The process stays as large as it has been. No number changes.
+    Each training step frees what it has allocated. By default glibc returns large blocks to the system at once, and
+    the next step gets the same pages back, zeroed, with a page fault for each; processes that train side by side slow
+    each other down by that. ``mspipe train`` calls this function; call it once at the start of a program with a
+    training loop of its own. The process then stays as large as it once was. No number changes.
 
-    It does nothing, and returns ``False``, where the C library is not glibc, or the environment has settings for it.
+    It does nothing and returns ``False`` if the C library is not glibc, or the environment sets these parameters.
     """
     if any(name in os.environ for name in _OWN_SETTINGS):
         return False

@@ -11,11 +11,11 @@ from types import FrameType
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was interrupted and its state saved."""
+    """Training was interrupted; its state is saved."""
 
 
 class StopRequest:
-    """Says whether somebody asked to stop."""
+    """Whether the user asked to stop: ``made`` is true after the first signal."""
 
     def __init__(self) -> None:
         self.made = False
@@ -25,10 +25,10 @@ class StopRequest:
 def interruptible() -> Iterator[StopRequest]:
     """Yields a request that the first Ctrl-C or SIGTERM makes; a second one interrupts at once.
 
-    Not so under torchrun, which passes on to its processes the Ctrl-C that they have got from the terminal themselves,
-    and kills those that take too long.
+    Under torchrun a second one does nothing: torchrun passes on each Ctrl-C, which its processes have already received
+    from the terminal, and kills those that take too long.
 
-    Signals reach the main thread alone; from another thread the request is never made.
+    Only the main thread receives signals; in another thread the request is never made.
     """
     request = StopRequest()
     twice_is_now = "TORCHELASTIC_RUN_ID" not in os.environ

@@ -23,13 +23,13 @@ class TrainingLoop:
     """Trains a run sweep by sweep: an epoch, or the epochs that a plan trains at once.
 
     Args:
-        config: Of the run.
+        config: The run's settings.
         job: What is trained.
         executor: Takes the steps.
-        progress: How far the run is; kept up to date.
-        request: Whether somebody asked to stop.
-        publish: Is told what happens.
-        save: Writes a checkpoint, by the name of its file, with a state of the memory.
+        progress: How far the run is; updated here.
+        request: Whether the user asked to stop.
+        publish: Called with each event.
+        save: Writes a checkpoint, given the file's name and a state of the memory.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class TrainingLoop:
         """Trains until the last epoch or until early stopping.
 
         Raises:
-            Interrupted: Where somebody asked to stop, once the state is saved.
+            Interrupted: If the user asked to stop, once the state is saved.
             DivergedError: If the loss or a score is no longer a finite number.
         """
         with self._executor.running():
@@ -93,9 +93,9 @@ class TrainingLoop:
         return (done - start) / (time.perf_counter() - began)
 
     def _finish_sweep(self, rate: float) -> None:
-        """Validates, keeps the model if it is the best, and turns to the next sweep."""
+        """Validates, saves the model as the best if it is, and moves on to the next sweep."""
         config, progress, epoch = self._config, self._progress, self._last_epoch
-        # Validation moves the memory on; checkpoints hold what it was at the end of the training events.
+        # Validation changes the memory; checkpoints hold the memory at the end of the training events.
         memory = self._executor.memory_state()
         self._save(LAST, memory)
         metrics = self._validate(memory)
@@ -113,7 +113,7 @@ class TrainingLoop:
         self._save(LAST, memory)
 
     def _validate(self, memory: dict[str, Tensor]) -> Metrics:
-        """Returns the validation metrics; when interrupted, the memory is again what it was."""
+        """Returns the validation metrics; if interrupted, puts the memory back to what it was before."""
         self._publish(PartBegun("validate", self._last_epoch, len(self._job.val.events)))
         _, stop = self._executor.team.reduce(torch.zeros(1), self._request.made)
         if stop:
@@ -132,7 +132,7 @@ class TrainingLoop:
             raise
 
     def _take_losses(self, losses: list[float]) -> None:
-        """Tells the losses of the last steps, up to the one before ``progress.batch``, and adds them to the sum."""
+        """Publishes the losses of the last steps before ``progress.batch``, and adds them to the sum."""
         progress = self._progress
         for back, loss in zip(range(len(losses), 0, -1), losses, strict=True):
             index = progress.batch - back
@@ -145,5 +145,5 @@ class TrainingLoop:
 
     @property
     def _last_epoch(self) -> int:
-        """The last one of those that the sweep trains."""
+        """The last of the epochs that the sweep trains."""
         return self._progress.epoch + self._job.plan.epochs_per_sweep - 1

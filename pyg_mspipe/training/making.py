@@ -1,17 +1,18 @@
-"""Model, task and samplers of a run, as its settings want them."""
+"""The parts of a run, made from its settings: device, model, task, samplers, mitigation."""
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import NegativeSampler
-from pyg_mspipe.distributed import ParallelPlan
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR, similar_nodes
 from pyg_mspipe.graph.similar_nodes import load_or_compute
 from pyg_mspipe.memory import Mitigation, StaticMemory, make_mitigation
@@ -25,20 +26,41 @@ from pyg_mspipe.training.config import ConfigError, TrainConfig
 T = TypeVar("T")
 _LR_POWER = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}
 MakeModel = Callable[..., TemporalModel]
-"""A model's class, or a function in its place: called with the number of nodes, the messages' width and settings."""
+"""A model's class or a function that makes one: called with the number of nodes, the messages' width and settings."""
 
 MakeTask = Callable[..., Task]
-"""A task's class, or a function in its place: called with the width of the embeddings and settings."""
+"""A task's class or a function that makes one: called with the width of the embeddings and settings."""
+
+
+def pick_device(name: str) -> torch.device:
+    """Returns the device that a setting names; for ``"cuda"`` under torchrun, this process's GPU among the host's.
+
+    Args:
+        name: ``"auto"``, or what ``torch.device`` takes.
+
+    Raises:
+        ConfigError: If the device is not available.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()  # fails on a device without values, such as meta
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} is not available here; use cpu or auto") from error
+    return device
 
 
 def check_classes(config: TrainConfig) -> None:
-    """Refuses settings whose model or task is not there, before a stream is read for them.
+    """Refuses settings whose model or task does not exist, before the stream is read.
 
     Args:
-        config: Of the run.
+        config: The run's settings.
 
     Raises:
-        ConfigError: If one is not there.
+        ConfigError: If the model or the task does not exist.
     """
     try:
         find_model(config.model)
@@ -61,14 +83,14 @@ def make_objective(
     """Returns model and task of a run, with their first weights.
 
     Args:
-        config: Of the run.
+        config: The run's settings.
         num_nodes: Number of nodes.
         msg_dim: Width of the events' messages.
         node_dim: Width of the nodes' features; 0 without any.
-        model: Instead of the settings'.
-        task: Instead of the settings'.
-        mitigation: Of the memory.
-        memory_device: Where node memory must be kept, if not with the weights.
+        model: Makes the model, instead of the settings' one.
+        task: Makes the task, instead of the settings' one.
+        mitigation: The memory's mitigation, if any.
+        memory_device: The device of node memory, if it is not that of the weights.
 
     Raises:
         ConfigError: If there is no such model or task, or it does not take what the settings want.
@@ -82,7 +104,7 @@ def make_objective(
         memory_of(made)
         done = make_task(config, made.embedding_dim, task)
         if config.static_dim:
-            # Last, so that the other weights start where they do without it.
+            # Made last, so that all other weights start as they do without static memory.
             static = StaticMemory(num_nodes, config.static_dim, config.memory_dim, dropout=config.static_dropout)
             made.join_static(static)
     except ValueError as error:
@@ -94,15 +116,15 @@ def make_task(config: TrainConfig, embedding_dim: int, task: MakeTask | None = N
     """Returns the task of a run, with its first weights.
 
     Args:
-        config: Of the run.
+        config: The run's settings.
         embedding_dim: Width of the embeddings.
-        task: Instead of the settings'.
+        task: Makes the task, instead of the settings' one.
     """
     return _made(task or find_task(config.task), "task", {"eval_negatives": config.eval_negatives}, {}, embedding_dim)
 
 
 def _made(make: Callable[..., T], what: str, settings: dict[str, Any], needed: dict[str, Any], *args: Any) -> T:
-    """Returns what a class makes of ``args`` and of those settings that its constructor names."""
+    """Returns ``make(*args, ...)`` with those of the settings that its parameters name."""
     parameters = inspect.signature(make).parameters
     takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
     for name, value in needed.items():
@@ -119,10 +141,9 @@ def learning_rate(config: TrainConfig) -> float:
     """Returns the learning rate of a run, scaled with the number of its trainers.
 
     Args:
-        config: Of the run.
+        config: The run's settings.
     """
-    world: int = ParallelPlan.parse(config.parallel).world
-    return config.lr * float(world ** _LR_POWER[config.lr_scaling])
+    return config.lr * float(config.plan.world ** _LR_POWER[config.lr_scaling])
 
 
 def mitigation_of(
@@ -131,11 +152,11 @@ def mitigation_of(
     """Returns the mitigation that the settings name.
 
     Args:
-        config: Of the run.
-        train: The training events, which alone tell which nodes are similar.
+        config: The run's settings.
+        train: The training events, from which similar nodes are found.
         num_nodes: Number of nodes.
         stream: Fingerprint of the stream.
-        cache: Where similar nodes are kept for the next run.
+        cache: The file that keeps similar nodes for the next run.
     """
     name = config.mitigation
     if name == "none":
@@ -154,9 +175,9 @@ def neighbor_sampler(config: TrainConfig, csr: TemporalCSR, num_hops: int) -> Ne
     """Returns the sampler of neighbours.
 
     Args:
-        config: Of the run.
+        config: The run's settings.
         csr: The stream's history.
-        num_hops: Of the model.
+        num_hops: How many hops the model reads.
     """
     return NeighborSampler(csr, [config.num_neighbors] * num_hops, config.strategy, config.seed)
 
@@ -165,10 +186,10 @@ def negative_sampler(config: TrainConfig, dst: Tensor, num_nodes: int, use: int)
     """Returns the sampler of negatives.
 
     Args:
-        config: Of the run.
-        dst: Int64[E], the destinations that are known by then.
+        config: The run's settings.
+        dst: Int64[E], the destinations known at that time.
         num_nodes: Number of nodes.
-        use: What it is for; each use has negatives of its own.
+        use: A number for the purpose of the negatives; each purpose draws its own.
     """
     seed = (config.seed, use)
     if config.negatives == "nodes":

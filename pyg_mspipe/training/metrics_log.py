@@ -7,7 +7,6 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pyg_mspipe.training.events import BatchTrained, EpochDone, Event, RunBegun, StagesDone
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
 class MetricsLog:
     """Listens to a trainer and appends one JSON object a line to ``metrics.jsonl``.
 
-    A checkpoint keeps the log's length; after a resume from it, what had been written past that point is cut off and
-    written again, so that each batch stands in the file once.
+    A checkpoint keeps the log's length. A run that resumes cuts off what was written after the checkpoint and writes it
+    again, so that the file has each batch once.
 
     Args:
-        folder: Of the run; without one nothing is written.
-        length: Bytes to keep of a log that is there.
+        folder: The run's folder; without one nothing is written.
+        length: Bytes to keep of an existing log.
         tensorboard: Whether to write TensorBoard files too, where it is installed.
-        step: The training step at which the log goes on.
+        step: The training step with which the log continues.
     """
 
     def __init__(self, folder: Path | None, *, length: int = 0, tensorboard: bool = False, step: int = 0) -> None:
@@ -69,7 +68,7 @@ class MetricsLog:
                     self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def sync(self) -> int:
-        """Brings everything to disk and returns the log's length in bytes."""
+        """Writes everything to disk and returns the log's length in bytes."""
         if self._file is None:
             return 0
         self._file.flush()
@@ -82,9 +81,7 @@ class MetricsLog:
         """Returns itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Closes the files."""
         if self._file is not None:
             self._file.close()

@@ -1,4 +1,4 @@
-"""A run that is there, put to use: embeddings of nodes, scores of pairs, and more training."""
+"""Use of a trained run: embeddings of nodes, scores of pairs, and more training."""
 
 from __future__ import annotations
 
@@ -35,19 +35,17 @@ def load_run(
     """Returns the best model of a run, with its memory brought to the end of its stream.
 
     Args:
-        folder: Of the run.
-        data: The stream that it was trained on; by default loaded as the run did.
+        folder: The run's folder.
+        data: The stream that the run was trained on; by default loaded as the run loaded it.
         t: The moment to bring the memory to, in the stream's unit: only events before it are seen. It must not lie
             before the last training event.
-        model: Of the run, where it was not named in the settings.
-        task: Of the run, where it was not named in the settings.
-        features: The features of the run's events, where it had some beside the stream; by default their file is opened
-            again.
-        node_features: The features of its nodes, where it had some; by default their file is opened again.
+        model: Makes the run's model, if its settings do not name it.
+        task: Makes the run's task, if its settings do not name it.
+        features: The run's event features, if it had any; by default read from their file.
+        node_features: The run's node features, if it had any; by default read from their file.
 
     Raises:
-        CheckpointError: If there is no such run, or it is of another stream, features, model or
-            task.
+        CheckpointError: If there is no such run, or it has another stream, features, model or task.
         ValueError: If ``t`` lies before the last training event.
 
     Example:
@@ -73,17 +71,15 @@ def open_stream(source: dict[str, Any]) -> TemporalData:
     """Returns the stream of a run.
 
     Args:
-        source: How it was loaded, from a checkpoint.
+        source: How the run loaded the stream, from its checkpoint.
 
     Raises:
-        CheckpointError: If that is not known, as of a run that was started from Python.
+        CheckpointError: If the checkpoint does not say so, since the run was started from Python.
     """
     if "name_or_path" not in source:
-        raise CheckpointError(
-            "the run was not started by mspipe train; go on with it from Python: load_run(folder, data=...)"
-        )
+        raise CheckpointError("the run was not started by mspipe train; use it from Python: load_run(folder, data=...)")
     name = source["name_or_path"]
-    # Only a path that was made absolute is one; load_stream tells names from paths itself otherwise.
+    # Runs keep paths of files absolute. An absolute path is passed as a Path, so that it is never taken for a name.
     options = {key: value for key, value in source.items() if key != "name_or_path"}
     return load_stream(Path(name) if Path(name).is_absolute() else name, **options)
 
@@ -92,14 +88,13 @@ class Run:
     """A trained model and its memory at one moment; see :func:`load_run`.
 
     Args:
-        trainer: Whose model it is, with the memory at the end of the training events.
-        folder: Of the run.
+        trainer: The run's trainer, with the memory at the end of the training events.
+        folder: The run's folder.
         t: The moment to bring the memory to; by default after the last event.
-        made_by: The classes of model and task, where they are not named in the settings, and features, where they are
-            not to be opened again.
+        made_by: The arguments of :func:`load_run` for model, task and features.
 
     Attributes:
-        trainer: With model, task, stream and settings.
+        trainer: Holds model, task, stream and settings.
     """
 
     def __init__(self, trainer: Trainer, folder: Path, *, t: int | None, made_by: dict[str, Any]) -> None:
@@ -124,7 +119,7 @@ class Run:
         """Returns the embedding of nodes at the run's moment: Float32[n, embedding_dim], on the model's device.
 
         Args:
-            n_id: Int64[n], in any order and as often as wanted.
+            n_id: Int64[n], in any order; a node may occur several times.
         """
         objective, device = self.trainer.objective, self.trainer.device
         parts = [
@@ -136,24 +131,24 @@ class Run:
     def score(self, src: Tensor, dst: Tensor) -> Tensor:
         """Returns the task's score of pairs of nodes: Float32[n]; the larger, the likelier they meet next.
 
-        The scores order pairs; they are no probabilities.
+        The scores rank pairs; they are not probabilities.
 
         Args:
-            src: Int64[n], or Int64[1] for one source of all pairs.
+            src: Int64[n], or Int64[1] if all pairs have one source.
             dst: Int64[n].
 
         Raises:
-            ValueError: If the task knows no such score.
+            ValueError: If the task does not score pairs.
         """
         return self.trainer.task.score_pairs(self.embed(src), self.embed(dst))
 
     def resume(self, *, epochs: int | None = None) -> Progress:
-        """Goes on with the run where its last checkpoint was written, in this process, and returns how it went.
+        """Resumes the run from its last checkpoint, in this process, and returns its progress.
 
-        The run at hand keeps the model that it has; load it again for that of more epochs.
+        This object keeps its model; call :func:`load_run` again for the model of more epochs.
 
         Args:
-            epochs: Up to how many; by default as many as were planned.
+            epochs: How many epochs to train in all; by default as many as were planned.
         """
         checkpoint = load_checkpoint(self._folder / LAST)
         if epochs is not None:

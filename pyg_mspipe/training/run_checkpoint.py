@@ -1,4 +1,4 @@
-"""What the checkpoints of a run hold, and which of them a run refuses."""
+"""What the checkpoints of a run hold, and which checkpoints a run refuses."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from pyg_mspipe.training.features import RunFeatures, check_same_features
 
 @dataclass
 class Progress:
-    """How far a run is; all of it is in a checkpoint.
+    """How far a run is; a checkpoint holds all of it.
 
     Attributes:
-        epoch: The epoch that is going on, from 0.
-        batch: Its next batch, from 0.
+        epoch: The current epoch, from 0.
+        batch: The current epoch's next batch, from 0.
         loss_sum: Sum of the epoch's losses, each times its number of items.
-        step: Training steps done in all epochs.
+        step: Training steps done in all epochs together.
         best: The best value so far of the metric by which the task chooses the best epoch.
-        best_epoch: Where that was; -1 before the first validation.
+        best_epoch: The epoch with the best value; -1 before the first validation.
         stopped: Whether early stopping ended the run.
     """
 
@@ -40,16 +40,16 @@ class Progress:
 
 
 class RunCheckpoints:
-    """Writes the checkpoints of a run and reads them back, with what the executor keeps beside each of them.
+    """Writes and reads a run's checkpoints, and the files beside them that hold single trainers' states.
 
     Args:
-        folder: Of the run; without one nothing is written.
-        config: Of the run.
+        folder: The run's folder; without one nothing is written.
+        config: The run's settings.
         job: What is trained.
-        executor: That trains them.
+        executor: Trains it.
         source: How the stream was loaded.
         stream: Fingerprint of the stream.
-        features: Those beside the stream.
+        features: The features beside the stream.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class RunCheckpoints:
         """Writes a checkpoint, in all processes, and returns the length of the metrics file.
 
         Args:
-            name: Of the file.
+            name: The file's name.
             progress: How far the run is.
             memory: The state of the memory at the end of the last training step: tensors by name.
             static: Digest of the static node vectors.
-            sync: Brings the metrics to disk and returns how long their file is.
+            sync: Writes the metrics to disk and returns the length of their file.
         """
         folder, team = self._folder, self._executor.team
         if folder is None:
@@ -91,7 +91,7 @@ class RunCheckpoints:
         length = 0
         with team.together():
             for rank, part in self._executor.parts(progress.batch).items():
-                folder.mkdir(parents=True, exist_ok=True)  # of another host, perhaps
+                folder.mkdir(parents=True, exist_ok=True)  # on another host it may not exist yet
                 save_checkpoint(folder / _rank_file(progress.step, rank), part)
         with team.together():
             if team.leads:
@@ -112,13 +112,13 @@ class RunCheckpoints:
         return length
 
     def check(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses a checkpoint that is not of this run's stream, features, model and task.
+        """Refuses a checkpoint with another stream, other features, another model or task than this run.
 
         Args:
-            checkpoint: From :func:`load_checkpoint`.
+            checkpoint: The result of :func:`load_checkpoint`.
 
         Raises:
-            CheckpointError: If it is of others.
+            CheckpointError: If one of them differs.
         """
         if checkpoint["stream"] != self._about["stream"]:
             raise CheckpointError(
@@ -134,15 +134,15 @@ class RunCheckpoints:
                 )
 
     def load(self, checkpoint: dict[str, Any]) -> Progress:
-        """Takes over weights, memory, optimizer and random state of a checkpoint, and returns how far its run was.
+        """Takes over a checkpoint's weights, memory, optimizer and random state, and returns its progress.
 
-        Where its batches are others, of another plan for instance, the epoch that was going on begins again.
+        If the checkpoint has another plan or batch size, its current sweep begins again.
 
         Args:
-            checkpoint: From :func:`load_checkpoint`, checked.
+            checkpoint: The result of :func:`load_checkpoint`, checked.
 
         Raises:
-            CheckpointError: If a file beside it is missing.
+            CheckpointError: If a file beside the checkpoint is missing.
         """
         progress = Progress(**checkpoint["progress"])
         parts = {}
@@ -152,16 +152,16 @@ class RunCheckpoints:
             progress.batch, progress.loss_sum = 0, 0.0
         self._objective.model.load_state_dict(checkpoint["model"])
         self._objective.task.load_state_dict(checkpoint["task"])
-        # In evaluation mode there are no pending messages; loaded ones would never be applied.
+        # In evaluation mode nothing is pending: loaded pending messages would never be applied.
         self._objective.train()
         self._executor.load_memory_state(checkpoint["memory"])
-        # Copied, as Adam goes on writing into what it is given.
+        # Copied, since Adam writes into the tensors that it loads.
         self._optimizer.load_state_dict(copy.deepcopy(checkpoint["optimizer"]))
         self._executor.load({name: checkpoint[name] for name in self._executor.random_state()}, parts)
         return progress
 
     def _parts(self, step: int) -> dict[int, dict[str, Any]]:
-        """Returns what was saved beside a checkpoint for the trainers of this process, by rank."""
+        """Returns the states saved beside a checkpoint for this process's trainers, by rank."""
         if self._folder is None:
             return {}
         paths = {rank: self._folder / _rank_file(step, rank) for rank in self._executor.ranks}
@@ -174,7 +174,7 @@ class RunCheckpoints:
         return {rank: load_checkpoint(path) for rank, path in paths.items()}
 
     def _remove_older(self, folder: Path, step: int) -> None:
-        """Removes what earlier checkpoints, of this plan or another, needed to know of single trainers."""
+        """Removes the files that earlier checkpoints, of this plan or another, had beside them."""
         ranks = range(self._world if self._world > 1 else 0)
         keep = {_rank_file(step, rank) for rank in ranks}
         for path in folder.glob(_rank_file("*", "*")):

@@ -1,4 +1,4 @@
-"""The folder of a run: which files are the run's, and that one process at a time writes them."""
+"""The folder of a run: the names of its files, and a lock that lets only one process at a time write them."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def has_run(folder: Path) -> bool:
 
 @contextmanager
 def own_folder(folder: Path, *, fresh: bool, replace: bool) -> Iterator[None]:
-    """Makes a folder, where it is missing, and this process the only one that writes a run in it for the time being.
+    """Makes a folder if it is missing, and lets only this process write a run in it during the ``with`` block.
 
     Args:
-        folder: Of the run.
-        fresh: Whether a run begins, rather than goes on.
-        replace: Whether a run that is there may be removed then; nothing else that the folder holds is.
+        folder: The run's folder.
+        fresh: Whether a new run begins, rather than an old one resumes.
+        replace: Whether a new run may remove the folder's old run; other files are never removed.
 
     Raises:
-        ConfigError: If another process is training in it, or a run is there that may not be removed.
+        ConfigError: If another process is training in the folder, or it has a run that may not be removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
@@ -58,7 +58,7 @@ def _clear(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds a lock on the folder itself, which goes with the process."""
+    """Holds a lock on the folder itself, which the system releases when the process ends."""
     if fcntl is None:
         yield
         return

@@ -1,23 +1,23 @@
-"""A run in one process, with the whole pipeline."""
+"""The executor of a run in one process, with the whole pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from torch import Tensor
 
 from pyg_mspipe.distributed import PlanError
-from pyg_mspipe.distributed.executor import Executor, Job, Pipelines, TrainStep, own_random_state
-from pyg_mspipe.distributed.random_state import RandomState, random_state
+from pyg_mspipe.distributed.executor import Executor, Job, Pipelines, TrainStep
+from pyg_mspipe.distributed.random_state import RandomState, own_random_state, random_state
 from pyg_mspipe.models.temporal_model import memory_of
 from pyg_mspipe.pipeline import Batch
-from pyg_mspipe.tasks import Metrics, evaluate, train_step
+from pyg_mspipe.tasks import train_step
 
 
 class SingleExecutor(Executor):
-    """Trains batch after batch in this process; batches are prepared beside training as the settings say."""
+    """Trains batch after batch in this process; the pipeline prepares batches as the settings say."""
 
     def prepare(self, job: Job) -> None:
         """Gets ready to train."""
@@ -27,7 +27,6 @@ class SingleExecutor(Executor):
                 f"torchrun starts, or executor=EmulatedExecutor()"
             )
         self._job = job
-        self._state = memory_of(job.objective.model).state
         self._pipelines = Pipelines(job)
         self._random = random_state(job.device)
 
@@ -38,10 +37,10 @@ class SingleExecutor(Executor):
 
     @contextmanager
     def sweep(self, epoch: int, first: int, step: int) -> Iterator[TrainStep]:
-        """Gives what trains the batches of an epoch that are left, in order."""
+        """Gives the function to call for each remaining batch of an epoch, in order."""
         objective, optimizers = self._job.objective, [self._job.optimizer]
         if first == 0:
-            self._state.clear(self._job.train.events.start)
+            memory_of(objective.model).state.clear(self._job.train.events.start)
         engine = self._pipelines.engine(self._job.train, epoch=epoch, first=first)
 
         def commit(batch: Batch) -> None:
@@ -56,10 +55,6 @@ class SingleExecutor(Executor):
 
             yield train
 
-    def validate(self, on_batch: Callable[[int], None]) -> Metrics:
-        """Returns the metrics on the validation events, for a memory at the end of the training events."""
-        return evaluate(self._job.objective, self._job.val, unseen=self._job.unseen, on_batch=on_batch)
-
     def running(self) -> AbstractContextManager[None]:
         """Returns a context in which torch draws from the run's random state."""
         return own_random_state(self._job.device, self._random)
@@ -67,14 +62,6 @@ class SingleExecutor(Executor):
     def random_state(self) -> RandomState:
         """Returns the random state for a checkpoint."""
         return random_state(self._job.device)
-
-    def memory_state(self) -> dict[str, Tensor]:
-        """Returns the state of the memory for a checkpoint: tensors of any shape, by name."""
-        return self._state.save()
-
-    def load_memory_state(self, state: dict[str, Tensor]) -> None:
-        """Takes over the state of the memory."""
-        self._state.load(state)
 
     def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
         """Takes over the random state of a checkpoint."""

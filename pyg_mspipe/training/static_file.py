@@ -16,7 +16,7 @@ from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, sav
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.run_folder import STATIC
 
-# The settings that the vectors depend on.
+# The settings that decide the vectors.
 _SETTINGS = (
     "seed",
     "lr",
@@ -36,52 +36,14 @@ _SETTINGS = (
 
 
 def static_key(stream: str, num_events: int, config: TrainConfig) -> dict[str, Any]:
-    """Returns what static node vectors are made from, plain values.
+    """Returns what decides a run's static node vectors, as plain values.
 
     Args:
         stream: Fingerprint of the whole stream.
-        num_events: How many of its events are trained on.
-        config: Of the run.
+        num_events: How many events of the stream are trained on.
+        config: The run's settings.
     """
     return {"stream": stream, "num_events": num_events} | {name: getattr(config, name) for name in _SETTINGS}
-
-
-def save_static(path: Path, vectors: Tensor, key: dict[str, Any]) -> None:
-    """Writes node vectors, Float32[N, static_dim], so that ``path`` holds all of them or what it held before."""
-    save_checkpoint(path, {"made_from": key, "vectors": vectors})
-
-
-def find_static(path: Path, key: dict[str, Any]) -> Tensor | None:
-    """Returns the vectors that were saved under ``key``, Float32[N, static_dim]; none if the file has no such."""
-    try:
-        content = load_checkpoint(path)
-    except CheckpointError:
-        return None
-    return content["vectors"] if content.get("made_from") == key else None
-
-
-def load_static(path: Path, digest: str) -> Tensor:
-    """Returns the vectors that a checkpoint's weights were trained with, Float32[N, static_dim].
-
-    Args:
-        path: The file.
-        digest: Of the vectors, from the checkpoint.
-
-    Raises:
-        CheckpointError: If there is no such file, it is damaged, or it holds other vectors.
-    """
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such file, and without its static node vectors the run cannot go on; put the file back, or "
-            "train again"
-        )
-    vectors = load_checkpoint(path).get("vectors")
-    if not isinstance(vectors, Tensor) or static_digest(vectors) != digest:
-        raise CheckpointError(
-            f"{path}: not the static node vectors that the checkpoint was trained with; put the run's own file back, "
-            "or train again"
-        )
-    return vectors
 
 
 def static_digest(vectors: Tensor) -> str:
@@ -93,15 +55,15 @@ def static_digest(vectors: Tensor) -> str:
 
 
 class StaticVectors:
-    """The static node vectors of a run: trained before it begins, or found in its folder, and known by a digest.
+    """The static node vectors of a run: trained before the run, or found in its folder.
 
     Args:
-        memory: Of the model, filled here; without one nothing is done.
-        folder: Of the run.
-        team: Its processes; the first one trains or reads the vectors, and gives them to the others.
+        memory: The model's static memory, filled here; without one nothing is done.
+        folder: The run's folder.
+        team: The run's processes; the first one trains or reads the vectors and sends them to the others.
 
     Attributes:
-        digest: Of the vectors that the memory has; empty without any.
+        digest: The digest of the memory's vectors; empty without any.
     """
 
     def __init__(self, memory: StaticMemory | None, folder: Path | None, team: Team) -> None:
@@ -111,44 +73,60 @@ class StaticVectors:
         self.digest = ""
 
     def train(self, key: dict[str, Any], pretrain: Callable[[], Tensor]) -> None:
-        """Trains the vectors of a run that begins, or finds them in its folder.
+        """Finds the vectors of a new run in its folder, or else trains them.
 
         Args:
-            key: What they are made from.
-            pretrain: Trains them and returns Float32[N, static_dim].
+            key: What decides the vectors, see :func:`static_key`.
+            pretrain: Trains the vectors and returns them, Float32[N, static_dim].
         """
-        path = self._path
 
         def vectors() -> Tensor:
-            found = None if path is None else find_static(path, key)
+            found = self._find(key)
             if found is None:
                 found = pretrain()
-                if path is not None:
-                    save_static(path, found, key)
+                if self._path is not None:
+                    save_checkpoint(self._path, {"made_from": key, "vectors": found})
             return found
 
         self._fill(vectors)
 
     def load(self, digest: str) -> None:
-        """Reads the vectors of a checkpoint, unless the memory has them.
+        """Reads the vectors of a checkpoint, unless the memory has them already.
 
         Args:
-            digest: From the checkpoint.
+            digest: The vectors' digest, from the checkpoint.
 
         Raises:
             CheckpointError: If the folder has no such vectors.
         """
-        path = self._path
-
-        def vectors() -> Tensor:
-            if path is None:
-                raise CheckpointError(
-                    f"the static node vectors are in {STATIC} beside the checkpoint; give that folder"
-                )
-            return load_static(path, digest)
-
         if digest != self.digest:
-            self._fill(vectors)
+            self._fill(lambda: self._read(digest))
+
+    def _find(self, key: dict[str, Any]) -> Tensor | None:
+        """Returns the file's vectors if they were made from ``key``, else None."""
+        try:
+            content = {} if self._path is None else load_checkpoint(self._path)
+        except CheckpointError:
+            return None
+        return content["vectors"] if content.get("made_from") == key else None
+
+    def _read(self, digest: str) -> Tensor:
+        """Returns the file's vectors, and refuses others than those that a checkpoint was trained with."""
+        path = self._path
+        if path is None:
+            raise CheckpointError(f"the static node vectors are in {STATIC} beside the checkpoint; give that folder")
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path}: no such file; the run cannot continue without its static node vectors; put the file back, "
+                "or train again"
+            )
+        vectors = load_checkpoint(path).get("vectors")
+        if not isinstance(vectors, Tensor) or static_digest(vectors) != digest:
+            raise CheckpointError(
+                f"{path}: not the static node vectors that the checkpoint was trained with; put the run's own file "
+                "back, or train again"
+            )
+        return vectors
 
     def _fill(self, vectors: Callable[[], Tensor]) -> None:
         memory = self._memory

@@ -1,4 +1,4 @@
-"""Training of static node vectors, before the run that they are for."""
+"""Training of a run's static node vectors, before the run itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch.optim import Optimizer
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.distributed.random_state import random_state, set_random_state
@@ -21,14 +20,14 @@ from pyg_mspipe.training.events import Advanced, PartBegun
 from pyg_mspipe.training.features import RunFeatures
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
 from pyg_mspipe.training.making import MakeTask, make_task, negative_sampler, neighbor_sampler
-from pyg_mspipe.training.progress import TrainingProgress
+from pyg_mspipe.training.progress_bar import ProgressBar
 
-# Not those of the run, so that runs of all batch sizes have the same vectors.
+# Independent of the run's batch size, so that runs of all batch sizes have the same vectors.
 _BATCH_SIZE = 1000
-_MIN_BATCHES = 50  # where the stream is short
-# A vector is updated as rarely as its node occurs.
+_MIN_BATCHES = 50  # for short streams, whose batches are smaller
+# The vectors' learning rate is larger: a vector is updated only as often as its node occurs.
 _VECTOR_LR = 10
-# Keeps the negatives apart from those of the run's three parts, which have 0, 1 and 2.
+# The negatives' purpose; the run's training, validation and test have 0, 1 and 2.
 _NEGATIVES = 3
 
 
@@ -44,92 +43,67 @@ def pretrain(
     """Returns static node vectors, Float32[N, static_dim], trained on the task of a run.
 
     A :class:`~pyg_mspipe.models.StaticModel` is trained with the sizes, the sampling and the seed of the run. Its
-    batches are taken in random order; each sees the events before it. Events and settings decide every number, and
-    torch's random state is left as it was.
+    batches come in random order; each sees only events before it. Events and settings decide every number, and torch's
+    random state is afterwards what it was before.
 
     Args:
-        data: The training events and no others, on the device to train on.
-        num_nodes: Number of nodes ``N``; one without an event gets zeros.
-        config: Of the run.
-        features: Of the run; by default there are none beside the stream.
-        task: Of the run; by default the settings'.
+        data: The training events alone, on the device to train on.
+        num_nodes: Number of nodes ``N``; a node without events gets zeros.
+        config: The run's settings.
+        features: The run's features beside the stream, if any.
+        task: Makes the run's task; by default the settings' one.
         console: Where progress is shown; by default nowhere.
 
     Raises:
         Interrupted: After Ctrl-C or SIGTERM; nothing is kept.
         DivergedError: If the loss is no longer a finite number.
     """
-    device = data.src.device
+    device, features = data.src.device, features or RunFeatures()
     outside = random_state(device)
     torch.manual_seed(config.seed)
+    known = torch.zeros(num_nodes, dtype=torch.bool)
+    known[torch.cat([data.src, data.dst]).cpu()] = True
+    sizes = {"node_dim": features.node_dim, "static_dim": config.static_dim, **config.attention()}
     try:
-        with (
-            interruptible() as request,
-            TrainingProgress(console or Console(quiet=True), config.static_epochs) as view,
-        ):
-            return _Pretraining(data, num_nodes, config, features or RunFeatures(), task, view, request).run()
+        with interruptible() as request, ProgressBar(console or Console(quiet=True), config.static_epochs) as bar:
+            model = StaticModel(known, features.msg_dim(data), **sizes)
+            objective = Objective(model, make_task(config, model.embedding_dim, task)).to(device)
+            batches = _batches(data, num_nodes, config, features, objective.task)
+            vectors: Tensor = model.vectors.weight
+            _train(objective, vectors, batches, config, request, bar)
+            return vectors.detach()
     finally:
         set_random_state(device, outside)
 
 
-class _Pretraining:
-    def __init__(
-        self,
-        data: TemporalData,
-        num_nodes: int,
-        config: TrainConfig,
-        features: RunFeatures,
-        task: MakeTask | None,
-        view: TrainingProgress,
-        request: StopRequest,
-    ) -> None:
-        self._config = config
-        self._view = view
-        self._request = request
-        known = torch.zeros(num_nodes, dtype=torch.bool)
-        known[torch.cat([data.src, data.dst]).cpu()] = True
-        self._model = StaticModel(
-            known,
-            features.msg_dim(data),
-            node_dim=features.node_dim,
-            static_dim=config.static_dim,
-            **config.attention(),
-        )
-        self._objective = Objective(self._model, make_task(config, self._model.embedding_dim, task)).to(data.src.device)
-        self._batches = _batches(data, num_nodes, config, features, self._objective.task)
-        vectors = self._model.vectors.weight
-        others = [parameter for parameter in self._objective.parameters() if parameter is not vectors]
-        self._optimizers: tuple[Optimizer, ...] = (
-            torch.optim.SparseAdam([vectors], lr=_VECTOR_LR * config.lr),
-            torch.optim.Adam(others, lr=config.lr),
-        )
-
-    def run(self) -> Tensor:
-        order = torch.Generator().manual_seed(self._config.seed)
-        for epoch in range(self._config.static_epochs):
-            self._train_epoch(epoch, torch.randperm(len(self._batches), generator=order).tolist())
-        vectors: Tensor = self._model.vectors.weight.detach()
-        return vectors
-
-    def _train_epoch(self, epoch: int, order: list[int]) -> None:
-        self._view(PartBegun("static memory", epoch, len(self._batches.events)))
+def _train(
+    objective: Objective, vectors: Tensor, batches: Batches, config: TrainConfig, request: StopRequest, bar: ProgressBar
+) -> None:
+    others = [parameter for parameter in objective.parameters() if parameter is not vectors]
+    optimizers = (
+        torch.optim.SparseAdam([vectors], lr=_VECTOR_LR * config.lr),
+        torch.optim.Adam(others, lr=config.lr),
+    )
+    generator = torch.Generator().manual_seed(config.seed)
+    for epoch in range(config.static_epochs):
+        order = torch.randperm(len(batches), generator=generator).tolist()
+        bar(PartBegun("static memory", epoch, len(batches.events)))
         loss_sum, done = 0.0, 0
         for first in range(0, len(order), LOSS_BLOCK):
             losses, events = [], 0
             for index in order[first : first + LOSS_BLOCK]:
-                if self._request.made:
+                if request.made:
                     raise Interrupted
-                size = len(self._batches.events_of(index))
-                batch = self._batches.read(epoch, index)
-                losses.append(train_step(self._objective, batch, self._optimizers) * size)
+                size = len(batches.events_of(index))
+                losses.append(train_step(objective, batches.read(epoch, index), optimizers) * size)
                 events += size
             loss_sum, done = loss_sum + float(torch.stack(losses).sum()), done + events
             if not math.isfinite(loss_sum):
                 raise DivergedError(
                     f"static memory, epoch {epoch + 1}: the loss is not a finite number; lower lr, which is "
-                    f"{self._config.lr}, or scale msg"
+                    f"{config.lr}, or scale msg"
                 )
-            self._view(Advanced(events, loss_sum / done))
+            bar(Advanced(events, loss_sum / done))
 
 
 def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, features: RunFeatures, task: Task) -> Batches:

@@ -1,20 +1,19 @@
-"""The timeline of a run's first pass, written as a trace."""
+"""The timeline of a run's first epoch, written as a trace."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 from pyg_mspipe.timeline.trace import TraceWriter
 from pyg_mspipe.training.events import Event, PartBegun, StagesDone
 
 
 class TimelineFile:
-    """Listens to a trainer and draws the first pass of a pipeline that it hears of.
+    """Listens to a trainer and writes the trace of its first pass over the training events.
 
     Args:
-        path: Of the trace.
-        title: What it shows.
+        path: The trace's file.
+        title: What the trace shows.
     """
 
     def __init__(self, path: Path, title: str) -> None:
@@ -27,9 +26,7 @@ class TimelineFile:
         self._writer.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Completes the file."""
         self._close()
 

@@ -1,4 +1,4 @@
-"""Training of a model on a task, from the first batch to the last, through any interruption."""
+"""The trainer: training of a model on a task, which may be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import FeatureStore, check_stream, split_stream, unseen_nodes_mask
-from pyg_mspipe.distributed import ParallelPlan
 from pyg_mspipe.distributed.executor import Executor, Job
 from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.pipeline import Batches, BatchRecord, parse_staleness
@@ -21,7 +20,6 @@ from pyg_mspipe.pipeline.overlap import parse_overlap
 from pyg_mspipe.tasks import Metrics, evaluate
 from pyg_mspipe.training.checkpoint import fingerprint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
-from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.events import Listener, RunBegun, Saved, StagesDone
 from pyg_mspipe.training.features import RunFeatures, features_again
 from pyg_mspipe.training.interrupt import interruptible
@@ -35,6 +33,7 @@ from pyg_mspipe.training.making import (
     mitigation_of,
     negative_sampler,
     neighbor_sampler,
+    pick_device,
 )
 from pyg_mspipe.training.run_checkpoint import Progress, RunCheckpoints
 from pyg_mspipe.training.run_folder import own_folder
@@ -46,32 +45,32 @@ from pyg_mspipe.training.static_pretraining import pretrain
 class Trainer:
     """Trains a model on a task.
 
-    Batches are prepared beside training as ``config.staleness`` says; with ``"exact"`` and ``"sequential"`` the seed
-    decides every number, with the others the timing has its part in them. With ``config.parallel`` the executor takes
-    the part of one trainer, or of all, of many; a step's loss is the mean over all items that are trained in it, and
-    the learning rate grows with the number of trainers as ``config.lr_scaling`` says.
+    A pipeline prepares batches during training, and ``config.staleness`` says how far memory may lag behind. With
+    ``"exact"`` and ``"sequential"`` the seed decides every number; with the other modes the timing does too. With
+    ``config.parallel`` several trainers train together, and the executor is one of them or emulates all. A step's loss
+    is the mean over all items trained in it; ``config.lr_scaling`` scales the learning rate.
 
-    The run's folder gets ``last.pt``, from which the run resumes bit for bit, ``best.pt``, the model of the best
-    validation with the memory at the end of its training events, ``metrics.jsonl``, and with static node memory
-    ``static.pt``, its vectors.
+    The run's folder gets ``last.pt``, from which the run resumes bit for bit; ``best.pt``, the model of the best
+    validation, with the memory at the end of the training events; ``metrics.jsonl``; and ``static.pt``, the vectors of
+    static node memory, if there are any.
 
     Args:
-        data: The stream, validated here.
+        data: The stream; the trainer checks it.
         config: All settings.
-        folder: Of the run; made where it is missing. Without one nothing but a timeline is written.
-        model: A model's class, or a function in its place, instead of ``config.model``; see :class:`TemporalModel`.
-        task: A task's class, or a function in its place, instead of ``config.task``; see :class:`Task`.
-        features: Of the events, a row for each, instead of the stream's messages.
-        node_features: Of the nodes, a row for each; given to a model that takes ``node_dim``, their width.
-        executor: Takes the steps; by default this process alone does.
-        listeners: Are told each event, see :mod:`pyg_mspipe.training.events`.
+        folder: The run's folder, made if it is missing. Without one nothing but a timeline is written.
+        model: A model's class or a function that makes one, instead of ``config.model``; see :class:`TemporalModel`.
+        task: A task's class or a function that makes one, instead of ``config.task``; see :class:`Task`.
+        features: Event features, one row for each event, instead of the stream's messages.
+        node_features: Node features, one row for each node; the model must take their width, ``node_dim``.
+        executor: Takes the steps; by default this process takes them alone.
+        listeners: Called with each event, see :mod:`pyg_mspipe.training.events`.
         console: Where progress is shown; by default nowhere.
-        source: How the stream was loaded, plain values kept in the checkpoints for whoever resumes.
-        similar_cache: Where similar nodes are kept for the next run, where the mitigation needs them.
+        source: How the stream was loaded, as plain values, which checkpoints keep for a resumed run.
+        similar_cache: The file that keeps similar nodes for the next run, if the mitigation needs them.
 
     Raises:
-        StreamError: If the stream cannot be used, a split has no events, or features are not of its events or nodes.
-        ConfigError: If the device, the model or the task is not there.
+        StreamError: If the stream cannot be used, a split has no events, or features do not fit its events or nodes.
+        ConfigError: If the device, the model or the task does not exist.
         PlanError: If the executor cannot take the plan.
         DisagreementError: If processes were given different streams or settings.
     """
@@ -98,8 +97,7 @@ class Trainer:
         self.folder = None if folder is None else Path(folder)
         self.console = console if console is not None and executor.team.leads else Console(quiet=True)
         self.source = source or {}
-        self.plan = ParallelPlan.parse(config.parallel)
-        self.epochs_at_once = self.plan.epochs_per_sweep
+        self.plan = config.plan
         self.device = pick_device(config.device)
         if config.timeline and not executor.timeline:
             raise ConfigError("an emulated run has no pipeline to draw; leave out timeline")
@@ -160,17 +158,17 @@ class Trainer:
     def resume(
         cls, data: TemporalData, checkpoint: dict[str, Any], folder: Path | str | None, **options: Any
     ) -> Trainer:
-        """Returns a trainer that goes on where a checkpoint was written.
+        """Returns a trainer that continues from a checkpoint.
 
         Args:
             data: The stream that the checkpoint's run trained on.
-            checkpoint: From :func:`load_checkpoint`.
-            folder: Of the run.
-            **options: More of the class: ``model``, ``task``, ``executor``, ``listeners``, ``console``,
-                ``similar_cache``; ``features`` and ``node_features``, by default from the files where they were.
+            checkpoint: The result of :func:`load_checkpoint`.
+            folder: The run's folder.
+            **options: More arguments of the class: ``model``, ``task``, ``executor``, ``listeners``, ``console``,
+                ``similar_cache``, and ``features`` and ``node_features``, by default read from the run's files.
 
         Raises:
-            CheckpointError: If it is of another stream, features, model or task.
+            CheckpointError: If it has another stream, features, model or task.
         """
         config = TrainConfig(**checkpoint["config"])
         options |= features_again(checkpoint["features"], config, options)
@@ -179,16 +177,16 @@ class Trainer:
         return trainer
 
     def load(self, checkpoint: dict[str, Any]) -> None:
-        """Takes over weights, memory, optimizer, random state and progress of a checkpoint, of this plan or another.
+        """Takes over a checkpoint's weights, memory, optimizer, random state and progress.
 
-        With another plan or batch size the sweep that was going on begins again, and memory groups other than the first
-        begin with empty memory. With the same it goes on bit for bit.
+        With the checkpoint's plan and batch size the run continues bit for bit. With others its current sweep begins
+        again, and memory groups other than the first begin with empty memory.
 
         Args:
-            checkpoint: From :func:`load_checkpoint`.
+            checkpoint: The result of :func:`load_checkpoint`.
 
         Raises:
-            CheckpointError: If it is of another stream, model or task, or the folder lacks a file that belongs to it.
+            CheckpointError: If it has another stream, model or task, or the folder lacks a file that belongs to it.
         """
         self._checkpoints.check(checkpoint)
         self._static.load(checkpoint["static"])
@@ -201,11 +199,11 @@ class Trainer:
 
         Args:
             part: ``"train"``, ``"val"`` or ``"test"``.
-            num_negatives: Negatives for each event; by default as many as the task draws in training.
+            num_negatives: Negatives for each event; by default the task's number in training.
         """
         config = self.config
         events: range = getattr(self.split, part)
-        # Destinations up to the split's end: of later ones nothing is known yet.
+        # Only destinations up to the part's end: later ones are not known yet.
         known = self.data.dst[: events.stop]
         use = ("train", "val", "test").index(part)
         count = self.task.negatives if num_negatives is None else num_negatives
@@ -226,8 +224,8 @@ class Trainer:
     def evaluate(self, part: str, on_batch: Callable[[int], None] | None = None) -> Metrics:
         """Returns the task's metrics on ``"val"`` or ``"test"``, and moves the memory to the end of that part.
 
-        The memory must be that at the end of the part before, so this is called once for each part and in order;
-        :meth:`test` does so.
+        The memory must be at the end of the part before, so call this once for each part, in order, as :meth:`test`
+        does.
 
         Args:
             part: ``"val"`` or ``"test"``.
@@ -240,23 +238,23 @@ class Trainer:
         """Returns the metrics of a checkpoint's model, such as ``best.pt``, on ``"val"`` and then ``"test"``.
 
         Args:
-            checkpoint: From :func:`load_checkpoint`, written at the end of an epoch's training events.
+            checkpoint: The result of :func:`load_checkpoint`, written at the end of an epoch's training events.
 
         Raises:
-            CheckpointError: If it is of another stream, model or task.
+            CheckpointError: If it has another stream, model or task.
         """
         self.load(checkpoint)
         return {part: self.evaluate(part) for part in ("val", "test")}
 
     def fit(self, *, replace: bool = False) -> Progress:
-        """Trains until the last epoch or until early stopping, and returns how it went.
+        """Trains until the last epoch or until early stopping, and returns the progress.
 
         Args:
-            replace: Whether a run that begins may remove one that is in the folder.
+            replace: Whether a new run may remove the folder's old run.
 
         Raises:
             ConfigError: If the folder has a run already, or another process is training in it.
-            Interrupted: After Ctrl-C or SIGTERM of any process, once the state is saved.
+            Interrupted: After Ctrl-C or SIGTERM in any process, once the state is saved.
             DivergedError: If the loss or a score is no longer a finite number.
             TrainerLostError: If another process is gone.
         """
@@ -281,7 +279,7 @@ class Trainer:
         return progress
 
     def _pretrain_static(self) -> None:
-        """Trains the static node vectors, where the model has some, or finds them in the run's folder."""
+        """Finds the static node vectors in the run's folder or trains them, if the model has any."""
         config, features, train = self.config, self.features, self.data[: self.split.train.stop]
         key = static_key(self.fingerprint, train.num_events, config)
         key |= {"task": self.task.name, "features": features.digests}

@@ -166,13 +166,13 @@ def test_files_that_were_moved_are_found_where_the_flags_say(files, tmp_path):
     Path("msg.npy").rename("there.npy")
     for command in (["resume", "run", "--epochs=3"], ["evaluate", "run"]):
         message = refused(*command)
-        assert "msg.npy, the run's event features, does not exist; if it was moved, say where to with --feat" in message
+        assert "msg.npy, the run's event features, does not exist; if moved, give its new place with --feat" in message
         mspipe(*command, "--features=there.npy")
     # From now on it is looked for there.
     mspipe("resume", "run", "--epochs=4")
     np.save("there.npy", np.load("there.npy") + 1)
     message = refused("resume", "run", "--epochs=5")
-    assert "the checkpoint was trained with other event features than those given; give those that" in message
+    assert "the checkpoint was trained with other event features than those given; give its own" in message
 
 
 def test_a_run_from_files_is_put_to_use(files, with_nodes):

@@ -117,7 +117,7 @@ def test_sweeps_are_whole_and_epochs_are_counted_alike(mspipe, npz):
 
 def test_a_run_that_stays_at_chance_gets_a_hint(mspipe, npz, monkeypatch):
     monkeypatch.setattr("pyg_mspipe.cli.runs._NEAR_CHANCE", 2.0)
-    hint = "validation AP is near 0.5, which is chance: see that mspipe data info shows"
+    hint = "validation AP is near 0.5, which is chance: check that mspipe data info shows"
     assert hint not in mspipe("train", npz(), *SMALL, "--out", "one").stdout
     assert hint in mspipe("train", npz(), *SMALL, "--epochs", "3", "--out", "three").stdout
 
@@ -198,7 +198,7 @@ def test_a_bad_stream_or_setting_overwrites_nothing(mspipe, train, npz, arrays):
     bad = npz("bad.npz", t=arrays["t"][::-1])
     failed(mspipe("train", bad, *SMALL, "--out", "run", "--overwrite"), "t decreases")
     failed(mspipe("train", "events.npz", *SMALL, "--out", "run", "--overwrite", "--heads", "3"), "is not a multiple")
-    failed(mspipe("train", "events.npz", *SMALL, "--out", "run", "--overwrite", "--device", "x"), "is not to be had")
+    failed(mspipe("train", "events.npz", *SMALL, "--out", "run", "--overwrite", "--device", "x"), "is not available")
     assert {path: path.read_bytes() for path in Path("run").iterdir()} == before
 
 
@@ -238,7 +238,7 @@ def test_a_run_with_static_memory_goes_on_and_is_evaluated(mspipe, train, npz):
 def test_a_run_without_its_static_memory_is_refused(mspipe, train, npz, command):
     train(npz(), "--out", "run", "--static-dim", "4", "--static-epochs", "1")
     Path("run/static.pt").unlink()
-    failed(mspipe(*command), "run/static.pt: no such file, and without its static node vectors the run cannot go on")
+    failed(mspipe(*command), "run/static.pt: no such file; the run cannot continue without its static node vectors")
 
 
 @pytest.mark.parametrize("command", ["resume", "evaluate"])
@@ -255,7 +255,7 @@ def test_a_run_whose_stream_is_gone_or_another_is_refused(mspipe, train, npz, ar
 def test_a_run_that_was_started_from_python_is_refused(mspipe, command):
     config = TrainConfig(epochs=1, batch_size=100, memory_dim=4, time_dim=4, embedding_dim=4, tensorboard=False)
     Trainer(synthetic(400, num_src=20, num_dst=20), config, "run").fit()
-    failed(mspipe(command, "run"), "the run was not started by mspipe train; go on with it from Python")
+    failed(mspipe(command, "run"), "the run was not started by mspipe train; use it from Python")
 
 
 def test_a_run_that_diverges_ends_in_one_line(mspipe, npz):
@@ -265,7 +265,7 @@ def test_a_run_that_diverges_ends_in_one_line(mspipe, npz):
 @pytest.mark.parametrize("device", ["nowhere", "meta", "", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused(mspipe, npz, files, device):
     name = npz()
-    failed(mspipe("train", name, *SMALL, "--device", device), "is not to be had here; use cpu or auto")
+    failed(mspipe("train", name, *SMALL, "--device", device), "is not available here; use cpu or auto")
     assert files() == [name]
 
 
@@ -293,7 +293,7 @@ def test_help_has_examples(mspipe, command):
 
 def test_a_run_goes_on_with_another_device(mspipe, train, npz):
     train(npz(), "--out", "run")
-    failed(mspipe("resume", "run", "--epochs", "2", "--device", "nowhere"), "is not to be had here")
+    failed(mspipe("resume", "run", "--epochs", "2", "--device", "nowhere"), "is not available here")
     assert mspipe("resume", "run", "--epochs", "2", "--device", "cpu").exit_code == 0
     assert load_checkpoint(Path("run/last.pt"))["config"]["device"] == "cpu"
 
@@ -302,9 +302,7 @@ def test_a_run_goes_on_with_another_device(mspipe, train, npz):
 def test_a_run_finds_a_stream_that_was_moved(mspipe, train, npz, command):
     train(npz(), "--out", "run")
     Path("events.npz").rename("elsewhere.npz")
-    failed(
-        mspipe(*command), "events.npz, the run's stream, does not exist; if it was moved, say where to with --stream"
-    )
+    failed(mspipe(*command), "events.npz, the run's stream, does not exist; if moved, give its new place with --stream")
     assert mspipe(*command, "--stream", "elsewhere.npz").exit_code == 0
 
 

@@ -266,7 +266,7 @@ def test_flags_out_of_range_are_refused_in_one_line(mspipe, npz, files):
         ("--dropout", "1", "dropout is 1.0; give a number from 0 to below 1"),
         ("--lr", "nan", "lr is nan; give a number from 0"),
         ("--parallel", "0x1x1", "i is 0 in a plan i x j x k; give whole numbers from 1, as in 1x2x2"),
-        ("--parallel", "2x1x1", "or add --emulate to have one process stand for all"),
+        ("--parallel", "2x1x1", "or add --emulate to emulate all in one process"),
         ("--timeout", "0.5", "timeout is 0.5; give a number from 1"),
         ("--heads", "3", "embedding_dim 4 is not a multiple of heads 3; change either"),
     ):

@@ -40,7 +40,7 @@ def test_a_timeline_is_summarized(mspipe, trace, files):
     assert result.stdout.startswith("synthetic, epoch 1\n")
     assert "20 batches, 100.0 a second; at most 250.0; 0% of the possible overlap reached" in result.stdout
     assert "staleness  0: 100.0%" in result.stdout
-    assert "all stages ran in line, one after the other; --overlap always" in result.stdout
+    assert "all stages ran one after the other; --overlap always" in result.stdout
     assert files() == ["out.json"]
 
 

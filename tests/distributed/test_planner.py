@@ -204,7 +204,7 @@ def test_the_reasons_name_the_figures_that_decided(sparse):
     )
     assert "(800 nodes), and 4 of them on a host do not fit into its" in reasons[2]
     assert reasons[2].startswith("k = 2: a memory group takes ")
-    assert reasons[3] == "j = 2: the rest; so many take turns at new batches within a memory group"
+    assert reasons[3] == "j = 2: the remaining trainers, which take turns at new batches within a memory group"
     few = chosen(sparse, batch_size=800, world=8).reasons
     assert few[2].endswith("; 8 of them on a host would fit, but could not begin at different ones of 4 batches")
     whole = chosen(sparse, batch_size=100).reasons

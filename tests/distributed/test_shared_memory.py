@@ -1,10 +1,16 @@
 import sys
+from collections import namedtuple
 from pathlib import Path
 
+import pytest
 import torch
 from processes import torchrun
 
+from pyg_mspipe.distributed import shared_memory
+from pyg_mspipe.distributed.shared_memory import spare_host_memory
+
 WORKER = Path(__file__).with_name("collectives_worker.py")
+Usage = namedtuple("Usage", "total used free")
 
 
 def test_four_processes_add_up_in_the_order_of_their_ranks_and_share_memory_by_two(tmp_path):
@@ -19,9 +25,19 @@ def test_four_processes_add_up_in_the_order_of_their_ranks_and_share_memory_by_t
         assert len(others[0]) > 1
         assert others == others[:1] * 4
         assert all(found["shared"].values()), found["shared"]
-        assert "MiB of shared memory cannot be had in" in found["refused"]
+        assert "MiB of shared memory is not available in" in found["refused"]
         assert found["refused"].endswith("; give more (in a container: --shm-size), or take a smaller k or memory_dim")
         if sys.platform == "linux":
             # Nothing is left behind, however the processes end.
             assert len(found["names"]) > 0
             assert all(line.endswith("(deleted)") for line in found["names"])
+
+
+def test_groups_may_take_half_of_what_is_available_and_no_more_than_shared_memory_has(monkeypatch):
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("no /dev/shm")
+    monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda path: Usage(2**60, 0, 2**60))
+    half = spare_host_memory()
+    assert 2**20 < half < 2**50
+    monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda path: Usage(2**26, 2**25, 2**25))
+    assert spare_host_memory() == min(half, 2**25)

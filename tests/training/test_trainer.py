@@ -108,7 +108,7 @@ def test_a_trainer_without_a_folder_writes_nothing(data, tmp_path, monkeypatch):
 
 def test_a_trainer_that_cannot_start_writes_nothing(data, tmp_path):
     for settings in ({"device": "nowhere"}, {"device": "meta"}, {"device": "cuda:99"}):
-        with pytest.raises(ConfigError, match="is not to be had here; use cpu or auto"):
+        with pytest.raises(ConfigError, match="is not available here; use cpu or auto"):
             Trainer(data, small_config(**settings), tmp_path / "run")
     with pytest.raises(StreamError, match="the validation split has no events"):
         Trainer(data[:2], small_config(), tmp_path / "run")

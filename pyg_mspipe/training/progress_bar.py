@@ -1,9 +1,8 @@
-"""What a person at a terminal sees of a run."""
+"""The progress bar of a run on a terminal."""
 
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,15 +11,15 @@ from pyg_mspipe.tasks import Task
 from pyg_mspipe.training.events import Advanced, EpochDone, Event, PartBegun, StagesDone
 
 
-class TrainingProgress:
+class ProgressBar:
     """Listens to a trainer and shows a progress bar with rate, loss and the validation metric.
 
-    Where there is no terminal it shows nothing but a line for each epoch.
+    Without a terminal it prints only one line for each epoch.
 
     Args:
-        console: Where to show it.
-        epochs: How many there will be.
-        task: Knows how its metrics are shown; not needed where nothing is validated.
+        console: Where to show the bar.
+        epochs: How many epochs the run has.
+        task: Formats its metrics; not needed if nothing is validated.
     """
 
     def __init__(self, console: Console, epochs: int, task: Task | None = None) -> None:
@@ -43,14 +42,12 @@ class TrainingProgress:
         self._began = time.perf_counter()
         self._at_start = 0
 
-    def __enter__(self) -> TrainingProgress:
+    def __enter__(self) -> ProgressBar:
         """Shows the bar."""
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Removes the bar."""
         self._bar.stop()
 
@@ -67,7 +64,7 @@ class TrainingProgress:
                 self._epoch_done(event)
 
     def _begin(self, event: PartBegun) -> None:
-        """Starts the bar anew."""
+        """Restarts the bar for a pass."""
         description = f"epoch {event.epoch + 1}/{self._epochs} {event.part}"
         self._bar.reset(self._task, total=event.total, completed=event.done, description=description)
         self._began, self._at_start = time.perf_counter(), event.done
