@@ -16,7 +16,6 @@ from pyg_mspipe.distributed.random_state import RandomState, random_state, set_r
 from pyg_mspipe.distributed.sweep import SweepSteps
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
 from pyg_mspipe.memory import Commit
-from pyg_mspipe.models.temporal_model import memory_of
 from pyg_mspipe.tasks import Objective
 
 
@@ -37,7 +36,7 @@ class EmulatedExecutor(Executor):
         self._job = job
         self.steps = SweepSteps(job)
         own, task = job.objective.model, job.objective.task
-        others = [own.with_state(memory_of(own).state.empty_like()) for _ in range(1, job.plan.memory)]
+        others = [own.with_state(own.state.empty_like()) for _ in range(1, job.plan.memory)]
         self.objectives = [job.objective, *(Objective(model, task, bf16=job.objective.bf16) for model in others)]
         self._trainers: list[_Trainer] = []
         self._random = {seat.rank: self.steps.first_random_state(seat.rank) for seat in job.plan.seats()}
@@ -54,7 +53,7 @@ class EmulatedExecutor(Executor):
             group.train()
         if first == 0:
             for number, group in enumerate(self.objectives):
-                self.steps.begin(memory_of(group.model).state, number)
+                self.steps.begin(group.model.state, number)
         self._trainers = trainers = [
             _Trainer(self.steps, seat, self.objectives[seat.group], self._random[seat.rank], epoch, first)
             for seat in job.plan.seats()
@@ -93,11 +92,11 @@ class EmulatedExecutor(Executor):
         self.steps.forget_held()
         self._random[0] = dict(random)
         for group in range(1, self._job.plan.memory):
-            memory_of(self.objectives[group].model).state.clear(0)
+            self.objectives[group].model.state.clear(0)
         for rank, content in parts.items():
             seat = self._job.plan.seat(rank)
             self._random[rank] = {name: content[name] for name in random}
-            self.steps.load_part(seat, content, memory_of(self.objectives[seat.group].model).state)
+            self.steps.load_part(seat, content, self.objectives[seat.group].model.state)
 
     @property
     def ranks(self) -> list[int]:
@@ -109,7 +108,7 @@ class EmulatedExecutor(Executor):
         visits = {trainer.seat.rank: trainer.visits for trainer in self._trainers}
         found = {}
         for seat in (self._job.plan.seat(rank) for rank in self.ranks):
-            state = memory_of(self.objectives[seat.group].model).state
+            state = self.objectives[seat.group].model.state
             found[seat.rank] = self.steps.part(seat, batch, visits.get(seat.rank), state) | self._random[seat.rank]
         return found
 
@@ -123,7 +122,7 @@ class _Trainer:
         self.steps = steps
         self.seat = seat
         self.objective = objective
-        self.state = memory_of(objective.model).state
+        self.state = objective.model.state
         self.random = random
         begin = self.state.span.begin
         self.source: VisitBatches = steps.source(seat, epoch, begin)

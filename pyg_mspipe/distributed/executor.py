@@ -16,7 +16,6 @@ from pyg_mspipe.distributed.plan import ParallelPlan
 from pyg_mspipe.distributed.random_state import RandomState
 from pyg_mspipe.distributed.team import Team
 from pyg_mspipe.memory import NodeState
-from pyg_mspipe.models.temporal_model import memory_of
 from pyg_mspipe.pipeline import Batches, BatchRecord, InFlight, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.stages import B, BatchSource
@@ -131,7 +130,7 @@ class Executor(ABC):
 
     def memory_state(self) -> dict[str, Tensor]:
         """Returns the first memory's state, for a checkpoint: tensors of any shape, by name."""
-        return memory_of(self._job.objective.model).state.save()
+        return self._job.objective.model.state.save()
 
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
         """Takes over the state of the first memory.
@@ -139,7 +138,7 @@ class Executor(ABC):
         Args:
             state: The result of :meth:`memory_state`.
         """
-        memory_of(self._job.objective.model).state.load(state)
+        self._job.objective.model.state.load(state)
 
     @abstractmethod
     def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
@@ -199,7 +198,7 @@ class Pipelines:
         job = self._job
         return PipelineEngine(
             source,
-            memory_of(job.objective.model).state if state is None else state,
+            job.objective.model.state if state is None else state,
             device=job.device,
             staleness=job.staleness if staleness is None else staleness,
             epoch=epoch,

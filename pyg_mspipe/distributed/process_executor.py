@@ -22,7 +22,6 @@ from pyg_mspipe.distributed.team import WorldTeam
 from pyg_mspipe.distributed.visits import Visits
 from pyg_mspipe.distributed.world import World
 from pyg_mspipe.memory import Commit
-from pyg_mspipe.models.temporal_model import memory_of
 from pyg_mspipe.pipeline import InFlight, PipelineError
 from pyg_mspipe.tasks import Metrics, Objective
 from pyg_mspipe.tasks.evaluation import score_batches
@@ -56,8 +55,7 @@ class ProcessExecutor(Executor):
         """Gets ready to train."""
         self._job = job
         self._model = job.objective.model
-        self._memory = memory_of(self._model)
-        self._state = self._memory.state
+        self._state = self._model.state
         self.steps = SweepSteps(job)
         self._pipelines = Pipelines(job)
         self._random = self.steps.first_random_state(self.world.rank)
@@ -82,7 +80,7 @@ class ProcessExecutor(Executor):
         names = [name for name, _ in objective.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(objective, names)
         # Only a learned mitigation may get no gradient: in a step where nothing is stale.
-        unused = self._memory.mitigation is not None
+        unused = self._state.mitigates
         self._summed = DistributedDataParallel(objective, find_unused_parameters=unused, gradient_as_bucket_view=True)
         self._gradients = GradientSums()
         self._summed.register_comm_hook(None, self._gradients.hook)

@@ -17,7 +17,7 @@ from pyg_mspipe.distributed.random_state import RandomState, random_state, set_r
 from pyg_mspipe.distributed.schedule import Assignment, SweepSchedule
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
 from pyg_mspipe.memory import Commit, MemoryRows, RowState
-from pyg_mspipe.models.temporal_model import TemporalModel, memory_of
+from pyg_mspipe.models.temporal_model import TemporalModel
 from pyg_mspipe.pipeline import Batch
 from pyg_mspipe.tasks import train_step
 
@@ -110,7 +110,7 @@ class SweepSteps:
             # The commit comes first: other trainers need it for their backward passes, which this one's waits for.
             if turn is not None and turn.visit == 0:
                 stop = self.schedule.part(self.batches.events_of(turn.batch), seat).stop
-                hand_over(memory_of(model).empty_commit(stop))
+                hand_over(model.state.empty_commit(stop))
             objective(None).backward()
             return torch.zeros((), device=self.job.device)
         items = self._items[step]
@@ -168,8 +168,8 @@ class SweepSteps:
         visits = self.visits(self.source(seat, epoch, memory_begin), turn.position)
         batches = []
         for batch, values in zip(visits.batches, self._held.pop(seat.rank), strict=True):
-            assert batch.plan is not None
-            rows = MemoryRows(batch.plan.reads, {name: x.to(self.job.device) for name, x in values.items()})
+            reads = {} if batch.plan is None else batch.plan.reads
+            rows = MemoryRows(reads, {name: x.to(self.job.device) for name, x in values.items()})
             batches.append(batch.with_rows(rows))
         return replace(visits, batches=tuple(batches))
 

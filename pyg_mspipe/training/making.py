@@ -18,7 +18,6 @@ from pyg_mspipe.graph.similar_nodes import load_or_compute
 from pyg_mspipe.memory import Mitigation, StaticMemory, make_mitigation
 from pyg_mspipe.models import TemporalModel
 from pyg_mspipe.models.registry import find_model
-from pyg_mspipe.models.temporal_model import memory_of
 from pyg_mspipe.tasks import Objective, Task
 from pyg_mspipe.tasks.registry import find_task
 from pyg_mspipe.training.config import ConfigError, TrainConfig
@@ -95,13 +94,17 @@ def make_objective(
     Raises:
         ConfigError: If there is no such model or task, or it does not take what the settings want.
     """
-    settings = {"memory_dim": config.memory_dim, "node_dim": 0, **config.attention()}
-    needed: dict[str, Any] = {"mitigation": mitigation, "memory_device": memory_device}
+    settings = {"memory_dim": config.memory_dim, "node_dim": 0, "memory_device": memory_device, **config.attention()}
+    needed: dict[str, Any] = {"mitigation": mitigation}
     if node_dim:
         needed["node_dim"] = node_dim
     try:
         made = _made(model or find_model(config.model), "model", settings, needed, num_nodes, msg_dim)
-        memory_of(made)
+        if memory_device is not None and made.memory is not None and made.memory.memory_device is None:
+            raise ConfigError(
+                f"model {made.name} does not keep its memory on {memory_device}, as this run needs it; let its "
+                f"constructor take memory_device, or run without"
+            )
         done = make_task(config, made.embedding_dim, task)
         if config.static_dim:
             # Made last, so that all other weights start as they do without static memory.

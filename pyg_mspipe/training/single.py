@@ -11,7 +11,6 @@ from torch import Tensor
 from pyg_mspipe.distributed import PlanError
 from pyg_mspipe.distributed.executor import Executor, Job, Pipelines, TrainStep
 from pyg_mspipe.distributed.random_state import RandomState, own_random_state, random_state
-from pyg_mspipe.models.temporal_model import memory_of
 from pyg_mspipe.pipeline import Batch
 from pyg_mspipe.tasks import train_step
 
@@ -40,7 +39,7 @@ class SingleExecutor(Executor):
         """Gives the function to call for each remaining batch of an epoch, in order."""
         objective, optimizers = self._job.objective, [self._job.optimizer]
         if first == 0:
-            memory_of(objective.model).state.clear(self._job.train.events.start)
+            objective.model.state.clear(self._job.train.events.start)
         engine = self._pipelines.engine(self._job.train, epoch=epoch, first=first)
 
         def commit(batch: Batch) -> None:

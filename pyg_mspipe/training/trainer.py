@@ -219,6 +219,7 @@ class Trainer:
             msg=self.features.events,
             node_features=self.features.nodes,
             memory_begin=self.split.train.start,
+            planned=self.model.memory is not None,
         )
 
     def evaluate(self, part: str, on_batch: Callable[[int], None] | None = None) -> Metrics:
