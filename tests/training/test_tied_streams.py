@@ -10,7 +10,7 @@ from tied_stream import tied_stream
 
 from pyg_mspipe import load_stream
 from pyg_mspipe.distributed import ParallelPlan
-from pyg_mspipe.pipeline.stages import Update
+from pyg_mspipe.memory import RowState
 from pyg_mspipe.training import StagesDone, Trainer
 
 STREAMS = "generated", "without features", "enron"
@@ -30,13 +30,7 @@ def streams(request):
 @pytest.fixture
 def late_updates(monkeypatch):
     """Commits land so late that rows fetched early have missed some."""
-    update = Update.__call__
-
-    def late(self, flight):
-        time.sleep(0.005)
-        update(self, flight)
-
-    monkeypatch.setattr(Update, "__call__", late)
+    monkeypatch.setattr(RowState, "await_apply", lambda self, commit: time.sleep(0.005))
 
 
 def stream_named(streams, name):
