@@ -110,7 +110,7 @@ class SweepSteps:
             # The commit comes first: other trainers need it for their backward passes, which this one's waits for.
             if turn is not None and turn.visit == 0:
                 stop = self.schedule.part(self.batches.events_of(turn.batch), seat).stop
-                hand_over(model.state.empty_commit(stop))
+                hand_over(model.empty_commit(stop))
             objective(None).backward()
             return torch.zeros((), device=self.job.device)
         items = self._items[step]

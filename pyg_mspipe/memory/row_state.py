@@ -146,15 +146,6 @@ class RowState(NodeState):
         if settled:
             self._span[2] = commit.stop
 
-    def empty_commit(self, stop: int) -> Commit:
-        """Returns a commit of no nodes.
-
-        Args:
-            stop: The event before which all are committed then.
-        """
-        none = torch.empty(0, dtype=torch.long, device=self.device)
-        return Commit(none, {name: table[:0] for name, table in self.tables.items()}, stop)
-
     def catch_up(self, rows: MemoryRows, commits: Sequence[Commit]) -> MemoryRows:
         """Returns rows with some commits' in place of older ones, as :meth:`NodeState.catch_up`."""
         for commit in commits:

@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 from torch.nn import Module
 
@@ -63,7 +64,16 @@ class TemporalModel(Module, ABC):
         Args:
             batch: Its events and their messages; in evaluation its hops may be missing.
         """
-        return self.state.empty_commit(batch.events.stop) if self.memory is None else self.memory.commit(batch)
+        return self.empty_commit(batch.events.stop) if self.memory is None else self.memory.commit(batch)
+
+    def empty_commit(self, stop: int) -> Commit:
+        """Returns a memory update of no nodes.
+
+        Args:
+            stop: The event before which all are committed then.
+        """
+        rows = {name: table[:0] for name, table in self.state.tables.items()}
+        return Commit(torch.empty(0, dtype=torch.long, device=self.state.device), rows, stop)
 
     def update(self, batch: Batch) -> None:
         """Updates the memory with the events of a batch at once, after the batch's queries were embedded.
