@@ -242,8 +242,8 @@ def _show_choice(choice: PlanChoice, batch_size: int, epochs: int, console: Cons
         table.add_row(f"{each.batch_size:,}", f"{each.missed:.1%}", lost, ", ".join(note))
     console.print(table, highlight=False)
     console.print(
-        "An event misses a dependency if one of its nodes had its previous event in the same batch. Loss: by what "
-        "share the events that miss none are fewer than in the batch of one trainer.",
+        "An event misses a dependency if one of its nodes had its previous event in the same batch. Loss: the "
+        "drop in events that miss none, as a share of those in the batch of one trainer.",
         style="dim",
         highlight=False,
     )

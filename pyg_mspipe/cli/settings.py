@@ -32,18 +32,17 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def tables_of_settings() -> dict[str, str]:
-    """Returns the table of a TOML file in which each setting stands, by the name of the setting."""
+    """Returns the TOML table of each setting, by the setting's name."""
     return {setting.name: setting.metadata["group"].lower() for setting in fields(TrainConfig)}
 
 
 def read_toml(path: Path, tables: Mapping[str, str], kinds: Mapping[str, object]) -> dict[str, Any]:
-    """Returns the keys of a TOML file, which stand in tables.
+    """Returns the values in the tables of a TOML file, by key.
 
     Args:
         path: The file.
         tables: The keys that the file may have, each with its table.
-        kinds: For a key that is no setting the type that the command's own flag declares; the type of a setting is
-            checked by :class:`TrainConfig`.
+        kinds: The types of the command's own flags, by key; :class:`TrainConfig` checks those of the settings.
 
     Raises:
         ConfigError: If the file cannot be read, or has an unknown key, a key in another table or a value of another

@@ -61,7 +61,7 @@ class NegativeSampler:
         """Returns a sampler over all nodes.
 
         Args:
-            num_nodes: How many there are; ids are `0..num_nodes - 1`.
+            num_nodes: Number of nodes; their ids are `0..num_nodes - 1`.
             seed: See the class.
         """
         return cls(0, num_nodes - 1, seed=seed)
@@ -70,7 +70,7 @@ class NegativeSampler:
         """Returns `neg_dst: Int64[size]` on the CPU.
 
         Args:
-            size: How many to draw; a multiple of the batch size for several negatives per event.
+            size: How many nodes to draw; a multiple of the batch size for several negatives per event.
             epoch: The epoch's number, from 0.
             batch: The batch's number within the epoch, from 0.
         """

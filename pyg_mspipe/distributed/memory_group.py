@@ -102,7 +102,7 @@ class GroupState(NodeState):
 
     @contextmanager
     def pipelined(self, pipeline: Pipeline) -> Iterator[None]:
-        """Puts ``pipeline`` between the rows and whoever trains, as :meth:`NodeState.pipelined`."""
+        """Puts ``pipeline`` between the rows and training, as :meth:`NodeState.pipelined`."""
         with self._rows.pipelined(pipeline):
             yield
 
@@ -128,7 +128,7 @@ class GroupState(NodeState):
         self._fetched.popleft()
 
     def catch_up(self, rows: None, commits: Sequence[Commit]) -> None:
-        """Does nothing: a turn comes when no commit is missing."""
+        """Does nothing: a fetch waits until no commit is missing."""
 
     def note_missed(self, rows: None, commits: Sequence[Commit]) -> None:
-        """Does nothing: a turn comes when no commit is missing."""
+        """Does nothing: a fetch waits until no commit is missing."""

@@ -23,7 +23,7 @@ class BatchLoss:
         batch_size: Events in the batches of all ``i`` trainers together.
         missed: Share of the events that miss a dependency: one of their nodes had its previous event, in either role,
             in the same batch, where memory does not see it.
-        loss: By what share the events that miss no dependency are fewer than at the batch size of one trainer.
+        loss: The drop in events that miss no dependency, as a share of those at the batch size of one trainer.
     """
 
     batch_size: int
@@ -51,7 +51,7 @@ class PlanChoice:
 
 
 def shapes(world: int) -> Iterator[ParallelPlan]:
-    """Yields all plans of ``world`` trainers, those of small ``i`` and then ``j`` first."""
+    """Yields all plans of ``world`` trainers, in the order of ``i`` and then ``j``."""
     for minibatch in _divisors(world):
         for epoch in _divisors(world // minibatch):
             yield ParallelPlan(minibatch, epoch, world // minibatch // epoch)

@@ -31,9 +31,9 @@ class Assignment:
 class SweepSchedule:
     """One sweep: every memory group goes through all batches once.
 
-    Group ``g`` begins at segment ``g / k`` of the stream, goes on to its end, and from its beginning, where its memory
-    is reset, to where it began. In step ``s`` the trainers of slot ``s mod j`` turn to the group's batch ``s``; they
-    hold it for ``j`` steps. So a sweep has ``num_batches + j - 1`` steps, at whose ends some slots have nothing to do.
+    Group ``g`` begins at segment ``g / k`` of the stream and trains to the stream's end. Its memory is then reset, and
+    it trains from the stream's beginning to where it began. In step ``s`` the trainers of slot ``s mod j`` get the
+    group's batch ``s``, for ``j`` steps. So a sweep has ``num_batches + j - 1`` steps; at its ends some slots are idle.
 
     Attributes:
         plan: The trainers.
