@@ -143,7 +143,7 @@ def test_what_a_model_does_not_take_is_refused_where_it_is_needed(events, tmp_pa
     assert "model Bare takes no mitigation, which this run needs" in " ".join(result.output.split())
     result = CliRunner().invoke(app, ["train", str(events), *small, "--epochs=1"])
     assert result.exit_code == 0, "without a memory it trains: " + result.output
-    static = [*RUN, "--static-dim=4", "--out", str(tmp_path / "run")]
+    static = [*RUN, "--static-dim=4", "--out", str(tmp_path / "static")]
     result = CliRunner().invoke(app, ["train", str(events), *static])
     assert result.exit_code == 2, result.output
     assert "model NeighbourMean takes no static node vectors; leave out" in result.output
