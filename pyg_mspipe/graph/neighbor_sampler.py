@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Literal, get_args
 
@@ -66,6 +66,20 @@ class NeighborSample:
     n_id: Tensor
     hops: tuple[Hop, ...]
     seed: Tensor
+
+    def including(self, node: Tensor) -> NeighborSample:
+        """Returns the sample with more nodes to read.
+
+        Args:
+            node: Int64[M], in any order and as often as wanted.
+        """
+        n_id = torch.cat([self.n_id, node]).unique()
+        moved = torch.searchsorted(n_id, self.n_id)
+        if not self.hops:
+            return NeighborSample(n_id, (), moved.index_select(0, self.seed))
+        last = self.hops[-1]
+        last = replace(last, target=moved[last.target], neighbor=moved[last.neighbor])
+        return NeighborSample(n_id, (*self.hops[:-1], last), self.seed)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> NeighborSample:
         """Returns the sample on ``device``; with ``non_blocking``, its copies may still be under way."""

@@ -142,6 +142,8 @@ class Batches:
         else:
             bound = self.sampler.csr.first_event_at(t).index_select(0, queries.event)
             sample = self.sampler.sample(queries.node, bound, epoch=epoch)
+        if self.planned and not queries.both_ends:
+            sample = sample.including(torch.cat([src, dst]))
         plan = self._plan(events, sample.n_id, whole.start, memory_begin)
         query_t, none = t.index_select(0, queries.event), torch.empty(0, self.msg.width)
         return Batch(events, src, dst, t, none, negatives, sample, query_t, self._row_t(sample), (), (), plan)

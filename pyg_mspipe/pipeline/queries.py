@@ -16,10 +16,13 @@ class Queries:
     Attributes:
         node: Int64[Q].
         event: Int64[Q], positions in the batch of the events at whose times they are asked for.
+        both_ends: Whether both ends of every event are surely among the nodes; if not, their memory is read too, since
+            the batch updates it.
     """
 
     node: Tensor
     event: Tensor
+    both_ends: bool = False
 
 
 Ask = Callable[[Tensor, Tensor, Tensor], Queries]
@@ -35,7 +38,7 @@ def ask_pairs(src: Tensor, dst: Tensor, negatives: Tensor) -> Queries:
         negatives: Int64[K, B], ``K`` other destinations for each event; ``K`` may be 0.
     """
     event = torch.arange(src.numel(), device=src.device)
-    return Queries(torch.cat([src, dst, negatives.reshape(-1)]), event.repeat(2 + negatives.size(0)))
+    return Queries(torch.cat([src, dst, negatives.reshape(-1)]), event.repeat(2 + negatives.size(0)), both_ends=True)
 
 
 def ask_sources(src: Tensor, dst: Tensor, negatives: Tensor) -> Queries:

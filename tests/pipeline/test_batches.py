@@ -11,7 +11,7 @@ from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import NegativeSampler
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
-from pyg_mspipe.pipeline import Batch, Batches, ask_sources
+from pyg_mspipe.pipeline import Batch, Batches, ask_pairs, ask_sources
 
 
 def random_stream(num_events: int = 100, num_nodes: int = 12, *, msg_dim: int = 3, seed: int = 0) -> TemporalData:
@@ -240,3 +240,31 @@ def test_what_is_asked_is_up_to_the_caller_and_negatives_are_drawn_where_wanted(
 def asked(batch):
     """Positions in ``n_id`` of the nodes that were asked for."""
     return batch.sample.hops[0].target[batch.sample.seed]
+
+
+@pytest.mark.parametrize("cut_off", ["batch", "event"])
+@pytest.mark.parametrize("neighbors", [(), (3,), (3, 2)])
+def test_a_batch_updates_both_ends_of_its_events_whatever_is_asked(neighbors, cut_off):
+    data = random_stream(200, num_nodes=60)
+    sampler = NeighborSampler(TemporalCSR.from_stream(data), neighbors)
+    few, all_ = (Batches(data, range(200), 16, sampler, ask=ask, cut_off=cut_off) for ask in (ask_sources, ask_pairs))
+    for index in range(len(few)):
+        batch, both = few.read(0, index), all_.read(0, index)
+        ends = torch.cat([batch.src, batch.dst]).unique()
+        assert batch.n_id[batch.plan.committed].equal(ends)
+        assert both.n_id[both.plan.committed].equal(ends)
+        node = batch.sample.seed
+        for hop in batch.sample.hops:
+            node = hop.target[node]
+        assert batch.n_id[node].equal(batch.src)
+        # What a query sees is the same, whoever else is read.
+        for one, other in zip(batch.sample.hops[-1:], both.sample.hops[-1:], strict=True):
+            seen = {
+                int(n): set(batch.n_id[row].tolist())
+                for n, row in zip(batch.n_id[one.target], one.neighbor, strict=True)
+            }
+            whole = {
+                int(n): set(both.n_id[row].tolist())
+                for n, row in zip(both.n_id[other.target], other.neighbor, strict=True)
+            }
+            assert cut_off == "event" or all(whole[n] == neighbours for n, neighbours in seen.items())
