@@ -12,7 +12,6 @@ from oracles.dyrep import DyRepOracle, dyrep_shapes
 from oracles.events import Query, Stream, ask_pairs
 from oracles.jodie import Gaps, JODIEOracle, jodie_shapes
 from oracles.parts import cell_shapes, gru, layer_norm, norm_shapes, random_params, rnn
-from oracles.tgat import TGATOracle, tgat_shapes
 from oracles.tgn import TGNOracle, tgn_shapes
 from torch import nn
 
@@ -36,11 +35,6 @@ def apan(stream, **options):
     return APANOracle(random_params(apan_shapes(stream.msg_dim, D, T)), stream, **options)
 
 
-def tgat(stream, **options):
-    x = torch.randn(NUM_NODES, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return TGATOracle(random_params(tgat_shapes(stream.msg_dim, D, T, D, 2)), stream, [2, 2], x=x, **options)
-
-
 MODELS = {
     "tgn": tgn,
     "jodie": jodie,
@@ -49,9 +43,8 @@ MODELS = {
     **{f"dyrep, {each}": partial(dyrep, other_end=each) for each in ("containing", "applying", "event", "tgb")},
     "dyrep, two layers": partial(dyrep, num_neighbors=(2, 2)),
     "apan": partial(apan, num_mails=2, fan_out=2),
-    "tgat": tgat,
 }
-WITH_MEMORY = [name for name in MODELS if name != "tgat"]
+WITH_MEMORY = list(MODELS)
 
 
 def queries_of(stream, events):
@@ -166,7 +159,6 @@ def test_settled_rows_are_those_that_the_next_batch_would_have_read(name):
         ("dyrep, containing", ("layers.",)),
         ("dyrep, tgb", ("layers.",)),
         ("apan", ()),  # its scores go through a LeakyReLU, so that the bias of the keys matters
-        ("tgat", ("lin_key.bias",)),
     ],
 )
 def test_which_parameters_get_a_gradient(name, without):
@@ -187,13 +179,6 @@ def test_cells_and_norms_are_those_of_torch():
     params, norm = random_params(norm_shapes("norm", D)), nn.LayerNorm(D).double()
     norm.load_state_dict({name.removeprefix("norm."): p.detach() for name, p in params.items()})
     torch.testing.assert_close(layer_norm(params, "norm", x), norm(x))
-
-
-def test_tgats_queries_of_one_node_differ_by_their_times():
-    stream = small_stream((0, 1, 1), (1, 2, 3), (0, 2, 5), (0, 1, 9), (3, 0, 9))
-    z = tgat(stream).batch(range(2, 5), [Query(0, 2), Query(0, 3), Query(0, 4)])
-    assert not torch.allclose(z[0], z[1])
-    assert torch.equal(z[1], z[2])
 
 
 def test_jodies_projection_is_by_the_time_of_the_querys_event_and_by_role():

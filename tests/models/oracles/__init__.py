@@ -14,7 +14,6 @@ TGN    ``TGNOracle``       ``tgn_shapes``: the package's names
 JODIE  ``JODIEOracle``     ``jodie_shapes``
 DyRep  ``DyRepOracle``     ``dyrep_shapes``
 APAN   ``APANOracle``      ``apan_shapes``
-TGAT   ``TGATOracle``      ``tgat_shapes``
 =====  ==================  =====================================================
 
 There is no dropout; models that are compared have ``dropout=0``. What the definitions leave open is said in the
