@@ -1,8 +1,10 @@
 """Node memory: state, pending messages and the update."""
 
 from pyg_mspipe.memory.aggregators import LastAggregator
+from pyg_mspipe.memory.mail_memory import MailMemory
 from pyg_mspipe.memory.messages import LatestMessages, MessageStore, PendingMessages
 from pyg_mspipe.memory.mitigation import Mitigation, MitigationName, make_mitigation
+from pyg_mspipe.memory.node_memory import NodeMemory
 from pyg_mspipe.memory.node_state import NodeState
 from pyg_mspipe.memory.plan import MemoryPlan
 from pyg_mspipe.memory.row_state import RowState
@@ -16,11 +18,13 @@ __all__ = [
     "Commit",
     "LastAggregator",
     "LatestMessages",
+    "MailMemory",
     "MemoryPlan",
     "MemoryRows",
     "MessageStore",
     "Mitigation",
     "MitigationName",
+    "NodeMemory",
     "NodeState",
     "PendingMessages",
     "RowState",

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from pyg_mspipe.memory.mailbox import deliver
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.node_state import NodeState
 from pyg_mspipe.memory.plan import MemoryPlan
@@ -142,6 +143,8 @@ class RowState(NodeState):
             self.mitigation.observe(n_id, before, after)
         for name, rows in commit.rows.items():
             self.tables[name].index_copy_(0, n_id, rows.to(self.tables[name]))
+        if commit.mails is not None:
+            deliver(self.tables, *(x.to(self.device) for x in commit.mails.tensors()))
         self._span[1] = commit.stop
         if settled:
             self._span[2] = commit.stop

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pyg_mspipe.memory.mailbox import MAIL, Mails, deliver
 from pyg_mspipe.memory.mitigation import Repair
 
 
@@ -69,16 +70,19 @@ class Commit:
         rows: The new rows, [C, ...] each, by the name of their table.
         stop: The id of the event after the batch's last one.
         before: [C, memory_dim], the rows that the new ones were computed from; kept where a mitigation asks for it.
+        mails: What the batch delivers to mailboxes, of other nodes too; none where there are no mailboxes.
     """
 
     n_id: Tensor
     rows: Mapping[str, Tensor]
     stop: int
     before: Tensor | None = None
+    mails: Mails | None = None
 
     def tensors(self) -> list[Tensor]:
         """Returns all tensors that it holds."""
-        return [self.n_id, *self.rows.values(), *([] if self.before is None else [self.before])]
+        mails = [] if self.mails is None else self.mails.tensors()
+        return [self.n_id, *self.rows.values(), *([] if self.before is None else [self.before]), *mails]
 
 
 def catch_up(rows: MemoryRows, commit: Commit) -> MemoryRows:
@@ -96,6 +100,10 @@ def catch_up(rows: MemoryRows, commit: Commit) -> MemoryRows:
         if written is not None:
             which, position = find(read.n_id, commit.n_id)
             rows.values[name].index_copy_(0, which, written.index_select(0, position))
+    mails = commit.mails
+    if mails is not None and MAIL in rows.reads:
+        which, position = find(rows.reads[MAIL].n_id, mails.n_id)
+        deliver(rows.values, which, mails.mail.index_select(0, position), mails.t.index_select(0, position))
     return rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.memory_updater import Cell, MemoryUpdater
 from pyg_mspipe.memory.messages import LatestMessages
 from pyg_mspipe.memory.mitigation import Mitigation
-from pyg_mspipe.memory.plan import MemoryPlan
+from pyg_mspipe.memory.node_memory import NodeMemory
+from pyg_mspipe.memory.plan import MemoryPlan, plan_last_message
 from pyg_mspipe.memory.row_state import RowState
 from pyg_mspipe.memory.rows import Commit, MemoryRows
 from pyg_mspipe.memory.time_encoder import TimeInit
@@ -79,7 +80,7 @@ class MessageSource(Protocol):
         ...
 
 
-class StreamMemory(MemoryUpdater):
+class StreamMemory(MemoryUpdater, NodeMemory):
     """The memory of the Temporal Graph Network (Rossi et al. 2020, arXiv 2006.10637), for batches of a stream.
 
     A node keeps its last message. That is looked up in the stream, so the state is rows and nothing else: the batch
@@ -121,6 +122,10 @@ class StreamMemory(MemoryUpdater):
         """Resets all learnable parameters, and the state."""
         super().reset_parameters()
         self.state.clear(self.state.span.begin)
+
+    def make_plan(self, *args: Any, **options: Any) -> MemoryPlan:
+        """Returns what a batch reads and which message waits for each node, as :meth:`NodeMemory.make_plan`."""
+        return plan_last_message(*args, **options)
 
     def forward(self, batch: MemoryBatch) -> tuple[Tensor, Tensor]:
         """Returns the memory of a batch's nodes, [U, memory_dim], and the time of their last event: Int64[U].

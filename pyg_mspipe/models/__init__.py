@@ -1,5 +1,6 @@
 """Models for streams of events."""
 
+from pyg_mspipe.models.apan import APAN
 from pyg_mspipe.models.attention import TemporalAttention
 from pyg_mspipe.models.jodie import JODIE
 from pyg_mspipe.models.link_predictor import LinkPredictor
@@ -8,4 +9,4 @@ from pyg_mspipe.models.temporal_model import TemporalModel
 from pyg_mspipe.models.tgat import TGAT
 from pyg_mspipe.models.tgn import TGN
 
-__all__ = ["JODIE", "TGAT", "TGN", "LinkPredictor", "StaticModel", "TemporalAttention", "TemporalModel"]
+__all__ = ["APAN", "JODIE", "TGAT", "TGN", "LinkPredictor", "StaticModel", "TemporalAttention", "TemporalModel"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pyg_mspipe.memory import Commit, RowState, StaticMemory, StreamMemory
+from pyg_mspipe.memory import Commit, NodeMemory, RowState, StaticMemory
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.batches import Batches
 
@@ -36,7 +36,7 @@ class TemporalModel(Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.memory: StreamMemory | None = None
+        self.memory: NodeMemory | None = None
         self._no_rows = RowState({})
         self.static_memory: StaticMemory | None = None
 

@@ -13,7 +13,7 @@ from pyg_mspipe.data.feature_store import FeatureStore, TensorFeatures
 from pyg_mspipe.data.negatives import DrawNegatives
 from pyg_mspipe.graph.neighbor_sampler import CutOff, NeighborSample, NeighborSampler
 from pyg_mspipe.graph.pending_events import PendingEvents, pending_events
-from pyg_mspipe.memory.plan import MemoryPlan, plan_last_message
+from pyg_mspipe.memory.plan import MakePlan, MemoryPlan, plan_last_message
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.queries import Ask, ask_pairs
 
@@ -37,7 +37,7 @@ class Batches:
         device: Where batches are brought to when they are gathered, by default the stream's own.
         memory_begin: The first event that node memory has seen when these batches are read, by default the first one
             of ``events``; what waits for a node is an event from there on.
-        planned: Whether batches say what they do to node memory; a model without one need not know.
+        make_plan: Plans what a batch does to node memory; none where the model has no memory.
 
     Raises:
         ValueError: If the batch size or the number of negatives is below 1, the cut-off is unknown, or the number of
@@ -71,7 +71,7 @@ class Batches:
         node_features: FeatureStore | None = None,
         device: torch.device | None = None,
         memory_begin: int | None = None,
-        planned: bool = True,
+        make_plan: MakePlan | None = plan_last_message,
     ) -> None:
         if cut_off not in get_args(CutOff):
             raise ValueError(f"cut_off={cut_off!r} is unknown; choose one of {', '.join(get_args(CutOff))}")
@@ -94,7 +94,7 @@ class Batches:
         self.ask_at = ask
         self.cut_off = cut_off
         self.memory_begin = events.start if memory_begin is None else memory_begin
-        self.planned = planned
+        self.make_plan = make_plan
 
     def __len__(self) -> int:
         """Returns the number of batches."""
@@ -142,9 +142,9 @@ class Batches:
         else:
             bound = self.sampler.csr.first_event_at(t).index_select(0, queries.event)
             sample = self.sampler.sample(queries.node, bound, epoch=epoch)
-        if self.planned and not queries.both_ends:
+        if self.make_plan is not None and not queries.both_ends:
             sample = sample.including(torch.cat([src, dst]))
-        plan = self._plan(events, sample.n_id, whole.start, memory_begin)
+        plan = self._plan(events, sample.n_id, whole.start, whole.start, memory_begin)
         query_t, none = t.index_select(0, queries.event), torch.empty(0, self.msg.width)
         return Batch(events, src, dst, t, none, negatives, sample, query_t, self._row_t(sample), (), (), plan)
 
@@ -183,7 +183,7 @@ class Batches:
     def _undrawn(self, events: range, sample: NeighborSample, query_t: Tensor) -> Batch:
         part = slice(events.start, events.stop)
         src, dst, t = self.data.src[part], self.data.dst[part], self.data.t[part]
-        plan = self._plan(events, sample.n_id, events.start, None)
+        plan = self._plan(events, sample.n_id, events.start, events.start, None)
         none = torch.empty(0, self.msg.width)
         negatives = src[:0].view(0, 0)
         return Batch(events, src, dst, t, none, negatives, sample, query_t, self._row_t(sample), (), (), plan)
@@ -231,7 +231,7 @@ class Batches:
             bound: The first event that is not committed then.
             memory_begin: The first event that the memory has seen; by default the batches' own.
         """
-        plan = self._plan(batch.events, batch.n_id.to(self.data.src.device), bound, memory_begin)
+        plan = self._plan(batch.events, batch.n_id.to(self.data.src.device), batch.events.start, bound, memory_begin)
         if plan is None:
             return batch
         plan = plan.to(self.device).with_raw_msg(self._raw_msg(plan.pending.e_id))
@@ -255,8 +255,8 @@ class Batches:
     def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
         return features.read(ids).to(self.device, non_blocking=True).float()
 
-    def _plan(self, events: range, n_id: Tensor, bound: int, memory_begin: int | None) -> MemoryPlan | None:
-        if not self.planned:
+    def _plan(self, events: range, n_id: Tensor, start: int, bound: int, memory_begin: int | None) -> MemoryPlan | None:
+        if self.make_plan is None:
             return None
         begin = self.memory_begin if memory_begin is None else memory_begin
-        return plan_last_message(self.sampler.csr, self.data, events, n_id, bound=bound, begin=begin)
+        return self.make_plan(self.sampler.csr, self.data, events, n_id, start=start, bound=bound, begin=begin)

@@ -48,7 +48,9 @@ class TrainConfig:
     device: str = _setting("auto", "cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.", "Training")
     threads: int = _setting(0, "CPU threads of torch; 0 leaves its default.", "Training", 0)
 
-    model: str = _setting("tgn", "The model: tgn, jodie, tgat, or FILE.py:CLASS for a model of your own.", "Model")
+    model: str = _setting(
+        "tgn", "The model: tgn, jodie, apan, tgat, or FILE.py:CLASS for a model of your own.", "Model"
+    )
     memory_dim: int = _setting(100, "Width of the node memory.", "Model", 1)
     time_dim: int = _setting(100, "Width of the time encoding.", "Model", 1)
     embedding_dim: int = _setting(100, "Width of the embeddings.", "Model", 1)

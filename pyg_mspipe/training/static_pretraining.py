@@ -121,5 +121,5 @@ def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, features: 
         cut_off=config.cut_off,
         msg=features.events,
         node_features=features.nodes,
-        planned=False,
+        make_plan=None,
     )

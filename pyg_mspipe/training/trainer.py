@@ -219,7 +219,7 @@ class Trainer:
             msg=self.features.events,
             node_features=self.features.nodes,
             memory_begin=self.split.train.start,
-            planned=self.model.memory is not None,
+            make_plan=None if self.model.memory is None else self.model.memory.make_plan,
         )
 
     def evaluate(self, part: str, on_batch: Callable[[int], None] | None = None) -> Metrics:

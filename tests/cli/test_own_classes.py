@@ -116,7 +116,7 @@ def test_pairs_are_not_scored_by_a_task_that_knows_none(plain):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--model=tgm", "model 'tgm' is unknown; choose one of tgn, jodie, tgat, or give FILE.py:CLASS"),
+        ("--model=tgm", "model 'tgm' is unknown; choose one of tgn, jodie, apan, tgat, or give FILE.py:CLASS"),
         ("--task=nodes", "task 'nodes' is unknown; choose one of link, or give FILE.py:CLASS"),
         ("--model=nowhere.py:Model", "nowhere.py is not a Python file; give FILE.py:CLASS"),
         (f"--model={MODEL}:Nobody", "Nobody has no such class; give the name of a subclass of TemporalModel"),

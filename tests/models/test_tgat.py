@@ -80,7 +80,7 @@ def test_tgat_equals_a_loop_over_nodes_and_edges(cut_off, ends, size, hops, msg_
     model = TGAT(NODES, msg_dim, node_dim=3 if features else 0, **sizes)
     sampler = NeighborSampler(TemporalCSR.from_stream(stream, NODES), [3] * hops)
     store = None if x is None else TensorFeatures(x)
-    batches = Batches(stream, range(len(ends)), size, sampler, cut_off=cut_off, node_features=store, planned=False)
+    batches = Batches(stream, range(len(ends)), size, sampler, cut_off=cut_off, node_features=store, make_plan=None)
     by_hand = ByHand(model, stream, x, 3)
     for index in range(len(batches)):
         batch = batches.read(0, index)

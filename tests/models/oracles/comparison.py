@@ -142,7 +142,9 @@ def compare(
         tables: Gives the model's state in the form of ``oracle.state()``.
     """
     model.train()
+    case.batches.make_plan = None
     if model.memory is not None:
+        case.batches.make_plan = model.memory.make_plan
         model.memory.state.clear(case.begin)
     for number in range(len(case.batches)):
         if number == case.num_training:

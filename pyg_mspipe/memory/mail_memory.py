@@ -1,0 +1,163 @@
+"""The memory of APAN: a row for each node and a mailbox, which attention reads."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import LayerNorm, Linear
+
+from pyg_mspipe.memory.mailbox import MAIL, MAIL_TIME, RECEIVED, Mails, mail_tables
+from pyg_mspipe.memory.mitigation import Mitigation
+from pyg_mspipe.memory.node_memory import NodeMemory
+from pyg_mspipe.memory.plan import MemoryPlan, plan_mails
+from pyg_mspipe.memory.row_state import RowState
+from pyg_mspipe.memory.rows import Commit
+from pyg_mspipe.memory.stream_memory import MemoryBatch, node_tables
+from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class MailMemory(NodeMemory):
+    """Rows that attention over a node's mailbox updates (Wang et al. 2021, arXiv 2011.11545), built as in TGL.
+
+    A batch reads a node's row ``s_u`` and its mails, each ``[s_u, s_v, e]`` of an event, and computes a new row::
+
+        k_j, v_j = W_k|W_v [mail_j, phi(now - t_j)],   alpha = softmax_j LeakyReLU(W_q s_u . k_j)
+        s_u <- ReLU(Dropout(W LayerNorm(sum_j alpha_j v_j + s_u)))
+
+    in several heads, where ``now`` is the time of the batch's first event. The batch's events are then mailed, with the
+    new rows, to both their ends and to the recent neighbours of each; a mailbox keeps the last ones. Places that no
+    mail has filled yet take no part in the attention; TGL reads them as mails of zeros.
+
+    Args:
+        num_nodes: Number of nodes ``N``.
+        msg_dim: Width of the events' messages; may be 0.
+        memory_dim: Width of the memory.
+        time_dim: Width of the time encoding.
+        num_mails: Places of a mailbox.
+        fan_out: How many recent neighbours of an end get its mail.
+        heads: Attention heads; divides ``memory_dim``.
+        dropout: Dropout of the new rows.
+        memory_device: Where the rows are kept, by default with the weights.
+        time_init: Where the time encoder starts, see :class:`TimeEncoder`.
+        mitigation: What is done about rows that a pipeline fetched too early.
+
+    Raises:
+        ValueError: If ``heads`` does not divide ``memory_dim``.
+    """
+
+    def __init__(
+        self,
+        num_nodes: int,
+        msg_dim: int,
+        memory_dim: int,
+        time_dim: int,
+        *,
+        num_mails: int = 10,
+        fan_out: int = 10,
+        heads: int = 2,
+        dropout: float = 0.1,
+        memory_device: torch.device | str | None = None,
+        time_init: TimeInit = "random",
+        mitigation: Mitigation | None = None,
+    ) -> None:
+        super().__init__()
+        if memory_dim % heads:
+            raise ValueError(f"memory_dim={memory_dim} is not a multiple of heads={heads}; change either")
+        self.memory_dim = memory_dim
+        self.num_mails = num_mails
+        self.fan_out = fan_out
+        self.heads = heads
+        self.dropout = dropout
+        self.mitigation = mitigation
+        mail_dim = 2 * memory_dim + msg_dim
+        self.time_enc = TimeEncoder(time_dim, time_init)
+        self.lin_query = Linear(memory_dim, memory_dim)
+        self.lin_key = Linear(mail_dim + time_dim, memory_dim)
+        self.lin_value = Linear(mail_dim + time_dim, memory_dim)
+        self.norm = LayerNorm(memory_dim)
+        self.lin_out = Linear(memory_dim, memory_dim)
+        self.memory_device = None if memory_device is None else torch.device(memory_device)
+        tables = node_tables(num_nodes, memory_dim, self.memory_device)
+        tables |= mail_tables(num_nodes, num_mails, mail_dim, self.memory_device)
+        self.state = RowState(tables, mitigation)
+        self._updated: tuple[MemoryBatch, Tensor, Tensor] | None = None
+
+    def make_plan(self, *args: Any, **options: Any) -> MemoryPlan:
+        """Returns what a batch reads, and whom it mails, as :meth:`NodeMemory.make_plan`."""
+        return partial(plan_mails, fan_out=self.fan_out)(*args, **options)
+
+    def forward(self, batch: MemoryBatch) -> tuple[Tensor, Tensor]:
+        """Returns the new rows of a batch's nodes and their last updates, as :meth:`NodeMemory.forward`."""
+        plan, rows = batch.plan, batch.rows
+        assert plan is not None
+        if rows is None:
+            self.state.drain()
+            rows = self.state.fetch(batch)
+        values = rows.values
+        before = values["memory"]
+        if self.mitigation is not None and rows.missed is not None:
+            before = self.mitigation.repair(before, rows.repair, rows.missed)
+        assert plan.deliveries is not None
+        memory = self._read_mails(before, values[MAIL], values[MAIL_TIME], values[RECEIVED], plan.deliveries.now)
+        self._updated = batch, before, memory
+        return memory, values["last_update"]
+
+    def _read_mails(self, memory: Tensor, mail: Tensor, mail_time: Tensor, received: Tensor, now: Tensor) -> Tensor:
+        """Returns new rows: [U, memory_dim]."""
+        size, places, _ = mail.shape
+        t_enc = self.time_enc((now - mail_time).view(-1).to(memory.dtype)).view(size, places, -1)
+        inputs = torch.cat([mail, t_enc], dim=-1)
+        key, value = (lin(inputs).view(size, places, self.heads, -1) for lin in (self.lin_key, self.lin_value))
+        query = self.lin_query(memory).view(size, 1, self.heads, -1)
+        filled = torch.arange(places, device=mail.device) < received.unsqueeze(1)
+        score = F.leaky_relu((query * key).sum(-1), 0.2)
+        score = score.masked_fill(~filled.unsqueeze(-1), torch.finfo(score.dtype).min)
+        alpha = score.softmax(dim=1) * filled.unsqueeze(-1)
+        summed = (alpha.unsqueeze(-1) * value).sum(dim=1).reshape(size, -1)
+        out = self.lin_out(self.norm(summed + memory))
+        return F.dropout(out, self.dropout, self.training).relu()
+
+    @torch.no_grad()
+    def commit(self, batch: MemoryBatch) -> Commit:
+        """Returns new rows of the ends of a batch's events, and the mails, as :meth:`NodeMemory.commit`."""
+        plan = batch.plan
+        assert plan is not None
+        if self._updated is None or self._updated[0] is not batch:
+            self.forward(batch)
+            assert self._updated is not None
+        _, before, memory = self._updated
+        self._updated = None
+        n_id = plan.n_id.index_select(0, plan.committed)
+        ends = torch.searchsorted(n_id, torch.cat([batch.src, batch.dst]))
+        last = torch.zeros_like(n_id).scatter_reduce_(0, ends, batch.t.repeat(2), "amax", include_self=False)
+        to = plan.deliveries
+        assert to is not None
+        parts = (memory.index_select(0, to.own), memory.index_select(0, to.other), batch.msg.index_select(0, to.event))
+        mails = Mails(to.n_id, torch.cat(parts, dim=1).detach(), batch.t.index_select(0, to.event))
+        rows = {"memory": memory.detach().index_select(0, plan.committed), "last_update": last}
+        kept = None if self.mitigation is None else before.index_select(0, plan.committed)
+        return Commit(n_id, rows, batch.events.stop, kept, mails)
+
+    def settle(self, source: Any) -> None:
+        """Does nothing: mails are read where they are, again and again, and nothing else waits."""
+
+    def with_state(self, state: RowState) -> Self:
+        """Returns a memory with the same parameters and another state, as :meth:`NodeMemory.with_state`."""
+        twin = copy.copy(self)
+        twin.state, twin._updated = state, None
+        return twin
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.state.move(fn, keep_device=self.memory_device is not None)
+        self._updated = None
+        return self
