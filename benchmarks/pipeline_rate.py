@@ -11,7 +11,7 @@ import torch
 from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
-from pyg_mspipe.memory import NodeState
+from pyg_mspipe.memory import Commit, NodeState
 from pyg_mspipe.pipeline import BatchRecord, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.durations import Durations
 from pyg_mspipe.timeline.simulator import simulate
@@ -79,13 +79,13 @@ class Memory(NodeState):
     def fetch(self, batch: Nothing, *, mitigated: bool = False) -> None:
         wait(self.durations.fetch)
 
-    def apply(self, commit: Nothing) -> None:
+    def apply(self, commit: Commit) -> None:
         wait(self.durations.update)
 
-    def catch_up(self, rows: None, commits: Sequence[Nothing]) -> None:
+    def catch_up(self, rows: None, commits: Sequence[Commit]) -> None:
         """Does nothing."""
 
-    def note_missed(self, rows: None, commits: Sequence[Nothing]) -> None:
+    def note_missed(self, rows: None, commits: Sequence[Commit]) -> None:
         """Does nothing."""
 
 
@@ -100,6 +100,7 @@ def wait(seconds: float) -> None:
 def pass_through(durations: Durations, staleness: Staleness, batches: int) -> list[BatchRecord]:
     """Returns the records of a pass through the engine."""
     records: list[BatchRecord] = []
+    commit = Commit(torch.zeros(0, dtype=torch.long), {}, stop=0)
     engine = PipelineEngine(
         Batches(batches, durations),
         Memory(durations),
@@ -110,7 +111,7 @@ def pass_through(durations: Durations, staleness: Staleness, batches: int) -> li
     )
     for _ in engine:
         wait(durations.rows)
-        engine.commit(Nothing())
+        engine.commit(commit)
         wait(durations.train - durations.rows)
     return records
 
