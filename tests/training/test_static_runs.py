@@ -120,7 +120,7 @@ def test_a_checkpoint_without_its_vectors_is_refused(data, whole, tmp_path, name
 
     content = load_checkpoint(folder / "static.pt")
     (folder / "static.pt").unlink()
-    refused(r"static\.pt: no such file, .*; put the file back, or train again")
+    refused(r"static\.pt: no such file; .*; put the file back, or train again")
     refused(r"static\.pt beside the checkpoint; give that folder", where=None)
     for other in (content["vectors"].roll(1), content["vectors"][:, :5], None):
         save_checkpoint(folder / "static.pt", content | {"vectors": other})
