@@ -75,8 +75,8 @@ def read_layout(path: Path) -> FeatureLayout:
     if size != expected:
         state = "cut off" if size < expected else "overwritten in part"
         raise StreamError(
-            f"{path} has {size} bytes, but its header says {expected} ({shape[0]} rows of {shape[1]} {dtype}); "
-            f"it was {state}: write it again"
+            f"{path} has {size} bytes, and {expected} by its header ({shape[0]} rows of {shape[1]} {dtype}); "
+            f"it was {state}: write it anew"
         )
     return layout
 
@@ -90,7 +90,8 @@ def write_features(path: str | Path, features: Tensor | Iterable[Tensor]) -> Non
             where all rows together do not fit into memory.
 
     Raises:
-        StreamError: If a block has another width or dtype than the first, a number is not finite, or there are no rows.
+        StreamError: If a block has another shape or dtype than the first, or holds a number that is not finite, or if
+            there are no rows at all.
         OSError: If the file cannot be written.
     """
     path = Path(path)

@@ -16,8 +16,8 @@ from torch import Tensor
 from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.feature_file import read_layout
 
-# Pages with at most this many unneeded pages between them are read in one request, since reading those costs less than
-# a second request.
+# Pages with no more than this many others between them are read in one request: reading those others costs less than a
+# second request.
 _GAP_PAGES = 2
 # Linux drops the part of a request that is beyond its read-ahead window, by default 128 KiB. The rows of a request
 # begin within half of that, since the last one may reach further.
@@ -46,7 +46,7 @@ class FeatureStore(Protocol):
         """Returns the rows ``[M, F]`` of ``ids: Int64[M]``, in their order, on the store's own device.
 
         Raises:
-            IndexError: If no row has an id.
+            IndexError: If an id is not that of a row.
         """
         ...
 
@@ -94,18 +94,18 @@ class TensorFeatures:
         """Returns the rows ``[M, F]`` of ``ids: Int64[M]``, in their order, on the device of the features.
 
         Raises:
-            IndexError: If no row has an id, and the features are on the CPU.
+            IndexError: If an id is not that of a row, and the features are on the CPU.
         """
         return _select(self._x, ids.to(self._x.device), self._pinned, "the features")
 
 
 class MappedFeatures:
-    """Features in a file, of which only the requested rows are read; only the system's page cache keeps them.
+    """Features in a file: only the rows that are asked for are read, and only the system's page cache keeps them.
 
     The file is a matrix in numpy's ``.npy`` format, from :func:`write_features` or ``numpy.save``; it must not change
-    while it is open. Before rows are copied, all their pages are requested from the operating system, so that the disk
-    works on many requests at once; without ``posix_fadvise`` (macOS, Windows) pages are read one after the other. Other
-    Python threads run while a read waits for the disk.
+    while it is open. Before rows are copied, the operating system is asked for all their pages, so that the disk has
+    many requests to work on; without ``posix_fadvise`` (macOS, Windows) pages are read as they are met. Other Python
+    threads run while a read waits for the disk.
 
     Args:
         path: The file, with float32 or float16 rows in C order.
@@ -134,7 +134,7 @@ class MappedFeatures:
         self._x = flat.view(layout.num_rows, layout.width)
         self._prefetches = hasattr(os, "posix_fadvise")
         if self._prefetches:
-            # All needed pages are requested explicitly; read-ahead would fetch pages that are not needed.
+            # All pages that are needed are asked for explicitly; read-ahead would fetch pages that are not needed.
             self._mapping.madvise(mmap.MADV_RANDOM)
 
     @property
@@ -156,7 +156,7 @@ class MappedFeatures:
         """Returns the rows ``[M, F]`` of ``ids: Int64[M]``, in their order, on the CPU.
 
         Raises:
-            IndexError: If no row has an id.
+            IndexError: If an id is not that of a row.
         """
         ids = ids.cpu()
         if self._prefetches:
@@ -173,7 +173,7 @@ class MappedFeatures:
             NotImplementedError: On a system without ``posix_fadvise`` (macOS, Windows).
         """
         if not self._prefetches:
-            raise NotImplementedError(f"evict needs posix_fadvise, which {sys.platform} does not have; run it on Linux")
+            raise NotImplementedError(f"evict needs posix_fadvise, which {sys.platform} has not; run it on Linux")
         os.fsync(self._fd)  # pages that are not on the disk yet cannot be dropped
         self._mapping.madvise(mmap.MADV_DONTNEED)  # nor can pages that are mapped
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -182,16 +182,16 @@ class MappedFeatures:
 def check_features(
     features: FeatureStore | None, node_features: FeatureStore | None, *, num_events: int, num_nodes: int
 ) -> None:
-    """Refuses features whose numbers of rows do not fit a stream.
+    """Refuses features that are not those of a stream.
 
     Args:
-        features: Event features, one row for each event; None if there are none.
-        node_features: Node features, at least one row for each node; None if there are none.
+        features: Of the events, a row for each; none are not checked.
+        node_features: Of the nodes, a row for each at least; none are not checked.
         num_events: How many events the stream has.
-        num_nodes: How many nodes the stream has.
+        num_nodes: How many nodes.
 
     Raises:
-        StreamError: If a number of rows does not fit.
+        StreamError: If there are too few rows, or too many of events.
     """
     if features is not None and features.num_rows != num_events:
         raise StreamError(
@@ -206,12 +206,12 @@ def check_features(
 
 
 def features_name(features: FeatureStore) -> str:
-    """Returns where features are, for error messages: the file's path or ``"in memory"``."""
+    """Returns where features are, for messages: the file's path, or that they are in memory."""
     return str(features.path) if isinstance(features, MappedFeatures) else "in memory"
 
 
 def requests(ids: Tensor, offset: int, row_bytes: int) -> list[tuple[int, int]]:
-    """Returns the parts of a file to request, as ``(start, length)`` in bytes: few parts, little larger than the rows.
+    """Returns the parts of a file to ask for, as ``(start, length)`` in bytes: few parts, little larger than the rows.
 
     Args:
         ids: Int64[U], unique, sorted: the rows.
@@ -230,13 +230,13 @@ def requests(ids: Tensor, offset: int, row_bytes: int) -> list[tuple[int, int]]:
 
 
 def _select(x: Tensor, ids: Tensor, pinned: bool, name: str) -> Tensor:
-    # torch lets other Python threads run meanwhile, even while it waits for pages of a mapped file.
+    # torch lets other Python threads run meanwhile, also while it waits for the pages of a mapping.
     out = torch.empty(len(ids), x.size(1), dtype=x.dtype, pin_memory=True) if pinned else None
     try:
         return torch.index_select(x, 0, ids, out=out)
     except IndexError as error:
         beyond = ids[(ids < 0) | (ids >= x.size(0))]
-        raise IndexError(f"row {int(beyond[0])} was requested, but {name} has rows 0 to {x.size(0) - 1}") from error
+        raise IndexError(f"row {int(beyond[0])} is asked for, and {name} has rows 0 to {x.size(0) - 1}") from error
 
 
 def _check_pinned(pinned: bool) -> None:
