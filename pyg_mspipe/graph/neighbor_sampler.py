@@ -216,7 +216,7 @@ class NeighborSampler:
                 target, source = row_node, neighbor
             row, position = torch.cat([target, source.view(-1)]).unique(return_inverse=True)
             neighbor = position[target.numel() :].view_as(mask)
-            seen = row_bound if isinstance(row_bound, Tensor) else node.new_tensor([row_bound])
+            seen = row_bound if isinstance(row_bound, Tensor) else node.new_full((1,), row_bound)
             hops.append(Hop(position[: target.numel()], neighbor, e_id, mask, seen))
         return NeighborSample(n_id=row, hops=tuple(hops), seed=seed)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,15 +11,12 @@ from torch.nn import LayerNorm, Linear
 
 from pyg_mspipe.memory.mailbox import MAIL, MAIL_TIME, RECEIVED, Mails, mail_tables
 from pyg_mspipe.memory.mitigation import Mitigation
-from pyg_mspipe.memory.node_memory import NodeMemory
-from pyg_mspipe.memory.plan import MemoryPlan, plan_mails
+from pyg_mspipe.memory.node_memory import MemoryBatch, NodeMemory
+from pyg_mspipe.memory.plan import plan_mails
 from pyg_mspipe.memory.row_state import RowState
 from pyg_mspipe.memory.rows import Commit
-from pyg_mspipe.memory.stream_memory import MemoryBatch, node_tables
+from pyg_mspipe.memory.stream_memory import node_tables
 from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 class MailMemory(NodeMemory):
@@ -35,7 +29,8 @@ class MailMemory(NodeMemory):
 
     in several heads, where ``now`` is the time of the batch's first event. The batch's events are then mailed, with the
     new rows, to both their ends and to the recent neighbours of each; a mailbox keeps the last ones. Places that no
-    mail has filled yet take no part in the attention; TGL reads them as mails of zeros.
+    mail has filled yet take no part in the attention; TGL reads them as mails of zeros. Mails are read where they are,
+    again and again, so nothing waits to be settled, and evaluation commits as training does.
 
     Args:
         num_nodes: Number of nodes ``N``.
@@ -73,8 +68,7 @@ class MailMemory(NodeMemory):
         if memory_dim % heads:
             raise ValueError(f"memory_dim={memory_dim} is not a multiple of heads={heads}; change either")
         self.memory_dim = memory_dim
-        self.num_mails = num_mails
-        self.fan_out = fan_out
+        self.make_plan = partial(plan_mails, fan_out=fan_out)
         self.heads = heads
         self.dropout = dropout
         self.mitigation = mitigation
@@ -89,24 +83,14 @@ class MailMemory(NodeMemory):
         tables = node_tables(num_nodes, memory_dim, self.memory_device)
         tables |= mail_tables(num_nodes, num_mails, mail_dim, self.memory_device)
         self.state = RowState(tables, mitigation)
-        self._updated: tuple[MemoryBatch, Tensor, Tensor] | None = None
-
-    def make_plan(self, *args: Any, **options: Any) -> MemoryPlan:
-        """Returns what a batch reads, and whom it mails, as :meth:`NodeMemory.make_plan`."""
-        return partial(plan_mails, fan_out=self.fan_out)(*args, **options)
 
     def forward(self, batch: MemoryBatch) -> tuple[Tensor, Tensor]:
         """Returns the new rows of a batch's nodes and their last updates, as :meth:`NodeMemory.forward`."""
-        plan, rows = batch.plan, batch.rows
+        plan = batch.plan
         assert plan is not None
-        if rows is None:
-            self.state.drain()
-            rows = self.state.fetch(batch)
-        values = rows.values
-        before = values["memory"]
-        if self.mitigation is not None and rows.missed is not None:
-            before = self.mitigation.repair(before, rows.repair, rows.missed)
         assert plan.deliveries is not None
+        rows, before = self._read(batch)
+        values = rows.values
         memory = self._read_mails(before, values[MAIL], values[MAIL_TIME], values[RECEIVED], plan.deliveries.now)
         self._updated = batch, before, memory
         return memory, values["last_update"]
@@ -131,33 +115,14 @@ class MailMemory(NodeMemory):
         """Returns new rows of the ends of a batch's events, and the mails, as :meth:`NodeMemory.commit`."""
         plan = batch.plan
         assert plan is not None
-        if self._updated is None or self._updated[0] is not batch:
-            self.forward(batch)
-            assert self._updated is not None
-        _, before, memory = self._updated
-        self._updated = None
+        before, memory = self._computed(batch)
         n_id = plan.n_id.index_select(0, plan.committed)
         ends = torch.searchsorted(n_id, torch.cat([batch.src, batch.dst]))
         last = torch.zeros_like(n_id).scatter_reduce_(0, ends, batch.t.repeat(2), "amax", include_self=False)
         to = plan.deliveries
         assert to is not None
         parts = (memory.index_select(0, to.own), memory.index_select(0, to.other), batch.msg.index_select(0, to.event))
-        mails = Mails(to.n_id, torch.cat(parts, dim=1).detach(), batch.t.index_select(0, to.event))
-        rows = {"memory": memory.detach().index_select(0, plan.committed), "last_update": last}
+        mails = Mails(to.n_id, torch.cat(parts, dim=1), batch.t.index_select(0, to.event))
+        rows = {"memory": memory.index_select(0, plan.committed), "last_update": last}
         kept = None if self.mitigation is None else before.index_select(0, plan.committed)
         return Commit(n_id, rows, batch.events.stop, kept, mails)
-
-    def settle(self, source: Any) -> None:
-        """Does nothing: mails are read where they are, again and again, and nothing else waits."""
-
-    def with_state(self, state: RowState) -> Self:
-        """Returns a memory with the same parameters and another state, as :meth:`NodeMemory.with_state`."""
-        twin = copy.copy(self)
-        twin.state, twin._updated = state, None
-        return twin
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.state.move(fn, keep_device=self.memory_device is not None)
-        self._updated = None
-        return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ class Mails:
     Attributes:
         n_id: Int64[R], unique, sorted: who gets one.
         mail: [R, mail_dim].
-        t: Int64[R], the times of their events.
+        t: Int64[R], the times of their events, in the stream's unit.
     """
 
     n_id: Tensor
@@ -47,14 +47,14 @@ def mail_tables(num_nodes: int, num_mails: int, mail_dim: int, device: torch.dev
     }
 
 
-def deliver(boxes: Mapping[str, Tensor] | MutableMapping[str, Tensor], which: Tensor, mail: Tensor, t: Tensor) -> None:
+def deliver(boxes: Mapping[str, Tensor], which: Tensor, mail: Tensor, t: Tensor) -> None:
     """Puts a mail into some boxes, each in place of its oldest where it is full.
 
     Args:
         boxes: The tables, or rows of them; written in place.
         which: Int64[R], unique: the rows that get a mail.
         mail: [R, mail_dim].
-        t: Int64[R].
+        t: Int64[R], the times of the mails' events, in the stream's unit.
     """
     received = boxes[RECEIVED].index_select(0, which)
     place = received % boxes[MAIL].size(1)

@@ -2,19 +2,75 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pyg_mspipe.memory.plan import MemoryPlan
+from pyg_mspipe.graph.pending_events import PendingEvents
+from pyg_mspipe.memory.mitigation import Mitigation
+from pyg_mspipe.memory.plan import MakePlan, MemoryPlan
 from pyg_mspipe.memory.row_state import RowState
-from pyg_mspipe.memory.rows import Commit
+from pyg_mspipe.memory.rows import Commit, MemoryRows
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+class MemoryBatch(Protocol):
+    """What a memory needs to know of a batch."""
+
+    @property
+    def events(self) -> range:
+        """The event ids."""
+        ...
+
+    @property
+    def src(self) -> Tensor:
+        """Int64[B]."""
+        ...
+
+    @property
+    def dst(self) -> Tensor:
+        """Int64[B]."""
+        ...
+
+    @property
+    def t(self) -> Tensor:
+        """Int64[B], in the stream's unit."""
+        ...
+
+    @property
+    def msg(self) -> Tensor:
+        """Float32[B, msg_dim]."""
+        ...
+
+    @property
+    def plan(self) -> MemoryPlan | None:
+        """What the batch reads and writes."""
+        ...
+
+    @property
+    def rows(self) -> MemoryRows | None:
+        """What was read for it; none where it is to be read."""
+        ...
+
+
+class MessageSource(Protocol):
+    """Knows the stream's events and their messages."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are given."""
+        ...
+
+    def pending(self, n_id: Tensor, bound: int, begin: int) -> tuple[PendingEvents, Tensor]:
+        """Returns what waits for nodes before a bound, and its messages: [M, msg_dim]."""
+        ...
 
 
 class NodeMemory(Module, ABC):
@@ -22,44 +78,73 @@ class NodeMemory(Module, ABC):
 
     Attributes:
         state: The rows.
-        memory_device: Where the rows are kept, if not with the weights.
+        memory_device: Where the rows are kept; with the weights, if none.
+        mitigation: What is done about rows that a pipeline fetched too early.
+        make_plan: Plans what a batch reads and writes.
     """
 
     state: RowState
     memory_device: torch.device | None
+    mitigation: Mitigation | None
+    make_plan: MakePlan
+    # What forward has computed last: of which batch, from which rows, and the new rows, [U, memory_dim] each.
+    _updated: tuple[MemoryBatch, Tensor, Tensor] | None = None
 
     @abstractmethod
-    def make_plan(self, *args: Any, **options: Any) -> MemoryPlan:
-        """Returns what a batch does to the memory; see :func:`~pyg_mspipe.memory.plan.plan_last_message`."""
-
-    @abstractmethod
-    def forward(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: MemoryBatch) -> tuple[Tensor, Tensor]:
         """Returns the memory of a batch's nodes, [U, memory_dim], and the time of their last event: Int64[U].
 
         Args:
-            batch: Gathered; its rows are read if it has none.
+            batch: Gathered. Where it has no rows, they are read.
         """
 
     @abstractmethod
-    def commit(self, batch: Any) -> Commit:
+    def commit(self, batch: MemoryBatch) -> Commit:
         """Returns the memory update of a batch, to be applied to the state.
 
         Args:
             batch: Gathered.
         """
 
-    @abstractmethod
-    def settle(self, source: Any) -> None:
-        """Applies all that waits, as evaluation wants it.
+    def settle(self, source: MessageSource) -> None:
+        """Applies all messages that wait, as evaluation wants it.
 
         Args:
             source: The events that the memory has seen, such as their :class:`~pyg_mspipe.Batches`.
         """
 
-    @abstractmethod
     def with_state(self, state: RowState) -> Self:
         """Returns a memory with the same parameters, not copies of them, and another state.
 
         Args:
             state: The other state, of as many nodes and the same width.
         """
+        twin = copy.copy(self)
+        twin.state, twin._updated = state, None
+        return twin
+
+    def _read(self, batch: MemoryBatch) -> tuple[MemoryRows, Tensor]:
+        """Returns the rows of a batch, and those of ``"memory"`` to compute from: [U, memory_dim]."""
+        rows = batch.rows
+        if rows is None:
+            self.state.drain()
+            rows = self.state.fetch(batch)
+        before = rows.values["memory"]
+        if self.mitigation is not None and rows.missed is not None:
+            before = self.mitigation.repair(before, rows.repair, rows.missed)
+        return rows, before
+
+    def _computed(self, batch: MemoryBatch) -> tuple[Tensor, Tensor]:
+        """Returns the rows that a batch's new ones were computed from, and the new ones: [U, memory_dim] each."""
+        if self._updated is None or self._updated[0] is not batch:
+            self.forward(batch)
+            assert self._updated is not None
+        _, before, memory = self._updated
+        self._updated = None
+        return before, memory.detach()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.state.move(fn, keep_device=self.memory_device is not None)
+        self._updated = None
+        return self

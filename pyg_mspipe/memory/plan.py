@@ -25,7 +25,7 @@ class Deliveries:
         event: Int64[R], the mail's event, a position in the batch.
         own: Int64[R], the end of the event through which the mail comes, a position in ``MemoryPlan.n_id``.
         other: Int64[R], the other end of the event, likewise.
-        now: Int64[1], the moment from which the batch looks back at mails.
+        now: Int64[1], the moment from which the batch looks back at mails, in the stream's unit.
     """
 
     n_id: Tensor
@@ -132,11 +132,11 @@ def plan_mails(
     destination, a neighbour of its source, a neighbour of its destination.
 
     Args:
-        csr: As for :func:`plan_last_message`.
-        data: As for :func:`plan_last_message`.
-        events: As for :func:`plan_last_message`.
-        n_id: As for :func:`plan_last_message`.
-        start: As for :func:`plan_last_message`; neighbours are those before it.
+        csr: The stream's history.
+        data: The stream.
+        events: The batch's events.
+        n_id: Int64[U], unique, sorted: the nodes that the batch reads, both ends of its events among them.
+        start: The first event of the batch, or of the one that it is a part of; neighbours are those before it.
         bound: Not used: all that was committed is in the rows.
         begin: Not used.
         fan_out: How many neighbours of an end get a mail.

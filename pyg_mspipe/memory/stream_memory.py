@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,69 +14,17 @@ from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.memory_updater import Cell, MemoryUpdater
 from pyg_mspipe.memory.messages import LatestMessages
 from pyg_mspipe.memory.mitigation import Mitigation
-from pyg_mspipe.memory.node_memory import NodeMemory
-from pyg_mspipe.memory.plan import MemoryPlan, plan_last_message
+from pyg_mspipe.memory.node_memory import MemoryBatch, MessageSource, NodeMemory
+from pyg_mspipe.memory.plan import plan_last_message
 from pyg_mspipe.memory.row_state import RowState
-from pyg_mspipe.memory.rows import Commit, MemoryRows
+from pyg_mspipe.memory.rows import Commit
 from pyg_mspipe.memory.time_encoder import TimeInit
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 # Nodes whose messages are applied at once; bounds the messages that exist at a time.
 _SETTLE_CHUNK = 1 << 14
-
-
-class MemoryBatch(Protocol):
-    """What a memory needs to know of a batch."""
-
-    @property
-    def events(self) -> range:
-        """The event ids."""
-        ...
-
-    @property
-    def src(self) -> Tensor:
-        """Int64[B]."""
-        ...
-
-    @property
-    def dst(self) -> Tensor:
-        """Int64[B]."""
-        ...
-
-    @property
-    def t(self) -> Tensor:
-        """Int64[B], in the stream's unit."""
-        ...
-
-    @property
-    def msg(self) -> Tensor:
-        """Float32[B, msg_dim]."""
-        ...
-
-    @property
-    def plan(self) -> MemoryPlan | None:
-        """What the batch reads and writes."""
-        ...
-
-    @property
-    def rows(self) -> MemoryRows | None:
-        """What was read for it; none where it is to be read."""
-        ...
-
-
-class MessageSource(Protocol):
-    """Knows the stream's events and their messages."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where they are given."""
-        ...
-
-    def pending(self, n_id: Tensor, bound: int, begin: int) -> tuple[PendingEvents, Tensor]:
-        """Returns what waits for nodes before a bound, and its messages: [M, msg_dim]."""
-        ...
 
 
 class StreamMemory(MemoryUpdater, NodeMemory):
@@ -100,6 +47,8 @@ class StreamMemory(MemoryUpdater, NodeMemory):
         state: The rows.
     """
 
+    make_plan = staticmethod(plan_last_message)
+
     def __init__(
         self,
         num_nodes: int,
@@ -116,16 +65,11 @@ class StreamMemory(MemoryUpdater, NodeMemory):
         super().reset_parameters()
         self.memory_device = None if memory_device is None else torch.device(memory_device)
         self.state = RowState(node_tables(num_nodes, memory_dim, self.memory_device), mitigation)
-        self._updated: tuple[MemoryBatch, Tensor, Tensor] | None = None
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters, and the state."""
         super().reset_parameters()
         self.state.clear(self.state.span.begin)
-
-    def make_plan(self, *args: Any, **options: Any) -> MemoryPlan:
-        """Returns what a batch reads and which message waits for each node, as :meth:`NodeMemory.make_plan`."""
-        return plan_last_message(*args, **options)
 
     def forward(self, batch: MemoryBatch) -> tuple[Tensor, Tensor]:
         """Returns the memory of a batch's nodes, [U, memory_dim], and the time of their last event: Int64[U].
@@ -144,13 +88,7 @@ class StreamMemory(MemoryUpdater, NodeMemory):
             if self.state.span.settled < self.state.span.end:
                 raise RuntimeError("messages wait to be applied; call settle(batches) before evaluation")
             return self.state.read("memory", plan.n_id), self.state.read("last_update", plan.n_id)
-        rows = batch.rows
-        if rows is None:
-            self.state.drain()
-            rows = self.state.fetch(batch)
-        before = rows.values["memory"]
-        if self.mitigation is not None and rows.missed is not None:
-            before = self.mitigation.repair(before, rows.repair, rows.missed)
+        rows, before = self._read(batch)
         since, other = rows.values["last_update"], rows.values["other"]
         memory = self._new_rows(before, since, plan.pending, plan.raw_msg, other)
         self._updated = batch, before, memory
@@ -171,12 +109,8 @@ class StreamMemory(MemoryUpdater, NodeMemory):
         n_id = plan.n_id.index_select(0, plan.committed)
         if not self.training:
             return Commit(n_id, self._settled_rows(batch, n_id), batch.events.stop)
-        if self._updated is None or self._updated[0] is not batch:
-            self.forward(batch)
-            assert self._updated is not None
-        _, before, memory = self._updated
-        self._updated = None
-        rows = {"memory": memory.detach(), "last_update": plan.pending.t}
+        before, memory = self._computed(batch)
+        rows = {"memory": memory, "last_update": plan.pending.t}
         kept = None if self.mitigation is None else before.index_select(0, plan.committed)
         rows = {name: row.index_select(0, plan.committed) for name, row in rows.items()}
         return Commit(n_id, rows, batch.events.stop, kept)
@@ -198,16 +132,6 @@ class StreamMemory(MemoryUpdater, NodeMemory):
                 yield n_id, self._applied(n_id, pending, raw_msg)
 
         self.state.settle(rows())
-
-    def with_state(self, state: RowState) -> Self:
-        """Returns a memory with the same parameters, not copies of them, and another state.
-
-        Args:
-            state: The other state, of as many nodes and the same width.
-        """
-        twin = copy.copy(self)
-        twin.state, twin._updated = state, None
-        return twin
 
     def _settled_rows(self, batch: MemoryBatch, n_id: Tensor) -> dict[str, Tensor]:
         """Returns rows of the ``C`` nodes of a batch's events, with the last of these applied to each."""
@@ -243,12 +167,6 @@ class StreamMemory(MemoryUpdater, NodeMemory):
         """Returns new rows: [U, memory_dim]."""
         messages = LatestMessages(pending.valid, pending.is_source, pending.other, pending.t, raw_msg.to(memory.dtype))
         return self.compute(memory, since, messages, other)[0]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.state.move(fn, keep_device=self.memory_device is not None)
-        self._updated = None
-        return self
 
 
 def node_tables(num_nodes: int, memory_dim: int, device: torch.device | str | None = None) -> dict[str, Tensor]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import LayerNorm, Linear
+from torch.nn import LayerNorm
 
-from pyg_mspipe.memory import MailMemory, Mitigation, StaticMemory, TimeInit
-from pyg_mspipe.models.temporal_model import TemporalModel
+from pyg_mspipe.memory import MailMemory, Mitigation, TimeInit
+from pyg_mspipe.models.memory_model import MemoryModel
 from pyg_mspipe.pipeline.batch import Batch
 
 
-class APAN(TemporalModel):
+class APAN(MemoryModel):
     """The Asynchronous Propagation Attention Network (Wang et al. 2021, arXiv 2011.11545), as TGL builds it.
 
     Its memory is a :class:`~pyg_mspipe.memory.MailMemory`, and a node's embedding the layer norm of its row. Neighbours
@@ -51,8 +51,7 @@ class APAN(TemporalModel):
         memory_device: torch.device | str | None = None,
         mitigation: Mitigation | None = None,
     ) -> None:
-        super().__init__()
-        self.memory = MailMemory(
+        memory = MailMemory(
             num_nodes,
             msg_dim,
             memory_dim,
@@ -65,18 +64,10 @@ class APAN(TemporalModel):
             time_init=time_init,
             mitigation=mitigation,
         )
+        super().__init__(memory)
         self.norm = LayerNorm(memory_dim)
         self.embedding_dim = memory_dim
-        # Last, so that the other weights start where they do without it.
-        self.node_lin = Linear(node_dim, memory_dim, bias=False) if node_dim else None
-
-    def join_static(self, static: StaticMemory) -> None:
-        """Takes static node vectors, which are added to the rows of the memory.
-
-        Args:
-            static: The vectors, projected to the memory's width.
-        """
-        self.static_memory = static
+        self.take_features(node_dim, memory_dim)
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns the embedding of each query: [Q, memory_dim].
@@ -84,11 +75,6 @@ class APAN(TemporalModel):
         Args:
             batch: Its queries.
         """
-        assert self.memory is not None
-        z, _ = self.memory(batch)
-        if self.node_lin is not None:
-            z = z + self.node_lin(batch.x)
-        if self.static_memory is not None:
-            z = z + self.static_memory(batch.n_id)
+        z, _ = self.rows(batch)
         out: Tensor = self.norm(z).index_select(0, batch.sample.seed)
         return out

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import LayerNorm, Linear, Parameter
+from torch.nn import LayerNorm, Parameter
 from torch_geometric.nn.models.tgn import IdentityMessage
 
-from pyg_mspipe.memory import Mitigation, StaticMemory, StreamMemory, TimeInit
-from pyg_mspipe.models.temporal_model import TemporalModel
+from pyg_mspipe.memory import Mitigation, StreamMemory, TimeInit
+from pyg_mspipe.models.memory_model import MemoryModel
 from pyg_mspipe.pipeline.batch import Batch
 
 
-class JODIE(TemporalModel):
+class JODIE(MemoryModel):
     """JODIE (Kumar et al. 2019, arXiv 1908.01207), as TGL and MSPipe build it.
 
     A plain recurrent cell updates the memory, no neighbours are sampled, and a row is moved on to the moment that is
@@ -51,8 +51,7 @@ class JODIE(TemporalModel):
         memory_device: torch.device | str | None = None,
         mitigation: Mitigation | None = None,
     ) -> None:
-        super().__init__()
-        self.memory = StreamMemory(
+        memory = StreamMemory(
             num_nodes,
             memory_dim,
             time_dim,
@@ -62,20 +61,12 @@ class JODIE(TemporalModel):
             mitigation=mitigation,
             cell="rnn",
         )
+        super().__init__(memory)
         self.norm = LayerNorm(memory_dim)
         self.slope = Parameter(torch.randn(memory_dim))
         self.shift = Parameter(torch.randn(memory_dim))
         self.embedding_dim = memory_dim
-        # Last, so that the other weights start where they do without it.
-        self.node_lin = Linear(node_dim, memory_dim, bias=False) if node_dim else None
-
-    def join_static(self, static: StaticMemory) -> None:
-        """Takes static node vectors, which are added to the rows of the memory.
-
-        Args:
-            static: The vectors, projected to the memory's width.
-        """
-        self.static_memory = static
+        self.take_features(node_dim, memory_dim)
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns the embedding of each query: [Q, memory_dim].
@@ -83,11 +74,7 @@ class JODIE(TemporalModel):
         Args:
             batch: Its queries and the moments that they ask for.
         """
-        z, last_update = self.memory(batch)
-        if self.node_lin is not None:
-            z = z + self.node_lin(batch.x)
-        if self.static_memory is not None:
-            z = z + self.static_memory(batch.n_id)
+        z, last_update = self.rows(batch)
         asked = batch.sample.seed
         idle = (batch.query_t - last_update.index_select(0, asked)).to(z.dtype)
         moved = idle / (batch.query_t + 1).to(z.dtype)

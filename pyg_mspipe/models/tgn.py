@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import Linear, Module
+from torch.nn import Module
 from torch_geometric.nn.models.tgn import IdentityMessage
 
-from pyg_mspipe.memory import Mitigation, StaticMemory, StreamMemory, TimeInit
+from pyg_mspipe.memory import Mitigation, StreamMemory, TimeInit
 from pyg_mspipe.models.embedding import attention_layers, since_update, temporal_embedding
-from pyg_mspipe.models.temporal_model import TemporalModel
+from pyg_mspipe.models.memory_model import MemoryModel
 from pyg_mspipe.pipeline.batch import Batch
 
 
-class TGN(TemporalModel):
+class TGN(MemoryModel):
     """The Temporal Graph Network (Rossi et al. 2020, arXiv 2006.10637) with attention embedding, TGN-attn.
 
     With one layer it is the model of PyG's ``examples/tgn.py``: same parameters, same numbers.
@@ -54,8 +54,7 @@ class TGN(TemporalModel):
         memory_device: torch.device | str | None = None,
         mitigation: Mitigation | None = None,
     ) -> None:
-        super().__init__()
-        self.memory = StreamMemory(
+        memory = StreamMemory(
             num_nodes,
             memory_dim,
             time_dim,
@@ -64,19 +63,11 @@ class TGN(TemporalModel):
             time_init=time_init,
             mitigation=mitigation,
         )
+        super().__init__(memory)
         self.layers = attention_layers(memory_dim, embedding_dim, time_dim, msg_dim, num_layers, heads, dropout)
         self.num_hops = num_layers
         self.embedding_dim = embedding_dim
-        # Last, so that the other weights start where they do without it.
-        self.node_lin = Linear(node_dim, memory_dim, bias=False) if node_dim else None
-
-    def join_static(self, static: StaticMemory) -> None:
-        """Takes static node vectors, which are added to the rows of the memory.
-
-        Args:
-            static: The vectors, projected to the memory's width.
-        """
-        self.static_memory = static
+        self.take_features(node_dim, memory_dim)
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters, and the memory."""
@@ -94,10 +85,6 @@ class TGN(TemporalModel):
         Args:
             batch: Its queries and their neighbourhoods, one hop for each layer.
         """
-        z, last_update = self.memory(batch)
-        if self.node_lin is not None:
-            z = z + self.node_lin(batch.x)
-        if self.static_memory is not None:
-            z = z + self.static_memory(batch.n_id)
+        z, last_update = self.rows(batch)
         elapsed = since_update(last_update, batch.sample, batch.edge_time)
         return temporal_embedding(self.layers, self.memory.time_enc, z, batch.sample, elapsed, batch.edge_msg)

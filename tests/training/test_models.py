@@ -11,7 +11,7 @@ from tied_stream import tied_stream
 
 from pyg_mspipe import load_run
 from pyg_mspipe.data import TensorFeatures
-from pyg_mspipe.distributed import ParallelPlan
+from pyg_mspipe.distributed import EmulatedExecutor, ParallelPlan
 from pyg_mspipe.memory import RowState
 from pyg_mspipe.models.registry import MODELS
 from pyg_mspipe.pipeline import Batches
@@ -97,8 +97,6 @@ def test_every_plan_of_processes_trains_as_its_emulation(data, model, world, tmp
 @pytest.mark.parametrize("plan", ["1x1x1", "1x2x1", "1x1x2"])
 @pytest.mark.parametrize("model", OTHERS)
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(data, model, plan, tmp_path):
-    from pyg_mspipe.distributed import EmulatedExecutor
-
     settings = {"model": model, "parallel": plan, "checkpoint_every": 2, **FEW}
 
     def executor():
