@@ -12,6 +12,7 @@ from oracles.dyrep import DyRepOracle, dyrep_shapes
 from oracles.events import Query, Stream, ask_pairs
 from oracles.jodie import Gaps, JODIEOracle, jodie_shapes
 from oracles.parts import cell_shapes, gru, layer_norm, norm_shapes, random_params, rnn
+from oracles.tgat import TGATOracle, tgat_shapes
 from oracles.tgn import TGNOracle, tgn_shapes
 from torch import nn
 
@@ -35,6 +36,11 @@ def apan(stream, **options):
     return APANOracle(random_params(apan_shapes(stream.msg_dim, D, T)), stream, **options)
 
 
+def tgat(stream, **options):
+    x = torch.randn(NUM_NODES, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return TGATOracle(random_params(tgat_shapes(stream.msg_dim, 2, T, D, 2)), stream, [2, 2], x=x, **options)
+
+
 MODELS = {
     "tgn": tgn,
     "jodie": jodie,
@@ -43,8 +49,12 @@ MODELS = {
     **{f"dyrep, {each}": partial(dyrep, other_end=each) for each in ("containing", "applying", "event", "tgb")},
     "dyrep, two layers": partial(dyrep, num_neighbors=(2, 2)),
     "apan": partial(apan, num_mails=2, fan_out=2),
+    "tgat": tgat,
+    "tgat, no features": lambda stream: TGATOracle(
+        random_params(tgat_shapes(stream.msg_dim, 0, T, D, 1)), stream, [2], since="unseen"
+    ),
 }
-WITH_MEMORY = list(MODELS)
+WITH_MEMORY = [name for name in MODELS if not name.startswith("tgat")]
 
 
 def queries_of(stream, events):
@@ -158,6 +168,7 @@ def test_settled_rows_are_those_that_the_next_batch_would_have_read(name):
         ("dyrep, event", ("lin_key.bias",)),
         ("dyrep, containing", ("layers.",)),
         ("dyrep, tgb", ("layers.",)),
+        ("tgat", ("lin_key.bias",)),
         ("apan", ()),  # its scores go through a LeakyReLU, so that the bias of the keys matters
     ],
 )
@@ -179,6 +190,27 @@ def test_cells_and_norms_are_those_of_torch():
     params, norm = random_params(norm_shapes("norm", D)), nn.LayerNorm(D).double()
     norm.load_state_dict({name.removeprefix("norm."): p.detach() for name, p in params.items()})
     torch.testing.assert_close(layer_norm(params, "norm", x), norm(x))
+
+
+def test_tgats_queries_of_one_node_differ_by_their_times():
+    stream = small_stream((0, 1, 1), (1, 2, 3), (0, 2, 5), (0, 1, 9), (3, 0, 9))
+    queries = [Query(0, 2), Query(0, 3), Query(0, 4)]
+    by_query, by_first = (tgat(stream, since=since).batch(range(2, 5), queries) for since in ("query", "unseen"))
+    assert not torch.allclose(by_query[0], by_query[1])
+    assert torch.equal(by_query[1], by_query[2])
+    assert torch.equal(by_first[0].expand_as(by_first), by_first)
+    assert torch.equal(by_first[0], by_query[0])
+
+
+def test_tgats_event_cut_off_sees_earlier_events_of_the_batch_but_not_those_of_the_same_time():
+    stream = small_stream((0, 1, 1), (1, 2, 3), (0, 2, 5), (0, 1, 9), (3, 0, 9))
+    oracle = tgat(stream, cut_off="event")
+    events, whole = range(2, 5), tgat(stream)
+    assert [oracle.bound(Query(0, e_id), events) for e_id in events] == [2, 3, 3]
+    z = oracle.batch(events, [Query(0, 2), Query(0, 3), Query(0, 4)])
+    assert torch.equal(z[0], whole.batch(events, [Query(0, 2)])[0])
+    assert torch.equal(z[2], whole.batch(range(3, 5), [Query(0, 4)])[0])
+    assert not torch.allclose(z[2], whole.batch(events, [Query(0, 4)])[0])
 
 
 def test_jodies_projection_is_by_the_time_of_the_querys_event_and_by_role():

@@ -1,101 +1,79 @@
-import math
+"""The package's TGAT is the oracle's, on random streams."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch_geometric.data import TemporalData
+from oracles.comparison import NUM_NODES, Case, compare, random_stream, randomized, streams
+from oracles.tgat import TGATOracle, tgat_shapes
 
-from pyg_mspipe import Batches, NeighborSampler, TemporalCSR
-from pyg_mspipe.data import TensorFeatures
 from pyg_mspipe.models import TGAT
 
-NODES, DIM, TIME, HEADS = 6, 4, 3, 2
+SIZES = {"time_dim": 3, "embedding_dim": 4}
+NODE_DIM = 3
 
 
-class ByHand:
-    """TGAT one node, one edge and one head at a time."""
-
-    def __init__(self, model, data, x, k):
-        self.model, self.data, self.x, self.k = model, data, x, k
-
-    def start(self, node):
-        return torch.zeros(DIM) if self.x is None else self.model.node_lin(self.x[node].view(1, -1))[0]
-
-    def edges(self, node, bound):
-        """The node's last events before ``bound``, each with its other end; a self-loop stands there twice."""
-        found = []
-        for event in range(bound):
-            ends = int(self.data.src[event]), int(self.data.dst[event])
-            found += [(event, ends[1 - side]) for side in (0, 1) if ends[side] == node]
-        return found[-self.k :]
-
-    def embedding(self, node, bound, depth):
-        if depth == 0:
-            return self.start(node)
-        layer = self.model.layers[depth - 1]
-        own = self.embedding(node, bound, depth - 1)
-        now = int(self.data.t[min(bound, self.data.num_events - 1)])
-        keys, values = [], []
-        for event, other in self.edges(node, bound):
-            z = self.embedding(other, bound, depth - 1)
-            passed = self.model.time_enc(torch.tensor([float(now - int(self.data.t[event]))]))[0]
-            edge = layer.lin_edge(torch.cat([passed, self.data.msg[event]]))
-            keys.append((layer.lin_key(z) + edge).view(HEADS, -1))
-            values.append((layer.lin_value(z) + edge).view(HEADS, -1))
-        query, out = layer.lin_query(own).view(HEADS, -1), []
-        for head in range(HEADS):
-            if not keys:
-                out.append(torch.zeros(DIM // HEADS))
-                continue
-            score = torch.stack([key[head] @ query[head] for key in keys]) / math.sqrt(DIM // HEADS)
-            out.append(sum(a * value[head] for a, value in zip(score.softmax(0), values, strict=True)))
-        z = torch.cat(out) + layer.lin_skip(own)
-        return z.relu() if depth < len(self.model.layers) else z
+def pair_of(case, num_neighbors, seed=0, **options):
+    """The model, its parameters and its oracle, which counts times back from where the model does."""
+    node_dim = 0 if case.x is None else NODE_DIM
+    model = TGAT(
+        NUM_NODES, case.stream.msg_dim, node_dim=node_dim, **SIZES, num_layers=len(num_neighbors), heads=2, dropout=0.0
+    )
+    params = randomized(model, seed)
+    x = None if case.x is None else case.x.double()
+    options = {"cut_off": case.batches.cut_off, "since": "unseen"} | options
+    return model, params, TGATOracle(params, case.stream, num_neighbors, x=x, **options)
 
 
-# Self-loops, repeats, ties and nodes that never occur among them.
-ends = st.lists(st.tuples(st.integers(0, NODES - 1), st.integers(0, NODES - 1)), min_size=2, max_size=14)
+def features(seed=0):
+    return torch.randn(NUM_NODES, NODE_DIM, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("cut_off", ["batch", "event"])
-@settings(max_examples=25, deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(
-    ends=ends,
-    size=st.integers(1, 6),
-    hops=st.integers(1, 2),
-    msg_dim=st.sampled_from([0, 2]),
-    features=st.booleans(),
-    data=st.data(),
+    data=streams(max_events=25),
+    batch_size=st.integers(1, 7),
+    num_neighbors=st.lists(st.integers(1, 3), min_size=1, max_size=2),
+    with_features=st.booleans(),
+    begin=st.sampled_from([0, 0, 3]),
+    seed=st.integers(0, 100),
 )
-def test_tgat_equals_a_loop_over_nodes_and_edges(cut_off, ends, size, hops, msg_dim, features, data):
-    gaps = data.draw(st.lists(st.integers(0, 5), min_size=len(ends), max_size=len(ends)))
-    generator = torch.Generator().manual_seed(len(ends))
-    src, dst = torch.tensor(ends).t().contiguous()
-    t, msg = torch.tensor(gaps).cumsum(0), torch.randn(len(ends), msg_dim, generator=generator)
-    stream = TemporalData(src=src, dst=dst, t=t, msg=msg)
-    x = torch.randn(NODES, 3, generator=generator) if features else None
-    torch.manual_seed(0)
-    sizes = {"time_dim": TIME, "embedding_dim": DIM, "num_layers": hops, "heads": HEADS, "dropout": 0.0}
-    model = TGAT(NODES, msg_dim, node_dim=3 if features else 0, **sizes)
-    sampler = NeighborSampler(TemporalCSR.from_stream(stream, NODES), [3] * hops)
-    store = None if x is None else TensorFeatures(x)
-    batches = Batches(stream, range(len(ends)), size, sampler, cut_off=cut_off, node_features=store, make_plan=None)
-    by_hand = ByHand(model, stream, x, 3)
-    for index in range(len(batches)):
-        batch = batches.read(0, index)
-        begin = batch.events.start
-        earlier = [begin if cut_off == "batch" else int((t < t[event]).sum()) for event in batch.events]
-        asked = [
-            (int(node), bound) for nodes in (batch.src, batch.dst) for node, bound in zip(nodes, earlier, strict=True)
-        ]
-        z, expected = model(batch), torch.stack([by_hand.embedding(node, bound, hops) for node, bound in asked])
-        assert torch.allclose(z, expected, atol=1e-5)
-        weight = torch.randn(z.shape, generator=generator)
-        own, others = (
-            torch.autograd.grad((each * weight).sum(), list(model.parameters()), allow_unused=True)
-            for each in (z, expected)
-        )
-        for (name, parameter), one, other in zip(model.named_parameters(), own, others, strict=True):
-            one, other = (torch.zeros_like(parameter) if each is None else each for each in (one, other))
-            assert torch.allclose(one, other, atol=1e-4, rtol=1e-4), name
+def test_outputs_and_gradients_are_those_of_a_loop_over_nodes_and_edges(
+    cut_off, data, batch_size, num_neighbors, with_features, begin, seed
+):
+    x = features(seed) if with_features else None
+    case = Case(data, NUM_NODES, batch_size, num_neighbors, begin=begin, seed=seed, cut_off=cut_off, x=x)
+    compare(*pair_of(case, num_neighbors, seed), case)
+
+
+def test_with_the_event_cut_off_times_count_back_from_the_query():
+    case = Case(random_stream(), NUM_NODES, 5, [2, 2], cut_off="event", x=features())
+    compare(*pair_of(case, [2, 2], since="query"), case)
+
+
+@pytest.mark.parametrize(
+    ("cut_off", "wrong"),
+    [
+        ("batch", {"since": "query"}),
+        ("batch", {"cut_off": "event"}),
+        ("event", {"cut_off": "batch"}),
+        ("event", {"num_neighbors": [2, 1]}),
+    ],
+)
+def test_the_comparison_notices_a_model_that_is_not_the_oracle(cut_off, wrong):
+    case = Case(random_stream(), NUM_NODES, 5, [2, 2], cut_off=cut_off, x=features())
+    model, params, oracle = pair_of(case, [2, 2])
+    for name, value in wrong.items():
+        assert getattr(oracle, name) != value
+        setattr(oracle, name, value)
+    with pytest.raises(AssertionError, match="outputs"):
+        compare(model, params, oracle, case)
+
+
+@pytest.mark.parametrize("node_dim", [0, NODE_DIM])
+@pytest.mark.parametrize("msg_dim", [0, 3])
+def test_the_oracles_parameters_are_the_packages(node_dim, msg_dim):
+    model = TGAT(NUM_NODES, msg_dim, node_dim=node_dim, **SIZES, num_layers=2)
+    shapes = tgat_shapes(msg_dim, node_dim, **SIZES, num_layers=2)
+    assert {name: tuple(x.shape) for name, x in model.named_parameters()} == shapes

@@ -14,17 +14,19 @@ TGN    ``TGNOracle``       ``tgn_shapes``: the package's names
 JODIE  ``JODIEOracle``     ``jodie_shapes``
 DyRep  ``DyRepOracle``     ``dyrep_shapes``
 APAN   ``APANOracle``      ``apan_shapes``
+TGAT   ``TGATOracle``      ``tgat_shapes``: the package's names
 =====  ==================  =====================================================
 
 There is no dropout; models that are compared have ``dropout=0``. What the definitions leave open is said in the
 docstring of each module, and where there are two readings an argument chooses.
 
-A model of the package is compared with its oracle in four lines, see ``comparison`` and ``test_oracles_tgn.py``::
+A model of the package is compared with its oracle in a few lines, see ``comparison`` and ``test_oracles_tgn.py``::
 
     case = Case(data, num_nodes, batch_size=3, num_neighbors=[2])       # a stream and how it is read
-    model = JODIE(num_nodes, msg_dim, ..., dropout=0.0)
+    model = JODIE(num_nodes, msg_dim, ...)
     params = randomized(model)                                          # float64 copies, by the model's names
-    oracle = JODIEOracle(renamed(params, {"memory.cell.": "memory.rnn."}), case.stream)
+    names = {"memory.gru.": "memory.rnn.", "slope": "projection.scale", "shift": "projection.shift"}
+    oracle = JODIEOracle(renamed(params, names), case.stream)
     compare(model, params, oracle, case)
 
 ``randomized`` gives the model other weights, so that no bias is 0 and no norm is the identity, and returns copies of

@@ -11,7 +11,8 @@ from torch_geometric.data import TemporalData
 
 from oracles.events import Stream, ask_pairs
 from oracles.memory import Oracle
-from pyg_mspipe.graph import NeighborSampler, TemporalCSR
+from pyg_mspipe.data import TensorFeatures
+from pyg_mspipe.graph import CutOff, NeighborSampler, TemporalCSR
 from pyg_mspipe.models import TemporalModel
 from pyg_mspipe.pipeline import Batches
 
@@ -60,6 +61,8 @@ class Case:
         begin: The first event of the first batch, with which the memory begins.
         training_share: The share of batches in training mode.
         seed: Of the negatives, and of the loss.
+        cut_off: What a query sees, see ``Batches``.
+        x: The features of the nodes, [N, node_dim], or none.
     """
 
     def __init__(
@@ -73,15 +76,16 @@ class Case:
         begin: int = 0,
         training_share: float = 0.7,
         seed: int = 0,
+        cut_off: CutOff = "batch",
+        x: Tensor | None = None,
     ) -> None:
         self.stream = Stream(data, num_nodes)
-        self.begin = begin
-        self.seed = seed
+        self.begin, self.seed, self.x = begin, seed, x
         sampler = NeighborSampler(TemporalCSR.from_stream(data, num_nodes), num_neighbors)
         events = range(begin, data.num_events)
-        self.batches = Batches(
-            data, events, batch_size, sampler, self._negatives, num_negatives=num_negatives, memory_begin=begin
-        )
+        features = {} if x is None else {"node_features": TensorFeatures(x)}
+        options = {"num_negatives": num_negatives, "cut_off": cut_off, "memory_begin": begin} | features
+        self.batches = Batches(data, events, batch_size, sampler, self._negatives, **options)
         self.num_training = round(len(self.batches) * training_share)
 
     def _negatives(self, size: int, *, epoch: int, batch: int) -> Tensor:
