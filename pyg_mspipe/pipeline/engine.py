@@ -74,8 +74,8 @@ class PipelineEngine(Generic[B]):
         self.overlap = overlap if staleness != "sequential" else False
         self._on_record = on_record or (lambda record: None)
         catches_up = staleness in ("sequential", "exact")
-        estimates = self.scheduler.estimates
-        self._work = StageWork(source, state, device, estimates, catches_up=catches_up, epoch=epoch, first=first)
+        measured = self.scheduler.estimates
+        self._work = StageWork(source, state, device, measured, catches_up=catches_up, epoch=epoch, first=first)
         self._times = TrainingTimes(device, self._work.now)
         self._runner: InLine[B] | StageThreads[B] | None = None
         self._current: InFlight[B] | None = None

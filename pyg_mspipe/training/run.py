@@ -101,6 +101,7 @@ class Run:
         self.trainer = trainer
         self._folder = folder
         self._made_by = made_by
+        self._t = t
         self._batches = trainer.batches("test")
         split, self._bound = trainer.split, trainer.data.num_events
         if t is not None:
@@ -123,7 +124,8 @@ class Run:
         """
         objective, device = self.trainer.objective, self.trainer.device
         parts = [
-            objective.embed(self._batches.ask(part, self._bound)).float() for part in n_id.to(device).split(_AT_ONCE)
+            objective.embed(self._batches.ask(part, self._bound, self._t)).float()
+            for part in n_id.to(device).split(_AT_ONCE)
         ]
         return torch.cat(parts)
 

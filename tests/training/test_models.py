@@ -131,6 +131,27 @@ def test_a_trained_model_embeds_nodes_at_a_moment(data, model, tmp_path):
     assert z.isfinite().all()
 
 
+@pytest.mark.parametrize("mitigation", ["similarity", "gated", "predictive"])
+@pytest.mark.parametrize("model", ["jodie", "apan"])
+def test_stale_rows_of_every_memory_are_repaired(data, model, mitigation, tmp_path):
+    settings = {"model": model, "staleness": "2", "overlap": "never"}
+    plain = trained(data, tmp_path / "plain", **settings)
+    repaired = trained(data, tmp_path / "repaired", mitigation=mitigation, **settings)
+    assert losses(plain)[0] == losses(repaired)[0], "the first batch misses nothing"
+    assert losses(plain) != losses(repaired)
+
+
+@pytest.mark.parametrize("model", ["tgn", "jodie"])
+def test_a_node_is_embedded_as_of_the_moment_that_is_asked_for(data, model, tmp_path):
+    folder = trained(data, tmp_path / "run", model=model, epochs=1)
+    end = int(data.t[-1])
+    one, other = (
+        load_run(folder, data=data, node_features=nodes(data), t=end + later).embed(torch.arange(5))
+        for later in (1, 10_000)
+    )
+    assert one.equal(other) == (model == "tgn")
+
+
 @pytest.mark.parametrize("mitigation", ["gated", "predictive"])
 def test_a_model_without_memory_has_nothing_to_mitigate(data, mitigation):
     with pytest.raises(ConfigError, match="model TGAT takes no mitigation, which this run needs"):
