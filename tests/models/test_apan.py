@@ -25,7 +25,7 @@ def oldest_first(model):
     return tables
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     data=streams(),
     batch_size=st.integers(1, 7),
