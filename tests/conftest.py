@@ -1,8 +1,12 @@
 """What the tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# PyTorch asks for the names of the hosts that it connects to; where no name server answers, that takes 5 s by default.
+os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:2")
 
 
 @pytest.fixture(scope="session")

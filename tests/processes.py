@@ -1,29 +1,187 @@
-"""Processes for tests, as torchrun starts them."""
+"""Processes for tests: real ones, started fast, and watched for hangs.
 
+What costs most at the start of a process is loading PyTorch. Where a test is about something else its processes are
+forked from one that has loaded all; where it is about the start itself, it starts an interpreter.
+"""
+
+import atexit
+import contextlib
+import faulthandler
+import functools
+import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
-TIMEOUT = 120
+from torch.distributed import TCPStore
+
+# A piece of work that takes this long on the machine that the limit below was chosen on.
+_REFERENCE = 0.15
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["pyg_mspipe.cli.app", "sklearn.metrics", "torch.nn.parallel"])
 
 
-def torchrun(script: Path, count: int, *args: object) -> None:
-    """Runs a script in some processes of one thread each, and fails with what they say if it fails or hangs."""
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    process = subprocess.Popen(
-        [*start, str(script), *map(str, args)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@functools.cache
+def patience() -> float:
+    """Seconds after which what should have come is given up: ten times what any test needs, and more on a slow machine.
+
+    How slow a machine is, or how busy, is told by a piece of work that is like any test's: an interpreter that starts.
+    """
+    begin = time.monotonic()
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", "import numpy"], check=True)
+    return 300.0 * max(1.0, (time.monotonic() - begin) / (3 * _REFERENCE))
+
+
+class Forked:
+    """A process of one thread that runs what an interpreter with the same arguments would, used like a ``Popen``.
+
+    Args:
+        command: What follows ``python``: ``-m MODULE``, ``-c CODE`` or a script, and its arguments.
+        env: More environment variables.
+        cwd: Where it runs.
+    """
+
+    def __init__(self, *command: object, env: Mapping[str, str] | None = None, cwd: Path | str | None = None) -> None:
+        self._said = [tempfile.NamedTemporaryFile() for _ in range(2)]  # noqa: SIM115
+        names = [file.name for file in self._said]
+        arguments = [*map(str, command)], dict(os.environ) | dict(env or {}), str(cwd or Path.cwd()), names
+        self._process = _forks.Process(target=_become, args=arguments, daemon=True)
+        self._process.start()
+        self.pid: int = self._process.pid or 0
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, which: int) -> None:
+        os.kill(self.pid, which)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self) -> int:
+        """Waits for its end; one that hangs fails, with the stacks of its threads."""
+        self._process.join(patience())
+        if self._process.exitcode is None:
+            self.send_signal(signal.SIGABRT)  # of which Python's fault handler makes a dump
+            self._process.join(10)
+            self.kill()
+            self._process.join()
+            raise AssertionError(f"no end after {patience():.0f} s\n" + "\n".join(self._texts()))
+        return self._process.exitcode
+
+    def communicate(self) -> tuple[str, str]:
+        """Waits for its end, and returns what it wrote to its output and to its errors."""
+        self.wait()
+        out, errors = self._texts()
+        return out, errors
+
+    def _texts(self) -> list[str]:
+        return [os.pread(file.fileno(), 1 << 24, 0).decode() for file in self._said]
+
+
+def _become(command: Sequence[str], env: Mapping[str, str], cwd: str, outputs: Sequence[str]) -> None:
+    """Runs a command as an interpreter of its own would."""
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    for number, name in enumerate(outputs, start=1):
+        os.dup2(os.open(name, os.O_RDWR | os.O_APPEND), number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    faulthandler.enable()
+    import torch
+
+    torch.set_num_threads(1)
+    multiprocessing.process.current_process()._config["daemon"] = False  # it may have children as any other
+    kind, *rest = command
+    if kind in ("-m", "-c"):
+        sys.path[0:0] = [cwd]
+        sys.argv = ["-c", *rest[1:]] if kind == "-c" else rest
+    else:
+        sys.path[0:0] = [str(Path(cwd, kind).parent)]
+        sys.argv = list(command)
     try:
-        said, _ = process.communicate(timeout=TIMEOUT)
+        if kind == "-m":
+            runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+        elif kind == "-c":
+            exec(rest[0], {"__name__": "__main__"})
+        else:
+            runpy.run_path(kind, run_name="__main__")
+    finally:
+        sys.stdout.flush()
+        atexit._run_exitfuncs()
+
+
+def torchrun(count: int, *command: object, check: bool = True) -> list[tuple[str, str]]:
+    """Runs a command in some processes that meet as torchrun's do, and returns what each wrote.
+
+    Args:
+        count: How many processes.
+        command: As :class:`Forked` takes it.
+        check: Whether a process that fails fails the test.
+    """
+    # As torchrun does: whoever starts the processes serves the store at which they meet.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=patience()))
+    common = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "GROUP_RANK": "0",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+    ranks = map(str, range(count))
+    processes = [Forked(*command, env=common | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ranks]
+    try:
+        said = [process.communicate() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    if check:
+        for process, (out, errors) in zip(processes, said, strict=True):
+            assert process.returncode == 0, out + errors
+    return said
+
+
+def marked() -> tuple[dict[str, str], str]:
+    """Returns an environment for processes of one thread each, and the mark by which they and their own are found."""
+    mark = uuid.uuid4().hex
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1", "MARK": mark}, mark
+
+
+def pids(mark: str) -> list[int]:
+    """Returns the ids of all processes that bear a mark."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # gone, or another user's
+            if f"MARK={mark}".encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+def output(process: subprocess.Popen[str], mark: str) -> str:
+    """Waits for the end of a process and returns what it said; one that hangs fails, with the stacks of its threads."""
+    try:
+        said, _ = process.communicate(timeout=patience())
     except subprocess.TimeoutExpired:
-        # With SIGTERM torchrun ends its processes, each of which has a session of its own.
-        process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=TIMEOUT)
-        raise AssertionError(f"{script.name} took longer than {TIMEOUT} s\n{said}") from None
-    assert process.returncode == 0, said
+        for which, seconds in ((signal.SIGABRT, 5), (signal.SIGKILL, 0)):
+            for pid in pids(mark):
+                os.kill(pid, which)
+            time.sleep(seconds)
+        raise AssertionError(f"no end after {patience():.0f} s\n{process.communicate()[0]}") from None
+    return said

@@ -1,10 +1,9 @@
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import Forked, torchrun
 
 from pyg_mspipe import load_stream
 
@@ -12,9 +11,10 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(*command):
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    process = Forked(*command, cwd=ROOT)
+    out, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return out
 
 
 def test_the_drop_in_example_learns():
@@ -64,8 +64,7 @@ def test_a_trained_model_scores_links_and_gives_vectors(tmp_path):
 
 
 def test_two_trainers_under_torchrun_report_once_and_do_as_one_process_that_stands_for_them():
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    together = run(*torchrun, "examples/distributed.py", "--epochs", "2").splitlines()
+    together = "".join(out for out, _ in torchrun(2, ROOT / "examples/distributed.py", "--epochs", "2")).splitlines()
     notice, *alone = run("examples/distributed.py", "--epochs", "2").splitlines()
     assert "not started by torchrun" in notice
     assert alone == together

@@ -4,6 +4,7 @@ from pyg_mspipe.data.baselines import popularity_ap
 from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.feature_file import write_features
 from pyg_mspipe.data.feature_store import FeatureStore, MappedFeatures, TensorFeatures
+from pyg_mspipe.data.labels import Labels, read_labels
 from pyg_mspipe.data.negatives import DrawNegatives, NegativeSampler
 from pyg_mspipe.data.splits import StreamSplit, split_stream, unseen_nodes_mask
 from pyg_mspipe.data.streams import load_stream
@@ -15,6 +16,7 @@ __all__ = [
     "DegreeSketch",
     "DrawNegatives",
     "FeatureStore",
+    "Labels",
     "MappedFeatures",
     "NegativeSampler",
     "StreamError",
@@ -25,6 +27,7 @@ __all__ = [
     "find_problems",
     "load_stream",
     "popularity_ap",
+    "read_labels",
     "split_stream",
     "summarize",
     "synthetic",

@@ -64,6 +64,36 @@ def read_stream(
     return data, table.place
 
 
+def read_label_columns(path: Path, *, time_scale: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns nodes, Int64[L], times, Int64[L], and labels, [L] or [L, C], of a file with a row for each label.
+
+    Args:
+        path: The file, with the columns ``node``, ``t`` and either ``y`` or ``y_0``, ``y_1`` and so on.
+        time_scale: Multiplies the times, which are then rounded.
+
+    Raises:
+        StreamError: If the file cannot be read, lacks a column, or has no rows.
+    """
+    table = open_table(path)
+    numbered = _numbered(table.names, "y")
+    names = ["node", "t", *(["y"] if "y" in table.names else numbered or ["y"])]
+    missing = [name for name in names if name not in table.names]
+    if missing:
+        present = ", ".join(table.names[:30])
+        raise StreamError(f"{path} has no column {', '.join(missing)}; it has {present}: name them node, t and y")
+    node = _ids(path, table, "node", relabel=False)
+    t = _scale(_numbers(path, table, "t", times=True), time_scale)
+    columns = [_numbers(path, table, name) for name in names[2:]]
+    y = np.stack(columns, axis=1) if len(columns) > 1 or names[2] != "y" else columns[0]
+    if not len(node) or len({len(node), len(t), len(y)}) > 1:
+        raise StreamError(f"{path} has {len(node)} nodes, {len(t)} times and {len(y)} labels; give one of each per row")
+    for name, values in (("node", node), ("t", t)):
+        odd = np.flatnonzero(~np.isfinite(values) | (values != np.trunc(values)))
+        if odd.size:
+            raise StreamError(f"{path}: {table.place(int(odd[0]))}: {name} is {values[odd[0]]}, not a whole number")
+    return torch.from_numpy(node.astype(np.int64)), torch.from_numpy(t.astype(np.int64)), torch.from_numpy(y)
+
+
 def unused_columns(path: Path, columns: Mapping[str, str | Sequence[str]] | None = None) -> list[str]:
     """Returns the columns of a file that the stream read from it does not use, in the file's order.
 
@@ -93,8 +123,7 @@ def _match_columns(
         names.setdefault(field, [field])
     if "y" in available:
         names.setdefault("y", ["y"])
-    numbered = sorted((name for name in available if re.fullmatch(r"msg_\d+", name)), key=lambda name: int(name[4:]))
-    names.setdefault("msg", ["msg"] if "msg" in available else numbered)
+    names.setdefault("msg", ["msg"] if "msg" in available else _numbered(available, "msg"))
 
     missing = {field: absent for field in names if (absent := [n for n in names[field] if n not in available])}
     if missing:
@@ -104,6 +133,12 @@ def _match_columns(
         mend = _mend_of_csv(path, available) or f"pass columns={{{mapping}}}"
         raise StreamError(f"{path} has no column {lacking}; it has {present}: {mend}")
     return {field: chosen for field, chosen in names.items() if chosen}
+
+
+def _numbered(available: Sequence[str], name: str) -> list[str]:
+    """Returns the columns ``NAME_0``, ``NAME_1`` and so on, by their numbers."""
+    found = (column for column in available if re.fullmatch(rf"{name}_\d+", column))
+    return sorted(found, key=lambda column: int(column[len(name) + 1 :]))
 
 
 def _mend_of_csv(path: Path, names: Sequence[str]) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from torch_geometric.data import TemporalData
-from torch_geometric.datasets import JODIEDataset
 
 from pyg_mspipe.data.errors import StreamError
 
@@ -34,6 +33,8 @@ def read_jodie(name: str, root: Path) -> TemporalData:
     Raises:
         StreamError: If it cannot be downloaded or its file is damaged.
     """
+    from torch_geometric.datasets import JODIEDataset  # takes half a second, and few streams need it
+
     folder = root / "JODIE"
     raw = folder / name / "raw" / f"{name}.csv"
     was_there = raw.exists()

@@ -35,9 +35,9 @@ class EmulatedExecutor(Executor):
         """Gets ready to train."""
         self._job = job
         self.steps = SweepSteps(job)
-        own, task = job.objective.model, job.objective.task
+        own = job.objective.model
         others = [own.with_state(own.state.empty_like()) for _ in range(1, job.plan.memory)]
-        self.objectives = [job.objective, *(Objective(model, task, bf16=job.objective.bf16) for model in others)]
+        self.objectives = [job.objective, *map(job.objective.with_model, others)]
         self._trainers: list[_Trainer] = []
         self._random = {seat.rank: self.steps.first_random_state(seat.rank) for seat in job.plan.seats()}
 
@@ -73,7 +73,8 @@ class EmulatedExecutor(Executor):
             for x, parts in zip(parameters, zip(*gradients, strict=True), strict=True):
                 if any(part is not None for part in parts):
                     x.grad = add_in_order([torch.zeros_like(x) if part is None else part for part in parts])
-            job.optimizer.step()
+            if self.steps.learns(step):
+                job.optimizer.step()
             return add_in_order(losses)
 
         yield train

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from pyg_mspipe.distributed.memory_turns import AccessRecord, MemoryTurns
+from pyg_mspipe.distributed.memory_turns import REACH, AccessRecord, MemoryTurns
 from pyg_mspipe.distributed.plan import ParallelPlan, Seat
 from pyg_mspipe.distributed.shared_memory import share
 from pyg_mspipe.distributed.visits import VisitBatches, Visits
@@ -55,8 +54,7 @@ class MemoryGroup:
         self._server: TCPStore | None = None
         port = [0]
         if self.leads:
-            wait = timedelta(seconds=timeout)
-            self._server = TCPStore(_HOST, 0, is_master=True, wait_for_workers=False, timeout=wait)
+            self._server = TCPStore(_HOST, 0, is_master=True, wait_for_workers=False, timeout=REACH)
             port[0] = self._server.port
         dist.broadcast_object_list(port, src=self.leader, group=self._processes)
         self.turns = MemoryTurns(_HOST, port[0], plan.minibatch, seat.part, timeout, log)

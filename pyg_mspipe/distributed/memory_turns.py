@@ -12,6 +12,9 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from pyg_mspipe.distributed.schedule import Access
 
+REACH = timedelta(minutes=5)
+"""How long a process tries to reach another at the start, when one may have loaded long before the other."""
+
 _DONE, _CANCELLED = "done", "cancelled"
 
 
@@ -71,8 +74,10 @@ class MemoryTurns:
         self.log = log
         # A client is blocked while it waits, so each thread that may wait has a client of its own.
         self._reading, self._committing, self._cancelling = (
-            TCPStore(host, port, is_master=False, timeout=timedelta(seconds=timeout)) for _ in range(3)
+            TCPStore(host, port, is_master=False, timeout=REACH) for _ in range(3)
         )
+        for store in (self._reading, self._committing, self._cancelling):
+            store.set_timeout(timedelta(seconds=timeout))
         self._sweep = ""
         self._first = 0
         self._awaited: dict[Access, str] = {}

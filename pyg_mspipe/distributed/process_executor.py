@@ -23,7 +23,7 @@ from pyg_mspipe.distributed.visits import Visits
 from pyg_mspipe.distributed.world import World
 from pyg_mspipe.memory import Commit
 from pyg_mspipe.pipeline import InFlight, PipelineError
-from pyg_mspipe.tasks import Metrics, Objective
+from pyg_mspipe.tasks import Metrics
 from pyg_mspipe.tasks.evaluation import score_batches
 
 Flights = Generator[InFlight[Visits], None, None]
@@ -117,13 +117,16 @@ class ProcessExecutor(Executor):
         def train(step: int) -> Tensor:
             nonlocal coming
             self._visits = get(step) if step == first else coming
-            self._gradients.expect()
-            optimizer.zero_grad()
+            learns = self.steps.learns(step)
+            if learns:
+                self._gradients.expect()
+                optimizer.zero_grad()
             loss = self.steps.train(self._summed, self._model, hand_over, self._visits, seat, step)
             # The next batch needs no weights, so it is prepared while the gradients travel.
             coming = get(step + 1)
-            self._gradients.wait()
-            optimizer.step()
+            if learns:
+                self._gradients.wait()
+                optimizer.step()
             return loss
 
         make_flights = self._own_flights if self._group is None else self._shared_flights
@@ -189,7 +192,7 @@ class ProcessExecutor(Executor):
         scored: dict[int, Tensor] = {}
         with self.team.together():
             if seat.group == 0:
-                own = Objective(self._model.with_state(self._state.copy()), job.objective.task, bf16=job.objective.bf16)
+                own = job.objective.with_model(self._model.with_state(self._state.copy()))
                 shard = range(seat.rank, len(job.val), job.plan.group_size)
                 scored = score_batches(own, job.val, shard, on_batch)
         gathered: list[dict[int, Tensor]] | None = [{} for _ in range(job.plan.world)] if self.team.leads else None
@@ -198,7 +201,7 @@ class ProcessExecutor(Executor):
         def metrics() -> Metrics:
             assert gathered is not None
             scores = {index: each for part in gathered for index, each in part.items()}
-            return job.objective.task.metrics([scores[i] for i in range(len(job.val))], job.val.events, job.unseen)
+            return job.objective.task.metrics([scores[index] for index in sorted(scores)], job.val.events, job.unseen)
 
         return self.team.first(metrics)
 

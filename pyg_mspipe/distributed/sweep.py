@@ -51,6 +51,14 @@ class SweepSteps:
         """Returns how many items are trained in each step."""
         return [sum(items) for items in self._items]
 
+    def learns(self, step: int) -> bool:
+        """Returns whether any item is trained in a step; if not, the weights stay.
+
+        Args:
+            step: The step's number in the sweep.
+        """
+        return any(self._items[step])
+
     def source(self, seat: Seat, epoch: int, memory_begin: int, positions: range | None = None) -> VisitBatches:
         """Returns the batches of a trainer.
 
@@ -105,20 +113,22 @@ class SweepSteps:
         Returns:
             Float32[].
         """
-        turn = self.schedule.assignment(seat, step)
-        if turn is None or visits is None or not visits.batches:
-            # The commit comes first: other trainers need it for their backward passes, which this one's waits for.
-            if turn is not None and turn.visit == 0:
-                stop = self.schedule.part(self.batches.events_of(turn.batch), seat).stop
-                hand_over(model.empty_commit(stop))
-            objective(None).backward()
-            return torch.zeros((), device=self.job.device)
-        items = self._items[step]
+        turn, items = self.schedule.assignment(seat, step), self._items[step]
 
         def commit(batch: Batch) -> None:
-            update = model.commit(batch)
-            assert update is not None
-            hand_over(update)
+            hand_over(model.commit(batch))
+
+        if turn is None or visits is None or not visits.batches or not items[seat.rank]:
+            # The commit comes first: other trainers need it for their backward passes, which this one's waits for.
+            if turn is not None and turn.visit == 0:
+                if visits is not None and visits.batches:
+                    with torch.no_grad():
+                        commit(visits.batches[0])
+                else:
+                    hand_over(model.empty_commit(self.schedule.part(self.batches.events_of(turn.batch), seat).stop))
+            if self.learns(step):
+                objective(None).backward()
+            return torch.zeros((), device=self.job.device)
 
         return train_step(
             objective,

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
 from pyg_mspipe.distributed.host_processes import process_state
-from pyg_mspipe.distributed.memory_turns import TurnsCancelledError
+from pyg_mspipe.distributed.memory_turns import REACH, TurnsCancelledError
 from pyg_mspipe.distributed.plan import ParallelPlan, Seat
 
 T = TypeVar("T")
@@ -50,7 +50,8 @@ class World:
     Args:
         plan: The plan, with one process for each trainer.
         device: The device of this process. Gradients on GPUs are exchanged by nccl, everything else by gloo.
-        timeout: After how many seconds a process that does not answer is given up.
+        timeout: After how many seconds a process that does not answer is given up; one that does not start is given up
+            after five minutes.
 
     Raises:
         PlanError: If there are more or fewer processes than trainers in the plan, or a memory group would be on two
@@ -65,12 +66,15 @@ class World:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        wait = timedelta(seconds=timeout)
         try:
-            store, rank, size = next(iter(rendezvous("env://", timeout=wait)))
+            store, rank, size = next(iter(rendezvous("env://", timeout=REACH)))
             # When torchrun restarts the run it keeps its store, which still holds the addresses of the last start.
             kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
             self._store = PrefixStore(f"attempt-{_restarts() if kept else 0}", store)
+            # All are there before the first of them waits for another with the run's own timeout.
+            self._store.set(f"started/{rank}", "")
+            self._store.wait([f"started/{other}" for other in range(size)], REACH)
+            wait = timedelta(seconds=timeout)
             dist.init_process_group(backend, store=self._store, rank=rank, world_size=size, timeout=wait)
         except (RuntimeError, dist.DistError) as error:
             raise TrainerLostError(

@@ -67,6 +67,14 @@ class NeighborSample:
     hops: tuple[Hop, ...]
     seed: Tensor
 
+    @property
+    def seed_node(self) -> Tensor:
+        """Int64[Q]: the position in ``n_id`` of the node that each query asks for."""
+        row = self.seed
+        for hop in self.hops:
+            row = hop.target.index_select(0, row)
+        return row
+
     def including(self, node: Tensor) -> NeighborSample:
         """Returns the sample with more nodes to read.
 

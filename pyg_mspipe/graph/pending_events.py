@@ -32,6 +32,14 @@ class PendingEvents:
         """Returns the events on ``device``; with ``non_blocking``, the copies may still be under way."""
         return PendingEvents(*(x.to(device, non_blocking=non_blocking) for x in vars(self).values()))
 
+    def select(self, position: Tensor) -> PendingEvents:
+        """Returns the events of some of the nodes.
+
+        Args:
+            position: Int64[M], positions among the ``U`` nodes.
+        """
+        return PendingEvents(*(x.index_select(0, position) for x in vars(self).values()))
+
 
 def pending_events(csr: TemporalCSR, src: Tensor, n_id: Tensor, bound: int, *, begin: int = 0) -> PendingEvents:
     """Returns the events that wait for nodes once all events below a bound are committed.

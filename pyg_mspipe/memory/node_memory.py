@@ -125,14 +125,18 @@ class NodeMemory(Module, ABC):
 
     def _read(self, batch: MemoryBatch) -> tuple[MemoryRows, Tensor]:
         """Returns the rows of a batch, and those of ``"memory"`` to compute from: [U, memory_dim]."""
-        rows = batch.rows
-        if rows is None:
-            self.state.drain()
-            rows = self.state.fetch(batch)
+        rows = self._rows(batch)
         before = rows.values["memory"]
         if self.mitigation is not None and rows.missed is not None:
             before = self.mitigation.repair(before, rows.repair, rows.missed)
         return rows, before
+
+    def _rows(self, batch: MemoryBatch) -> MemoryRows:
+        """Returns the rows of a batch, as they were read."""
+        if batch.rows is not None:
+            return batch.rows
+        self.state.drain()
+        return self.state.fetch(batch)
 
     def _computed(self, batch: MemoryBatch) -> tuple[Tensor, Tensor]:
         """Returns the rows that a batch's new ones were computed from, and the new ones: [U, memory_dim] each."""

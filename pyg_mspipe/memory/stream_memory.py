@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,9 +18,6 @@ from pyg_mspipe.memory.plan import plan_last_message
 from pyg_mspipe.memory.row_state import RowState
 from pyg_mspipe.memory.rows import Commit
 from pyg_mspipe.memory.time_encoder import TimeInit
-
-if TYPE_CHECKING:
-    pass
 
 # Nodes whose messages are applied at once; bounds the messages that exist at a time.
 _SETTLE_CHUNK = 1 << 14
@@ -95,7 +91,7 @@ class StreamMemory(MemoryUpdater, NodeMemory):
         return memory, plan.pending.t
 
     @torch.no_grad()
-    def commit(self, batch: MemoryBatch) -> Commit:
+    def commit(self, batch: MemoryBatch, ends: Tensor | None = None) -> Commit:
         """Returns the memory update of a batch, to be applied to the state.
 
         In training mode it applies the messages that waited for the nodes of the batch's events, and takes over what
@@ -103,17 +99,27 @@ class StreamMemory(MemoryUpdater, NodeMemory):
 
         Args:
             batch: Gathered.
+            ends: [2 * B, memory_dim], for all sources and then all destinations of the batch what stands for their
+                rows in the messages of others; of several for a node that of its last event. By default the rows do.
         """
         plan = batch.plan
         assert plan is not None
         n_id = plan.n_id.index_select(0, plan.committed)
         if not self.training:
-            return Commit(n_id, self._settled_rows(batch, n_id), batch.events.stop)
+            return Commit(n_id, self._settled_rows(batch, n_id, ends), batch.events.stop)
         before, memory = self._computed(batch)
-        rows = {"memory": memory, "last_update": plan.pending.t}
-        kept = None if self.mitigation is None else before.index_select(0, plan.committed)
-        rows = {name: row.index_select(0, plan.committed) for name, row in rows.items()}
-        return Commit(n_id, rows, batch.events.stop, kept)
+        before, memory, since, told = (
+            x.index_select(0, plan.committed) for x in (before, memory, plan.pending.t, plan.raw_msg)
+        )
+        if ends is not None:
+            pending, rows = plan.pending.select(plan.committed), self._rows(batch).values
+            last_update, other = (rows[name].index_select(0, plan.committed) for name in ("last_update", "other"))
+            place = torch.searchsorted(n_id, pending.other).clamp_(max=n_id.numel() - 1)
+            touched = (n_id.index_select(0, place) == pending.other).unsqueeze(1)
+            other = torch.where(touched, ends.index_select(0, _last_end(batch, n_id)).index_select(0, place), other)
+            memory = self._new_rows(before, last_update, pending, told, other)
+        kept = None if self.mitigation is None else before
+        return Commit(n_id, {"memory": memory, "last_update": since}, batch.events.stop, kept)
 
     @torch.no_grad()
     def settle(self, source: MessageSource) -> None:
@@ -133,11 +139,10 @@ class StreamMemory(MemoryUpdater, NodeMemory):
 
         self.state.settle(rows())
 
-    def _settled_rows(self, batch: MemoryBatch, n_id: Tensor) -> dict[str, Tensor]:
+    def _settled_rows(self, batch: MemoryBatch, n_id: Tensor, ends: Tensor | None) -> dict[str, Tensor]:
         """Returns rows of the ``C`` nodes of a batch's events, with the last of these applied to each."""
-        ends = torch.cat([batch.src, batch.dst])
-        number = torch.arange(batch.src.numel(), device=ends.device).repeat(2)
-        last = torch.zeros_like(n_id).scatter_reduce_(0, torch.searchsorted(n_id, ends), number, "amax")
+        end = _last_end(batch, n_id)
+        last = end % batch.src.numel()
         src, dst = batch.src.index_select(0, last), batch.dst.index_select(0, last)
         pending = PendingEvents(
             valid=torch.ones_like(n_id, dtype=torch.bool),
@@ -146,14 +151,21 @@ class StreamMemory(MemoryUpdater, NodeMemory):
             other=torch.where(src == n_id, dst, src),
             t=batch.t.index_select(0, last),
         )
-        return self._applied(n_id, pending, batch.msg.index_select(0, last))
+        other = None
+        if ends is not None:
+            other = ends.index_select(0, end).index_select(0, torch.searchsorted(n_id, pending.other))
+        return self._applied(n_id, pending, batch.msg.index_select(0, last), other)
 
-    def _applied(self, n_id: Tensor, pending: PendingEvents, raw_msg: Tensor) -> dict[str, Tensor]:
-        """Returns rows of nodes, Int64[M], as the state has them, with an event applied to each."""
-        memory, since, other = (
-            self.state.read(table, nodes)
-            for table, nodes in (("memory", n_id), ("last_update", n_id), ("memory", pending.other))
-        )
+    def _applied(
+        self, n_id: Tensor, pending: PendingEvents, raw_msg: Tensor, other: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Returns rows of nodes, Int64[M], as the state has them, with an event applied to each.
+
+        What stands for the rows of the other ends, [M, memory_dim], is by default these rows.
+        """
+        memory, since = (self.state.read(table, n_id) for table in ("memory", "last_update"))
+        if other is None:
+            other = self.state.read("memory", pending.other)
         return {"memory": self._new_rows(memory, since, pending, raw_msg, other), "last_update": pending.t}
 
     def _new_rows(
@@ -167,6 +179,18 @@ class StreamMemory(MemoryUpdater, NodeMemory):
         """Returns new rows: [U, memory_dim]."""
         messages = LatestMessages(pending.valid, pending.is_source, pending.other, pending.t, raw_msg.to(memory.dtype))
         return self.compute(memory, since, messages, other)[0]
+
+
+def _last_end(batch: MemoryBatch, n_id: Tensor) -> Tensor:
+    """Returns which end each node of a batch's events is last, of a self-loop the source: Int64[C].
+
+    They are positions among all sources and then all destinations.
+    """
+    size = batch.src.numel()
+    number = torch.arange(size, device=n_id.device) * 2
+    ends, rank = torch.cat([batch.src, batch.dst]), torch.cat([number + 1, number])
+    last = torch.zeros_like(n_id).scatter_reduce_(0, torch.searchsorted(n_id, ends), rank, "amax")
+    return last // 2 + size * (1 - last % 2)
 
 
 def node_tables(num_nodes: int, memory_dim: int, device: torch.device | str | None = None) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from pyg_mspipe.models.apan import APAN
 from pyg_mspipe.models.attention import TemporalAttention
+from pyg_mspipe.models.dyrep import DyRep
 from pyg_mspipe.models.jodie import JODIE
 from pyg_mspipe.models.link_predictor import LinkPredictor
 from pyg_mspipe.models.memory_model import MemoryModel
@@ -15,6 +16,7 @@ __all__ = [
     "JODIE",
     "TGAT",
     "TGN",
+    "DyRep",
     "LinkPredictor",
     "MemoryModel",
     "StaticModel",

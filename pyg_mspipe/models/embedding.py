@@ -55,7 +55,7 @@ def temporal_embedding(
     for depth, (hop, age, msg, layer) in enumerate(hops):
         if depth:
             z = z.relu()
-        t_enc = time_enc(age.view(-1).to(precise)).view(*hop.mask.shape, -1)
+        t_enc = time_enc(age.view(-1).to(precise)).view(*hop.mask.shape, time_enc.out_channels)
         z = layer(z, hop, t_enc, msg)
     return z.index_select(0, sample.seed)
 

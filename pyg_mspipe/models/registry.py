@@ -11,13 +11,14 @@ from types import ModuleType
 from typing import TypeVar, cast
 
 from pyg_mspipe.models.apan import APAN
+from pyg_mspipe.models.dyrep import DyRep
 from pyg_mspipe.models.jodie import JODIE
 from pyg_mspipe.models.temporal_model import TemporalModel
 from pyg_mspipe.models.tgat import TGAT
 from pyg_mspipe.models.tgn import TGN
 
 C = TypeVar("C")
-MODELS: dict[str, type[TemporalModel]] = {"tgn": TGN, "jodie": JODIE, "apan": APAN, "tgat": TGAT}
+MODELS: dict[str, type[TemporalModel]] = {"tgn": TGN, "jodie": JODIE, "dyrep": DyRep, "apan": APAN, "tgat": TGAT}
 """The built-in models, by the name that the settings have for them."""
 
 

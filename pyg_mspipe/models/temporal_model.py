@@ -29,10 +29,13 @@ class TemporalModel(Module, ABC):
         static_memory: Static node vectors, where :meth:`join_static` has brought some.
         num_hops: How many hops of neighbours are sampled for a query.
         embedding_dim: Width of the embeddings.
+        embeds_ends: Whether both ends of a batch's events are sampled like queries, after them, since what the batch
+            does to the memory depends on their neighbourhoods.
     """
 
     num_hops: int
     embedding_dim: int
+    embeds_ends: bool = False
 
     def __init__(self) -> None:
         super().__init__()

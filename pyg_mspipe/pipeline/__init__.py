@@ -3,7 +3,7 @@
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.batches import Batches
 from pyg_mspipe.pipeline.engine import PipelineEngine
-from pyg_mspipe.pipeline.queries import Ask, Queries, ask_pairs, ask_sources
+from pyg_mspipe.pipeline.queries import Ask, Queries, ask_labelled_events, ask_labelled_nodes, ask_pairs, ask_sources
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
 from pyg_mspipe.pipeline.stages import InFlight
@@ -19,6 +19,8 @@ __all__ = [
     "PipelineError",
     "Queries",
     "Staleness",
+    "ask_labelled_events",
+    "ask_labelled_nodes",
     "ask_pairs",
     "ask_sources",
     "parse_staleness",

@@ -32,6 +32,7 @@ class Batch:
         plan: What the batch does to node memory; none where nothing was drawn for one.
         rows: What was read of node memory for it; none where the model is to read it itself.
         x: Float32[U, node_dim], the features of ``n_id``; none until they are gathered, and where nodes have none.
+        y: Int64[L] or Float32[L, C], the labels that are asked for at the events; none where the task has none.
     """
 
     events: range
@@ -48,6 +49,7 @@ class Batch:
     plan: MemoryPlan | None = None
     rows: MemoryRows | None = None
     x: Tensor | None = None
+    y: Tensor | None = None
 
     @property
     def n_id(self) -> Tensor:
@@ -75,6 +77,7 @@ class Batch:
             plan=None if self.plan is None else self.plan.to(device, non_blocking=non_blocking),
             rows=None if self.rows is None else self.rows.to(device, non_blocking=non_blocking),
             x=None if self.x is None else moved(self.x),
+            y=None if self.y is None else moved(self.y),
         )
 
     def with_rows(self, rows: MemoryRows | None) -> Batch:

@@ -10,12 +10,14 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.feature_store import FeatureStore, TensorFeatures
+from pyg_mspipe.data.labels import Labels
 from pyg_mspipe.data.negatives import DrawNegatives
 from pyg_mspipe.graph.neighbor_sampler import CutOff, NeighborSample, NeighborSampler
 from pyg_mspipe.graph.pending_events import PendingEvents, pending_events
 from pyg_mspipe.memory.plan import MakePlan, MemoryPlan, plan_last_message
 from pyg_mspipe.pipeline.batch import Batch
-from pyg_mspipe.pipeline.queries import Ask, ask_pairs
+from pyg_mspipe.pipeline.cuts import Cuts
+from pyg_mspipe.pipeline.queries import Ask, Queries, ask_pairs
 
 
 class Batches:
@@ -29,6 +31,9 @@ class Batches:
         negatives: Draws the negatives; none draws none.
         num_negatives: Negatives for each event, ``K``, where some are drawn.
         ask: Says which nodes are asked for at the events; by default sources, destinations and negatives.
+        labels: The stream's labels, on its device; by default there are none.
+        cut_at_labels: Whether a batch begins wherever labels stand, so that all events before them are applied.
+        with_ends: Whether both ends of all events are sampled like queries, after them; see :class:`TemporalModel`.
         cut_off: ``"batch"``: nothing of a batch is visible to it. ``"event"``: a query sees all events strictly before
             its own time, also those of its batch.
         msg: The messages, a row for each event or more, such as :class:`~pyg_mspipe.data.MappedFeatures` where they
@@ -66,6 +71,9 @@ class Batches:
         *,
         num_negatives: int = 1,
         ask: Ask = ask_pairs,
+        labels: Labels | None = None,
+        cut_at_labels: bool = False,
+        with_ends: bool = False,
         cut_off: CutOff = "batch",
         msg: FeatureStore | None = None,
         node_features: FeatureStore | None = None,
@@ -92,12 +100,17 @@ class Batches:
         self.negatives = negatives
         self.num_negatives = num_negatives if negatives is not None else 0
         self.ask_at = ask
+        self.labels = labels
+        self._cuts = None if labels is None or not cut_at_labels else Cuts(labels)
+        self.with_ends = with_ends
         self.cut_off = cut_off
         self.memory_begin = events.start if memory_begin is None else memory_begin
         self.make_plan = make_plan
 
     def __len__(self) -> int:
         """Returns the number of batches."""
+        if self._cuts is not None:
+            return len(self._cuts(self.events, self.batch_size)) - 1
         return -(-len(self.events) // self.batch_size)
 
     def read(self, epoch: int, index: int) -> Batch:
@@ -116,6 +129,8 @@ class Batches:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
+        if self._cuts is not None:
+            return range(*self._cuts(self.events, self.batch_size)[index : index + 2])
         start = self.events.start + index * self.batch_size
         return range(start, min(start + self.batch_size, self.events.stop))
 
@@ -136,17 +151,27 @@ class Batches:
         part = slice(events.start, events.stop)
         src, dst, t = self.data.src[part], self.data.dst[part], self.data.t[part]
         negatives = self._negatives(events, whole, epoch, index)
-        queries = self.ask_at(src, dst, negatives)
-        if self.cut_off == "batch":
-            sample = self.sampler.sample(queries.node, whole.start, epoch=epoch)
-        else:
-            bound = self.sampler.csr.first_event_at(t).index_select(0, queries.event)
-            sample = self.sampler.sample(queries.node, bound, epoch=epoch)
-        if self.make_plan is not None and not queries.both_ends:
-            sample = sample.including(torch.cat([src, dst]))
+        labels = None if self.labels is None else self.labels.of(events)
+        queries = self.ask_at(src, dst, negatives, labels)
+        query_t = t.index_select(0, queries.event) if queries.t is None else queries.t
+        sample = self._sample(queries, query_t, src, dst, t, whole.start, epoch)
         plan = self._plan(events, sample.n_id, whole.start, whole.start, memory_begin)
-        query_t, none = t.index_select(0, queries.event), torch.empty(0, self.msg.width)
-        return Batch(events, src, dst, t, none, negatives, sample, query_t, self._row_t(sample), (), (), plan)
+        none, y = torch.empty(0, self.msg.width), None if labels is None else labels.y
+        return Batch(events, src, dst, t, none, negatives, sample, query_t, self._row_t(sample), (), (), plan=plan, y=y)
+
+    def _sample(
+        self, queries: Queries, query_t: Tensor, src: Tensor, dst: Tensor, t: Tensor, start: int, epoch: int
+    ) -> NeighborSample:
+        """Returns the neighbourhoods of queries at events, and the ends of these beside them if they are read."""
+        node = torch.cat([queries.node, src, dst]) if self.with_ends else queries.node
+        if self.cut_off == "batch":
+            bound: Tensor | int = start
+        else:
+            bound = self.sampler.csr.first_event_at(torch.cat([query_t, t, t]) if self.with_ends else query_t)
+        sample = self.sampler.sample(node, bound, epoch=epoch)
+        if self.make_plan is None or self.with_ends or queries.both_ends:
+            return sample
+        return sample.including(torch.cat([src, dst]))
 
     def _negatives(self, events: range, whole: range, epoch: int, index: int) -> Tensor:
         """Returns the negatives of a part of a batch: Int64[K, B]."""
@@ -164,8 +189,13 @@ class Batches:
             events: The event ids.
         """
         part = slice(events.start, events.stop)
-        n_id = torch.cat([self.data.src[part], self.data.dst[part]]).unique()
-        return self.gather(self._undrawn(events, NeighborSample(n_id, (), n_id[:0]), n_id[:0]))
+        src, dst, t = self.data.src[part], self.data.dst[part], self.data.t[part]
+        if self.with_ends:
+            sample = self._sample(Queries(src[:0], src[:0]), t[:0], src, dst, t, events.start, 0)
+        else:
+            n_id = torch.cat([src, dst]).unique()
+            sample = NeighborSample(n_id, (), n_id[:0])
+        return self.gather(self._undrawn(events, sample, src[:0]))
 
     def ask(self, node: Tensor, bound: int, t: int | None = None) -> Batch:
         """Returns a gathered batch of queries alone, which has no events.

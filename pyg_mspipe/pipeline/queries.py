@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.labels import Labels
+
 
 @dataclass(frozen=True)
 class Queries:
@@ -18,35 +20,68 @@ class Queries:
         event: Int64[Q], positions in the batch of the events at whose times they are asked for.
         both_ends: Whether both ends of every event are surely among the nodes; if not, their memory is read too, since
             the batch updates it.
+        t: Int64[Q], the moments that are asked for where these are not the events' times; an event is seen only if it
+            is before them too.
     """
 
     node: Tensor
     event: Tensor
     both_ends: bool = False
+    t: Tensor | None = None
 
 
-Ask = Callable[[Tensor, Tensor, Tensor], Queries]
-"""Returns what is asked at ``B`` events: of sources, Int64[B], destinations, Int64[B], and negatives, Int64[K, B]."""
+Ask = Callable[[Tensor, Tensor, Tensor, "Labels | None"], Queries]
+"""Returns what is asked at ``B`` events: of sources, Int64[B], destinations, Int64[B], negatives, Int64[K, B], and the
+labels that are asked for at them, whose events are positions in the batch; none where there are no labels."""
 
 
-def ask_pairs(src: Tensor, dst: Tensor, negatives: Tensor) -> Queries:
+def ask_pairs(src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
     """Returns the queries of pairs: all sources, all destinations, and set after set of negatives.
 
     Args:
         src: Int64[B].
         dst: Int64[B].
         negatives: Int64[K, B], ``K`` other destinations for each event; ``K`` may be 0.
+        labels: Passed over.
     """
     event = torch.arange(src.numel(), device=src.device)
     return Queries(torch.cat([src, dst, negatives.reshape(-1)]), event.repeat(2 + negatives.size(0)), both_ends=True)
 
 
-def ask_sources(src: Tensor, dst: Tensor, negatives: Tensor) -> Queries:
+def ask_sources(src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
     """Returns the queries of the events' sources alone.
 
     Args:
         src: Int64[B].
         dst: Int64[B].
         negatives: Int64[K, B], passed over.
+        labels: Passed over.
     """
     return Queries(src, torch.arange(src.numel(), device=src.device))
+
+
+def ask_labelled_nodes(src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None) -> Queries:
+    """Returns the queries of the nodes that have labels, as of the moments of these.
+
+    Args:
+        src: Int64[B], passed over.
+        dst: Int64[B], passed over.
+        negatives: Int64[K, B], passed over.
+        labels: Of the batch.
+    """
+    assert labels is not None
+    return Queries(labels.node, labels.event, t=labels.t)
+
+
+def ask_labelled_events(src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None) -> Queries:
+    """Returns the queries of the events that have labels: all their sources, and then all their destinations.
+
+    Args:
+        src: Int64[B].
+        dst: Int64[B].
+        negatives: Int64[K, B], passed over.
+        labels: Of the batch.
+    """
+    assert labels is not None
+    ends = [end.index_select(0, labels.event) for end in (src, dst)]
+    return Queries(torch.cat(ends), labels.event.repeat(2))

@@ -45,7 +45,7 @@ def evaluate(
 def score_batches(
     objective: Objective, batches: Batches, which: range, on_batch: Callable[[int], None] | None = None
 ) -> dict[int, Tensor]:
-    """Returns the scores of some batches, by number, and leaves the memory as it is after all of them.
+    """Returns the scores of those of some batches that ask anything, by number, and leaves the memory as after all.
 
     Args:
         objective: Model and task; the model's memory is updated with each batch.
@@ -62,16 +62,14 @@ def score_batches(
         objective.eval()
         objective.model.settle(batches)
         for index in range(len(batches)):
-            if index in which:
-                batch = batches.read(0, index)
+            batch = batches.read(0, index) if index in which else batches.without_queries(batches.events_of(index))
+            if batch.query_t.numel():
                 scores = objective.scores(batch).cpu()
                 if bool(scores.isnan().any()):
                     raise DivergedError(
                         f"evaluation, batch {index}: the model's scores are nan; lower lr, or scale msg"
                     )
                 scored[index] = scores
-            else:
-                batch = batches.without_queries(batches.events_of(index))
             objective.model.update(batch)
             if on_batch is not None:
                 on_batch(len(batch.events))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from pyg_mspipe.models.link_predictor import LinkPredictor
@@ -90,6 +89,9 @@ class LinkPrediction(Task):
             events: The event ids of all batches.
             unseen: Bool[E] over the whole stream, events that touch a node without any training event.
         """
+        # Imported here, as scikit-learn takes a second to import.
+        from sklearn.metrics import average_precision_score, roc_auc_score
+
         pairs = [_one_negative(each) for each in scores]
         together = torch.cat(list(scores), dim=1)
         chosen = together[:, :0] if unseen is None else together[:, unseen[events.start : events.stop].cpu()]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.optim import Optimizer
 
+from pyg_mspipe.memory import NodeMemory
 from pyg_mspipe.models.temporal_model import TemporalModel
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.tasks.task import Task
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Objective(Module):
@@ -21,13 +26,40 @@ class Objective(Module):
         model: Embeds the queries.
         task: Makes loss and scores of the embeddings.
         bf16: Whether the large products are computed in bfloat16.
+        frozen: Whether the model's weights stay as they are and only the task's are trained; nothing in the model is
+            dropped out then.
     """
 
-    def __init__(self, model: TemporalModel, task: Task, *, bf16: bool = False) -> None:
+    def __init__(self, model: TemporalModel, task: Task, *, bf16: bool = False, frozen: bool = False) -> None:
         super().__init__()
         self.model = model
         self.task = task
         self.bf16 = bf16
+        self.frozen = frozen
+        if frozen:
+            model.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets training or evaluation mode and returns this module.
+
+        Layers of a frozen model stay in evaluation mode; its memory does not.
+
+        Args:
+            mode: Whether it is training mode.
+        """
+        super().train(mode)
+        if self.frozen:
+            for module in self.model.modules():
+                module.training = mode and isinstance(module, TemporalModel | NodeMemory)
+        return self
+
+    def with_model(self, model: TemporalModel) -> Objective:
+        """Returns another model with the same task and settings.
+
+        Args:
+            model: Such as one with another state of its memory.
+        """
+        return Objective(model, self.task, bf16=self.bf16, frozen=self.frozen)
 
     def forward(self, batch: Batch | None) -> Tensor:
         """Returns the loss of a batch, Float32[]; without one a zero that all parameters have a gradient of zero from.
@@ -82,7 +114,7 @@ def train_step(
 ) -> Tensor:
     """Returns the loss of a batch, after its gradients were computed and its commit made: Float32[].
 
-    The commit comes before the backward pass, as others may wait for it.
+    The commit comes before the backward pass, as others may wait for it. A batch that asks nothing is only committed.
 
     Args:
         objective: An :class:`Objective`, or a module that wraps one.
@@ -91,6 +123,11 @@ def train_step(
         commit: Updates the memory with the batch, such as a model's own; without it the memory stays.
         weight: The weight of the loss, such as the batch's share of a larger one.
     """
+    if not batch.query_t.numel():
+        if commit is not None:
+            with torch.no_grad():
+                commit(batch)
+        return torch.zeros((), device=batch.src.device)
     for optimizer in optimizers:
         optimizer.zero_grad()
     loss: Tensor = objective(batch)

@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import Module
 
+from pyg_mspipe.data.labels import Labels
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.queries import Queries, ask_pairs
 
@@ -31,32 +32,39 @@ class Task(Module, ABC):
         chance: The value of that metric for scores at random; none where it has no such value.
         negatives: Negatives that are drawn for each event in training; 0 draws none.
         eval_negatives: Negatives that are drawn for each event in evaluation; 0 draws none.
+        labels: The labels that batches bring, if any; a constructor that names ``labels`` gets those of the run.
+        own_moments: Whether labels may have moments of their own, and need not be those of events.
+        cuts_at_labels: Whether a batch begins wherever labels stand, so that all events before them are applied.
     """
 
-    best: ClassVar[str]
-    best_label: ClassVar[str]
-    chance: ClassVar[float | None] = None
+    best: str
+    best_label: str
+    chance: float | None = None
     negatives: int = 1
     eval_negatives: int = 1
+    labels: Labels | None = None
+    own_moments: ClassVar[bool] = True
+    cuts_at_labels: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
         """The task's name in checkpoints: its class's."""
         return type(self).__name__
 
-    def queries(self, src: Tensor, dst: Tensor, negatives: Tensor) -> Queries:
+    def queries(self, src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
         """Returns which nodes are to be embedded for a batch: by default sources, destinations and negatives.
 
         Args:
             src: Int64[B], of the batch's events.
             dst: Int64[B].
             negatives: Int64[K, B], other destinations that were drawn for each event.
+            labels: The labels that are asked for at the events, which are positions in the batch; if the task has any.
         """
-        return ask_pairs(src, dst, negatives)
+        return ask_pairs(src, dst, negatives, labels)
 
     @abstractmethod
     def loss(self, z: Tensor, batch: Batch) -> Tensor:
-        """Returns the mean loss of a batch's items: Float32[].
+        """Returns the mean loss of a batch's items: Float32[]. Not called where there are none.
 
         Args:
             z: [Q, embedding_dim], the embeddings of the batch's queries.

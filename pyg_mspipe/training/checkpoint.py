@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import torch
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe.data import Labels
 from pyg_mspipe.data.atomic_write import atomic_write
 
 _FORMAT = 2
@@ -74,11 +75,19 @@ def _read(file: BinaryIO) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def fingerprint(data: TemporalData) -> str:
-    """Returns a digest of a stream's events, times and messages, by which a checkpoint knows its stream."""
+def fingerprint(data: TemporalData, labels: Labels | None = None) -> str:
+    """Returns a digest of a stream's events, times, messages and labels, by which a checkpoint knows its stream.
+
+    Args:
+        data: The stream.
+        labels: Its labels, if a run uses any.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for name in ("src", "dst", "t", "msg"):
-        value = data[name].cpu().contiguous()
+    values = {name: data[name] for name in ("src", "dst", "t", "msg")}
+    if labels is not None:
+        values |= {"event": labels.event, "node": labels.node, "moment": labels.t, "y": labels.y}
+    for name, found in values.items():
+        value = found.cpu().contiguous()
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(memoryview(value.numpy()).cast("B") if value.numel() else b"")
     return digest.hexdigest()

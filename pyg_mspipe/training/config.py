@@ -14,6 +14,7 @@ from pyg_mspipe.graph import CutOff, Strategy
 from pyg_mspipe.memory import MitigationName, TimeInit
 from pyg_mspipe.pipeline import parse_staleness
 from pyg_mspipe.pipeline.overlap import Overlap
+from pyg_mspipe.tasks.classification import ClassWeights
 
 Precision = Literal["fp32", "bf16"]
 Negatives = Literal["destinations", "nodes"]
@@ -44,12 +45,23 @@ class TrainConfig:
     )
     seed: int = _setting(0, "Decides initial weights, negatives, dropout and uniform sampling.", "Training", 0)
     precision: Precision = _setting("fp32", "bf16 computes the large products in bfloat16.", "Training")
-    task: str = _setting("link", "The task: link, or FILE.py:CLASS for a task of your own.", "Training")
+    task: str = _setting(
+        "link", "The task: link, node, edge, property, or FILE.py:CLASS for a task of your own.", "Training"
+    )
+    labels: str = _setting(
+        "", "A file of labels with nodes and times of their own: columns node, t and y (or y_0, y_1 ...).", "Training"
+    )
+    class_weights: ClassWeights = _setting(
+        "none", "Whether labels of rare classes weigh more in the loss: none or balanced.", "Training"
+    )
+    embeddings: str = _setting(
+        "", "The folder of a run whose model embeds and stays as it is; only the task's head is trained.", "Training"
+    )
     device: str = _setting("auto", "cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.", "Training")
     threads: int = _setting(0, "CPU threads of torch; 0 leaves its default.", "Training", 0)
 
     model: str = _setting(
-        "tgn", "The model: tgn, jodie, apan, tgat, or FILE.py:CLASS for a model of your own.", "Model"
+        "tgn", "The model: tgn, jodie, dyrep, apan, tgat, or FILE.py:CLASS for a model of your own.", "Model"
     )
     memory_dim: int = _setting(100, "Width of the node memory.", "Model", 1)
     time_dim: int = _setting(100, "Width of the time encoding.", "Model", 1)

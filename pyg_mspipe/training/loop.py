@@ -84,7 +84,7 @@ class TrainingLoop:
                 if len(waiting) == LOSS_BLOCK or at_end or due or stop_seen:
                     losses, stop = self._executor.team.reduce(torch.stack(waiting), self._request.made)
                     self._take_losses(losses.tolist())
-                    self._publish(Advanced(done - shown, progress.loss_sum / done))
+                    self._publish(Advanced(done - shown, progress.loss_sum / max(done, 1)))
                     shown, waiting = done, []
                     if (due or stop) and not at_end:
                         self._save(LAST, self._executor.memory_state())

@@ -10,14 +10,18 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import NegativeSampler
+from pyg_mspipe.data import Labels, NegativeSampler, StreamSplit
+from pyg_mspipe.distributed.executor import Job
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR, similar_nodes
 from pyg_mspipe.graph.similar_nodes import load_or_compute
 from pyg_mspipe.memory import Mitigation, StaticMemory, make_mitigation
 from pyg_mspipe.models import TemporalModel
 from pyg_mspipe.models.registry import find_model
+from pyg_mspipe.pipeline import Batches, BatchRecord, parse_staleness
+from pyg_mspipe.pipeline.overlap import parse_overlap
 from pyg_mspipe.tasks import Objective, Task
 from pyg_mspipe.tasks.registry import find_task
 from pyg_mspipe.training.config import ConfigError, TrainConfig
@@ -73,6 +77,8 @@ def make_objective(
     num_nodes: int,
     msg_dim: int,
     *,
+    labels: Labels | None = None,
+    split: StreamSplit | None = None,
     node_dim: int = 0,
     model: MakeModel | None = None,
     task: MakeTask | None = None,
@@ -85,6 +91,8 @@ def make_objective(
         config: The run's settings.
         num_nodes: Number of nodes.
         msg_dim: Width of the events' messages.
+        labels: The labels of the run, if it has any.
+        split: The parts of the stream.
         node_dim: Width of the nodes' features; 0 without any.
         model: Makes the model, instead of the settings' one.
         task: Makes the task, instead of the settings' one.
@@ -105,39 +113,96 @@ def make_objective(
                 f"model {made.name} does not keep its memory on {memory_device}, as this run needs it; let its "
                 f"constructor take memory_device, or run without"
             )
-        done = make_task(config, made.embedding_dim, task)
+        done = make_task(config, made.embedding_dim, task, labels=labels, split=split)
         if config.static_dim:
             # Made last, so that all other weights start as they do without static memory.
             static = StaticMemory(num_nodes, config.static_dim, config.memory_dim, dropout=config.static_dropout)
             made.join_static(static)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return Objective(made, done, bf16=config.precision == "bf16")
+    return Objective(made, done, bf16=config.precision == "bf16", frozen=bool(config.embeddings))
 
 
-def make_task(config: TrainConfig, embedding_dim: int, task: MakeTask | None = None) -> Task:
+def make_job(
+    config: TrainConfig,
+    objective: Objective,
+    optimizer: Optimizer,
+    train: Batches,
+    val: Batches,
+    unseen: Tensor,
+    on_record: Callable[[int, BatchRecord], None],
+) -> Job:
+    """Returns what an executor is to train.
+
+    Args:
+        config: The run's settings.
+        objective: Model and task.
+        optimizer: Of their weights.
+        train: The batches of the training events.
+        val: The batches of the validation events.
+        unseen: Bool[E], events that touch a node without any training event.
+        on_record: Called for each batch that the pipeline has finished.
+    """
+    return Job(
+        objective=objective,
+        optimizer=optimizer,
+        train=train,
+        val=val,
+        unseen=unseen,
+        plan=config.plan,
+        staleness=parse_staleness(config.staleness),
+        prefetch=config.prefetch,
+        overlap=parse_overlap(config.overlap),
+        seed=config.seed,
+        timeout=config.timeout,
+        on_record=on_record,
+    )
+
+
+def make_task(
+    config: TrainConfig,
+    embedding_dim: int,
+    task: MakeTask | None = None,
+    *,
+    labels: Labels | None = None,
+    split: StreamSplit | None = None,
+) -> Task:
     """Returns the task of a run, with its first weights.
 
     Args:
         config: The run's settings.
         embedding_dim: Width of the embeddings.
         task: Makes the task, instead of the settings' one.
+        labels: The labels of the run, if it has any.
+        split: The parts of the stream.
     """
-    return _made(task or find_task(config.task), "task", {"eval_negatives": config.eval_negatives}, {}, embedding_dim)
+    settings = {"eval_negatives": config.eval_negatives, "labels": labels, "split": split}
+    # What was asked for and has no effect is a mistake.
+    needed = {"class_weights": None if config.class_weights == "none" else config.class_weights}
+    return _made(task or find_task(config.task), "task", settings, needed, embedding_dim)
+
+
+def takes(make: Callable[..., object], name: str) -> bool:
+    """Returns whether a class or function takes an argument by a name.
+
+    Args:
+        make: The class or function.
+        name: The argument's.
+    """
+    parameters = inspect.signature(make).parameters
+    return name in parameters or any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
 
 
 def _made(make: Callable[..., T], what: str, settings: dict[str, Any], needed: dict[str, Any], *args: Any) -> T:
     """Returns ``make(*args, ...)`` with those of the settings that its parameters name."""
-    parameters = inspect.signature(make).parameters
-    takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
     for name, value in needed.items():
-        if value is not None and not takes_all and name not in parameters:
+        if value is not None and not takes(make, name):
             raise ConfigError(
                 f"{what} {getattr(make, '__name__', make)} takes no {name}, which this run needs; add it to the "
                 f"arguments of its constructor, or run without"
             )
     given = settings | needed
-    return make(*args, **{name: value for name, value in given.items() if takes_all or name in parameters})
+    return make(*args, **{name: value for name, value in given.items() if takes(make, name)})
 
 
 def learning_rate(config: TrainConfig) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from rich.console import Console
@@ -19,7 +20,7 @@ from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.events import Advanced, PartBegun
 from pyg_mspipe.training.features import RunFeatures
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
-from pyg_mspipe.training.making import MakeTask, make_task, negative_sampler, neighbor_sampler
+from pyg_mspipe.training.making import make_task, negative_sampler, neighbor_sampler
 from pyg_mspipe.training.progress_bar import ProgressBar
 
 # Independent of the run's batch size, so that runs of all batch sizes have the same vectors.
@@ -37,7 +38,7 @@ def pretrain(
     config: TrainConfig,
     features: RunFeatures | None = None,
     *,
-    task: MakeTask | None = None,
+    make: Callable[[int], Task] | None = None,
     console: Console | None = None,
 ) -> Tensor:
     """Returns static node vectors, Float32[N, static_dim], trained on the task of a run.
@@ -51,7 +52,7 @@ def pretrain(
         num_nodes: Number of nodes ``N``; a node without events gets zeros.
         config: The run's settings.
         features: The run's features beside the stream, if any.
-        task: Makes the run's task; by default the settings' one.
+        make: Makes the run's task for embeddings of a width; by default the settings' one, without labels.
         console: Where progress is shown; by default nowhere.
 
     Raises:
@@ -67,7 +68,8 @@ def pretrain(
     try:
         with interruptible() as request, ProgressBar(console or Console(quiet=True), config.static_epochs) as bar:
             model = StaticModel(known, features.msg_dim(data), **sizes)
-            objective = Objective(model, make_task(config, model.embedding_dim, task)).to(device)
+            made = make_task(config, model.embedding_dim) if make is None else make(model.embedding_dim)
+            objective = Objective(model, made).to(device)
             batches = _batches(data, num_nodes, config, features, objective.task)
             vectors: Tensor = model.vectors.weight
             _train(objective, vectors, batches, config, request, bar)
@@ -90,20 +92,21 @@ def _train(
         bar(PartBegun("static memory", epoch, len(batches.events)))
         loss_sum, done = 0.0, 0
         for first in range(0, len(order), LOSS_BLOCK):
-            losses, events = [], 0
+            losses, events, items = [], 0, 0
             for index in order[first : first + LOSS_BLOCK]:
                 if request.made:
                     raise Interrupted
-                size = len(batches.events_of(index))
+                trained = batches.events_of(index)
+                size, events = objective.task.count(trained), events + len(trained)
                 losses.append(train_step(objective, batches.read(epoch, index), optimizers) * size)
-                events += size
-            loss_sum, done = loss_sum + float(torch.stack(losses).sum()), done + events
+                items += size
+            loss_sum, done = loss_sum + float(torch.stack(losses).sum()), done + items
             if not math.isfinite(loss_sum):
                 raise DivergedError(
                     f"static memory, epoch {epoch + 1}: the loss is not a finite number; lower lr, which is "
                     f"{config.lr}, or scale msg"
                 )
-            bar(Advanced(events, loss_sum / done))
+            bar(Advanced(events, loss_sum / max(done, 1)))
 
 
 def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, features: RunFeatures, task: Task) -> Batches:
@@ -118,6 +121,8 @@ def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, features: 
         negatives,
         num_negatives=task.negatives or 1,
         ask=task.queries,
+        labels=None if task.labels is None else task.labels.to(data.src.device),
+        cut_at_labels=task.cuts_at_labels,
         cut_off=config.cut_off,
         msg=features.events,
         node_features=features.nodes,

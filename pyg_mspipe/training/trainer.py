@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,13 @@ from rich.console import Console
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import FeatureStore, check_stream, split_stream, unseen_nodes_mask
-from pyg_mspipe.distributed.executor import Executor, Job
+from pyg_mspipe.data import FeatureStore, Labels
+from pyg_mspipe.distributed.executor import Executor
 from pyg_mspipe.graph import TemporalCSR
-from pyg_mspipe.pipeline import Batches, BatchRecord, parse_staleness
-from pyg_mspipe.pipeline.overlap import parse_overlap
+from pyg_mspipe.pipeline import Batches, BatchRecord
 from pyg_mspipe.tasks import Metrics, evaluate
-from pyg_mspipe.training.checkpoint import fingerprint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
+from pyg_mspipe.training.embedder import load_embedder, with_embedder
 from pyg_mspipe.training.events import Listener, RunBegun, Saved, StagesDone
 from pyg_mspipe.training.features import RunFeatures, features_again
 from pyg_mspipe.training.interrupt import interruptible
@@ -29,13 +29,16 @@ from pyg_mspipe.training.making import (
     MakeModel,
     MakeTask,
     learning_rate,
+    make_job,
     make_objective,
+    make_task,
     mitigation_of,
     negative_sampler,
     neighbor_sampler,
     pick_device,
 )
 from pyg_mspipe.training.run_checkpoint import Progress, RunCheckpoints
+from pyg_mspipe.training.run_data import run_data
 from pyg_mspipe.training.run_folder import own_folder
 from pyg_mspipe.training.single import SingleExecutor
 from pyg_mspipe.training.static_file import StaticVectors, static_key
@@ -62,6 +65,7 @@ class Trainer:
         task: A task's class or a function that makes one, instead of ``config.task``; see :class:`Task`.
         features: Event features, one row for each event, instead of the stream's messages.
         node_features: Node features, one row for each node; the model must take their width, ``node_dim``.
+        labels: Labels for a task on such, instead of those that ``config.labels`` or else the stream has.
         executor: Takes the steps; by default this process takes them alone.
         listeners: Called with each event, see :mod:`pyg_mspipe.training.events`.
         console: Where progress is shown; by default nowhere.
@@ -85,13 +89,14 @@ class Trainer:
         task: MakeTask | None = None,
         features: FeatureStore | None = None,
         node_features: FeatureStore | None = None,
+        labels: Labels | None = None,
         executor: Executor | None = None,
         listeners: Sequence[Listener] = (),
         console: Console | None = None,
         source: dict[str, Any] | None = None,
         similar_cache: Path | None = None,
     ) -> None:
-        self.config = config = config or TrainConfig()
+        self.config = config = with_embedder(config or TrainConfig())
         self.executor = executor = executor or SingleExecutor()
         self.listeners = list(listeners)
         self.folder = None if folder is None else Path(folder)
@@ -105,13 +110,11 @@ class Trainer:
             torch.set_num_threads(config.threads)
 
         self.features = beside = RunFeatures(features, node_features)
-        data = beside.read_with(check_stream(data))
-        self.split = split_stream(data, **config.split())
-        self.unseen = unseen_nodes_mask(data, self.split)
-        self.fingerprint = fingerprint(data)
+        read = run_data(data, config, beside, labels, task=task, source=self.source)
+        self.split, self.unseen, self.fingerprint = read.split, read.unseen, read.fingerprint
         settings = {name: value for name, value in vars(config).items() if name != "device"}
         executor.team.agree({"stream": self.fingerprint, "torch": torch.__version__} | beside.digests | settings)
-        self.data = data.to(self.device)
+        self.data = read.stream.to(self.device)
         csr = TemporalCSR.from_stream(self.data)
         self.num_nodes = csr.num_nodes
         train = self.data[: self.split.train.stop]
@@ -121,7 +124,9 @@ class Trainer:
         self.objective = make_objective(
             config,
             self.num_nodes,
-            beside.msg_dim(data),
+            beside.msg_dim(self.data),
+            labels=read.labels,
+            split=self.split,
             node_dim=beside.node_dim,
             model=model,
             task=task,
@@ -129,29 +134,20 @@ class Trainer:
             memory_device=executor.memory_device(self.plan),
         ).to(self.device)
         self.model, self.task = self.objective.model, self.objective.task
-        self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=learning_rate(config), fused=True)
+        # What batches bring; a task may leave the run's labels.
+        self._labels = None if self.task.labels is None else self.task.labels.to(self.device)
+        learned = [x for x in self.objective.parameters() if x.requires_grad]
+        self.optimizer = torch.optim.Adam(learned, lr=learning_rate(config), fused=True)
         self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
-        self._job = Job(
-            objective=self.objective,
-            optimizer=self.optimizer,
-            train=self.batches("train"),
-            val=self.batches("val", self.task.eval_negatives),
-            unseen=self.unseen,
-            plan=self.plan,
-            staleness=parse_staleness(config.staleness),
-            prefetch=config.prefetch,
-            overlap=parse_overlap(config.overlap),
-            seed=config.seed,
-            timeout=config.timeout,
-            on_record=self._on_record,
-        )
+        batches = self.batches("train"), self.batches("val", self.task.eval_negatives)
+        self._job = make_job(config, self.objective, self.optimizer, *batches, self.unseen, self._on_record)
         executor.prepare(self._job)
         self.progress = Progress()
         self._checkpoints = RunCheckpoints(
             self.folder, config, self._job, executor, source=self.source, stream=self.fingerprint, features=beside
         )
         self._static = StaticVectors(self.model.static_memory, self.folder, executor.team)
-        self._make_task = task
+        self._make_task = partial(make_task, config, task=task, labels=read.labels, split=self.split)
         self._log_length = 0
 
     @classmethod
@@ -215,6 +211,9 @@ class Trainer:
             negative_sampler(config, known, self.num_nodes, use) if count else None,
             num_negatives=count or 1,
             ask=self.task.queries,
+            labels=self._labels,
+            cut_at_labels=self.task.cuts_at_labels,
+            with_ends=self.model.embeds_ends,
             cut_off=config.cut_off,
             msg=self.features.events,
             node_features=self.features.nodes,
@@ -266,6 +265,7 @@ class Trainer:
                     stack.enter_context(own_folder(self.folder, fresh=progress.step == 0, replace=replace))
             if progress.step == 0:
                 self._pretrain_static()
+                load_embedder(config, self.model, self.features)
             request = stack.enter_context(interruptible())
             folder = self.folder if team.leads else None
             self._listening = stack.enter_context(
@@ -285,7 +285,7 @@ class Trainer:
         key = static_key(self.fingerprint, train.num_events, config)
         key |= {"task": self.task.name, "features": features.digests}
         self._static.train(
-            key, lambda: pretrain(train, self.num_nodes, config, features, task=self._make_task, console=self.console)
+            key, lambda: pretrain(train, self.num_nodes, config, features, make=self._make_task, console=self.console)
         )
 
     def _save(self, name: str, memory: dict[str, Tensor]) -> None:

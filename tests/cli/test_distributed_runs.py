@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import marked, output, patience, pids
 from typer.testing import CliRunner
 
 import pyg_mspipe
@@ -21,7 +21,6 @@ ACTING = Path(__file__).with_name("acting.py")
 SMALL = ["--memory-dim=4", "--time-dim=4", "--embedding-dim=4", "--num-neighbors=2", "--no-tensorboard"]
 RUN = [*SMALL, "--epochs=4", "--batch-size=10", "--checkpoint-every=4", "--eval-negatives=2", "--overlap=always"]
 SLOT = ["--parallel=1x2x1", *RUN]
-GIVE_UP = 100.0  # seconds
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 
@@ -37,14 +36,12 @@ class Started:
     """
 
     def __init__(self, count, *arguments, acts=(), restarts=0):
-        self.mark = uuid.uuid4().hex
+        environment, self.mark = marked()
         self.shared_before = shared_memory()
         start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
         self.process = subprocess.Popen(
             [*start, f"--max-restarts={restarts}", str(ACTING), *map(str, arguments)],
-            env=os.environ
-            | {"PYTHONPATH": str(Path(pyg_mspipe.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-            | {"ACTS": json.dumps(acts), "MARK": self.mark},
+            env=environment | {"PYTHONPATH": str(Path(pyg_mspipe.__file__).parents[1]), "ACTS": json.dumps(acts)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -52,24 +49,12 @@ class Started:
 
     def pids(self):
         """Returns the ids of all its processes, torchrun's among them."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if f"MARK={self.mark}".encode() in path.read_bytes():
-                    found.append(int(path.parent.name))
-            except OSError:  # gone, or another user's
-                continue
-        return found
+        return pids(self.mark)
 
     def end(self):
         """Waits for its end, and returns what it said and torchrun's exit code; nothing may be left of it."""
-        try:
-            said, _ = self.process.communicate(timeout=GIVE_UP)
-        except subprocess.TimeoutExpired:
-            for pid in self.pids():
-                os.kill(pid, signal.SIGKILL)
-            raise AssertionError(f"it hangs\n{self.process.communicate()[0]}") from None
-        until = time.monotonic() + 10
+        said = output(self.process, self.mark)
+        until = time.monotonic() + patience()
         while (left := self.pids()) or shared_memory() - self.shared_before:
             assert time.monotonic() < until, (left, shared_memory() - self.shared_before, said)
             time.sleep(0.05)
@@ -198,15 +183,15 @@ def test_a_process_that_does_not_answer_is_given_up(stream):
     stall = {"rank": 1, "call": "begin_read", "position": 11, "act": "stall"}
     run = Started(2, "train", stream, *SLOT, "--timeout=3", "--out", "run", acts=[stall])
     survivors = 2
-    until = time.monotonic() + GIVE_UP
+    until = time.monotonic() + patience()
     while not Path("run/last.pt").exists() and time.monotonic() < until:
         time.sleep(0.05)
-    pids = set(run.pids()) - {run.process.pid}
+    trainers = set(run.pids()) - {run.process.pid}
     while survivors == 2 and time.monotonic() < until:
         time.sleep(0.05)
-        survivors = len(pids & set(run.pids()))
+        survivors = len(trainers & set(run.pids()))
     # Which torchrun itself would do half a minute later.
-    for pid in pids & set(run.pids()):
+    for pid in trainers & set(run.pids()):
         os.kill(pid, signal.SIGKILL)
     said, code = run.end()
     assert code == 1

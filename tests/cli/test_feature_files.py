@@ -1,16 +1,13 @@
 """Features from files, of events and of nodes, in every way of running a model."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import Forked, torchrun
 from small_commands import SMALL
 from typer.testing import CliRunner
 
@@ -20,7 +17,6 @@ from pyg_mspipe.training import load_checkpoint, load_run
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_model.py"
 RUN = [*SMALL, "--batch-size=20", "--epochs=2", "--lr-scaling=none", "--checkpoint-every=4", "--threads=1"]
 SEQUENTIAL, EXACT = "--staleness=sequential", ["--staleness=exact", "--overlap=always"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "pyg_mspipe"]
 EVENTS, NODES = 600, 30
 
 
@@ -67,9 +63,7 @@ def numbers(run):
 
 
 def train_in_processes(stream, run, *flags):
-    command = [*TORCHRUN, "train", str(stream), "--out", str(run), *RUN, *flags]
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    torchrun(2, "-m", "pyg_mspipe", "train", str(stream), "--out", str(run), *RUN, *flags)
 
 
 def train_and_kill(stream, run, *flags):
@@ -78,11 +72,11 @@ def train_and_kill(stream, run, *flags):
     slow += "def late(*a, **o): time.sleep(0.05); return step(*a, **o)\n"
     slow += "torch.optim.Adam.step = late\nfrom pyg_mspipe.cli import app\napp()"
     arguments = ["train", str(stream), "--out", str(run), *RUN, *flags]
-    process = subprocess.Popen([sys.executable, "-c", slow, *arguments], stdout=subprocess.DEVNULL)
+    process = Forked("-c", slow, *arguments)
     while not (run / "last.pt").exists():
         assert process.poll() is None, "the run ended before its first checkpoint"
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
 
 

@@ -1,16 +1,13 @@
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from processes import Forked, patience
 from typer.testing import CliRunner
 
-import pyg_mspipe
 from pyg_mspipe.cli import app
 from pyg_mspipe.training import load_checkpoint
 
@@ -19,7 +16,6 @@ SMALL = ["--memory-dim=4", "--time-dim=4", "--embedding-dim=4", "--num-neighbors
 LONG = [*SMALL, "--epochs=14", "--batch-size=10", "--checkpoint-every=3", "--patience=0", "--eval-negatives=2"]
 # One epoch of a few batches, and a validation of some seconds.
 VALIDATED = [*SMALL, "--epochs=1", "--batch-size=10", "--val-ratio=0.7", "--eval-negatives=30000"]
-GIVE_UP = 120.0  # seconds without a checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +28,11 @@ def undisturbed(stream):
 
 def start(*args):
     """Starts the command as a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(pyg_mspipe.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pyg_mspipe", *args]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Forked("-m", "pyg_mspipe", *args)
 
 
 def wait_for_checkpoint(process, path, newer_than=0):
-    end = time.monotonic() + GIVE_UP
+    end = time.monotonic() + patience()
     while not (path.exists() and path.stat().st_mtime_ns > newer_than):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
@@ -55,7 +49,7 @@ def log_of(run):
 def stopped(process, which):
     """Sends a signal and asserts that the command says how to go on."""
     process.send_signal(which)
-    _, errors = process.communicate(timeout=GIVE_UP)
+    _, errors = process.communicate()
     assert process.returncode == 130
     assert errors == "interrupted; go on with: mspipe resume run\n"
     return load_checkpoint(Path("run/last.pt"))["progress"]
@@ -114,7 +108,7 @@ def test_ctrl_c_while_static_memory_is_trained_leaves_no_run(mspipe, stream):
     wait_for_checkpoint(process, Path("run"))  # which is made just before
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
-    shown, errors = process.communicate(timeout=GIVE_UP)
+    shown, errors = process.communicate()
     assert (process.returncode, shown) == (130, "")
     assert errors == "interrupted before the first batch; start again with the same command\n"
     assert not list(Path("run").iterdir())
@@ -124,7 +118,7 @@ def test_ctrl_c_while_static_memory_is_trained_leaves_no_run(mspipe, stream):
 def test_a_process_that_fails_says_so_in_one_line_and_its_exit_code():
     Path("bad.csv").write_text("src,dst,t\n0,1,5\n0,1,4\n")
     process = start("train", "bad.csv", "--out", "run")
-    shown, errors = process.communicate(timeout=GIVE_UP)
+    shown, errors = process.communicate()
     assert (process.returncode, shown) == (2, "")
     where = f"{Path('bad.csv').resolve()}: event 1 (line 3)"
     assert errors == f"error: {where}: t decreases from 5 to 4; sort the stream or pass --sort\n"

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import patience
 
 HOOK = """
 import os
@@ -29,7 +30,7 @@ MSPIPE = str(Path(sys.executable).with_name("mspipe"))
 def interrupted(folder, module, *command):
     folder.joinpath("sitecustomize.py").write_text(HOOK.format(name=module))
     environment = os.environ | {"PYTHONPATH": str(folder)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=patience(), check=False)
 
 
 @pytest.mark.parametrize("module", ["torch", "pyg_mspipe.cli.app"])

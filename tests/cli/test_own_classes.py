@@ -1,15 +1,12 @@
 """A model and a task from files of the user's own, in every way of running them."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import Forked, torchrun
 from typer.testing import CliRunner
 
 from pyg_mspipe.cli import app
@@ -33,7 +30,6 @@ class Bare(TemporalModel):
     def forward(self, batch):
         return batch.sample.seed.view(-1, 1).float()
 """
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "pyg_mspipe"]
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +82,7 @@ def test_exact_with_threads_gives_the_same_numbers(events, plain, tmp_path):
 def test_two_processes_train_as_their_emulation_does(events, tmp_path, plan):
     one, other = tmp_path / "emulated", tmp_path / "processes"
     mspipe("train", events, "--out", one, *RUN, "--parallel", plan, "--emulate")
-    command = [*TORCHRUN, "train", str(events), "--out", str(other), *RUN, "--parallel", plan]
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    torchrun(2, "-m", "pyg_mspipe", "train", str(events), "--out", str(other), *RUN, "--parallel", plan)
     assert numbers(other) == numbers(one)
 
 
@@ -97,11 +91,11 @@ def test_a_killed_run_goes_on_bit_for_bit(events, plain, tmp_path):
     slow += "def late(*a, **o): time.sleep(0.05); return step(*a, **o)\n"
     slow += "torch.optim.Adam.step = late\nfrom pyg_mspipe.cli import app\napp()"
     arguments = ["train", str(events), "--out", str(tmp_path / "run"), *RUN, "--staleness=sequential"]
-    process = subprocess.Popen([sys.executable, "-c", slow, *arguments], stdout=subprocess.DEVNULL)
+    process = Forked("-c", slow, *arguments)
     while not (tmp_path / "run" / "last.pt").exists():
         assert process.poll() is None, "the run ended before its first checkpoint"
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     assert "resuming" in mspipe("resume", tmp_path / "run")
     assert numbers(tmp_path / "run") == numbers(plain)
@@ -116,8 +110,8 @@ def test_pairs_are_not_scored_by_a_task_that_knows_none(plain):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--model=tgm", "model 'tgm' is unknown; choose one of tgn, jodie, apan, tgat, or give FILE.py:CLASS"),
-        ("--task=nodes", "task 'nodes' is unknown; choose one of link, or give FILE.py:CLASS"),
+        ("--model=tgm", "model 'tgm' is unknown; choose one of tgn, jodie, dyrep, apan, tgat, or give FILE.py:CLASS"),
+        ("--task=nodes", "task 'nodes' is unknown; choose one of link, node, edge, property, or give FILE.py:CLASS"),
         ("--model=nowhere.py:Model", "nowhere.py is not a Python file; give FILE.py:CLASS"),
         (f"--model={MODEL}:Nobody", "Nobody has no such class; give the name of a subclass of TemporalModel"),
         (f"--task={TASK}:Fit", "Fit is no Task; give the name of a subclass of Task"),

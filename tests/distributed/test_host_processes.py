@@ -5,11 +5,11 @@ import sys
 import threading
 
 import pytest
+from processes import patience
 
 from pyg_mspipe.distributed.host_processes import process_state, when_one_ends
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot tell")
-SOON = 20.0  # seconds
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_end_of_any_one_process_is_noticed(sleeper):
         with when_one_ends([process.pid for process in processes], noticed.set):
             assert not noticed.wait(0.1)
             processes[victim].kill()
-            assert noticed.wait(SOON)
+            assert noticed.wait(patience())
 
 
 def test_a_process_that_ended_before_is_noticed_at_once(sleeper):
@@ -57,7 +57,7 @@ def test_a_process_that_ended_before_is_noticed_at_once(sleeper):
     for _ in range(2):  # not waited for, and waited for
         noticed = threading.Event()
         with when_one_ends([process.pid], noticed.set):
-            assert noticed.wait(SOON)
+            assert noticed.wait(patience())
         process.wait()
 
 

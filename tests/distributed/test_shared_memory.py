@@ -14,7 +14,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def test_four_processes_add_up_in_the_order_of_their_ranks_and_share_memory_by_two(tmp_path):
-    torchrun(WORKER, 4, tmp_path)
+    torchrun(4, WORKER, tmp_path)
     for rank in range(4):
         found = torch.load(tmp_path / f"{rank}.pt")
         assert found["sums"]["wrong"] == []

@@ -1,22 +1,19 @@
 """Small runs by the command line whose losses are on record: of every kind of memory access that there is.
 
-``python tests/golden/golden_runs.py`` records them anew, for a change that is meant to move numbers.
+``PYTHONPATH=tests python tests/golden/golden_runs.py`` records them anew, for a change that is meant to move numbers.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import platform
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from processes import Forked, torchrun
 from typer.testing import CliRunner
 
 from pyg_mspipe.cli import app
@@ -85,15 +82,8 @@ def train(stream: Path, folder: Path, *flags: str) -> dict[str, object]:
 
 def train_in_processes(stream: Path, folder: Path, plan: str) -> dict[str, object]:
     """The numbers of a run in two processes."""
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "pyg_mspipe"]
     flags = ["--out", str(folder), *COMMON, "--parallel", plan, *PROCESSES[plan]]
-    done = subprocess.run(
-        [*start, "train", str(stream), *flags],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    torchrun(2, "-m", "pyg_mspipe", "train", stream, *flags)
     return numbers(folder)
 
 
@@ -104,11 +94,11 @@ def train_with_a_kill(stream: Path, folder: Path) -> dict[str, object]:
     slow = "import time, torch; step = torch.optim.Adam.step\n"
     slow += "def late(*a, **o): time.sleep(0.1); return step(*a, **o)\n"
     slow += "torch.optim.Adam.step = late\nfrom pyg_mspipe.cli import app\napp()"
-    process = subprocess.Popen([sys.executable, "-c", slow, "train", str(stream), *flags], stdout=subprocess.DEVNULL)
+    process = Forked("-c", slow, "train", stream, *flags)
     while not (folder / "last.pt").exists():
         assert process.poll() is None, "the run ended before its first checkpoint"
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     result = CliRunner().invoke(app, ["resume", str(folder)])
     assert result.exit_code == 0, result.output

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import patience
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch_geometric.data import TemporalData
 from torch_geometric.nn import TransformerConv
@@ -132,7 +133,7 @@ def late_commits(memory, batches):
     def late(*events):
         index = next(updated) % batches
         for _ in range((index == 0) + (index < batches - 1)):
-            assert fetched.acquire(timeout=20)
+            assert fetched.acquire(timeout=patience())
         update_state(*events)
 
     memory.state.fetch, memory.update_state = noted, late

@@ -6,7 +6,6 @@ written; ``delays``: a seed of random delays before each stage and turn. The las
 accesses to memory.
 """
 
-import faulthandler
 import gc
 import json
 import os
@@ -80,6 +79,5 @@ def run(number, job, logs):
 
 
 if __name__ == "__main__":
-    faulthandler.dump_traceback_later(100, exit=True)
     for number, job in enumerate(json.loads(Path(sys.argv[1]).read_text())):
         run(number, job, Path(sys.argv[2]))

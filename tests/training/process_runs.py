@@ -30,7 +30,7 @@ class ProcessRuns:
 
     def settings(self, plan, **settings):
         j, k = (int(number) for number in plan.split("x")[1:])
-        few = {"batch_size": 35, "parallel": plan, "lr_scaling": "none", "threads": 1, "timeout": 30.0}
+        few = {"batch_size": 35, "parallel": plan, "lr_scaling": "none", "threads": 1}
         return few | {"epochs": 2 * j * k if plan in RESUMED[1] + RESUMED[2] + RESUMED[4] else j * k} | settings
 
     def emulated(self, name, plan, **settings):
@@ -56,7 +56,7 @@ class ProcessRuns:
         (self.folder / "turns").mkdir()
         torch.save(self.data.to_dict(), self.folder / "stream.pt")
         (self.folder / "jobs.json").write_text(json.dumps(self.jobs))
-        torchrun(WORKER, world, self.folder / "jobs.json", self.folder / "turns")
+        torchrun(world, WORKER, self.folder / "jobs.json", self.folder / "turns")
 
     def turns(self, folder, plan):
         """All accesses to memory of a run, by sweep, each a list for each group."""

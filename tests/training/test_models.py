@@ -86,7 +86,7 @@ def test_every_plan_of_processes_trains_as_its_emulation(data, world, tmp_path):
     runs, expected, found = ProcessRuns(tmp_path, data[:300]), {}, {}
     for model, plan in product(OTHERS, PLANS[world]):
         size = ParallelPlan.parse(plan)
-        few = {"epochs": size.epochs_per_sweep, "batch_size": 40 // size.minibatch, "timeout": 120.0, "model": model}
+        few = {"epochs": size.epochs_per_sweep, "batch_size": 40 // size.minibatch, "model": model}
         expected[model, plan] = runs.emulated(model, plan, checkpoint_every=0, **few)
         found[model, plan] = runs.add(model, plan, overlap="always", delays=7, checkpoint_every=0, **few)
     runs.start(world)

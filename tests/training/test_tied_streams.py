@@ -78,7 +78,7 @@ def test_every_plan_of_processes_trains_as_its_emulation(streams, world, tmp_pat
     for plan in PLANS[world]:
         size = ParallelPlan.parse(plan)
         # As many events in a batch of all parts whatever the plan.
-        few = {"epochs": size.epochs_per_sweep, "batch_size": 120 // size.minibatch, "timeout": 120.0}
+        few = {"epochs": size.epochs_per_sweep, "batch_size": 120 // size.minibatch}
         few |= {"checkpoint_every": 0}
         expected[plan] = runs.emulated("tied", plan, **few)
         trained[plan] = runs.add("tied", plan, overlap="always", delays=7, **few)

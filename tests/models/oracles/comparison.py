@@ -147,6 +147,7 @@ def compare(
     """
     model.train()
     case.batches.make_plan = None
+    case.batches.with_ends = model.embeds_ends
     if model.memory is not None:
         case.batches.make_plan = model.memory.make_plan
         model.memory.state.clear(case.begin)
