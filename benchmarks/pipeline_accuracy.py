@@ -1,5 +1,7 @@
 """What staleness costs in accuracy, and what mitigation repairs: all modes, and all mitigations at a bound of 4.
 
+``model_accuracy`` is the table of MSPipe's paper: TGN, JODIE and APAN in the modes that it has there.
+
 Each training is an ``mspipe train``. Fixed bounds run in line, where every batch misses as many commits as it may, so
 that their staleness is a matter of the mode and not of the machine; ``exact`` and ``minimal`` run beside training.
 """
@@ -16,6 +18,8 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import get_args
@@ -40,6 +44,7 @@ class Settings:
     seeds: int = 5
     epochs: int = 5
     jobs: int = 2
+    models: tuple[str, ...] = ("tgn",)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Task:
     """One training."""
 
     stream: str
+    model: str
     staleness: str
     mitigation: str
     seed: int
@@ -65,7 +71,16 @@ def train(task: Task, file: Path, epochs: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pyg_mspipe", "train", str(file), "--out", folder, "--no-tensorboard"]
         command += ["--threads", "1", "--epochs", str(epochs), "--seed", str(task.seed), "--patience", "0"]
-        command += ["--staleness", task.staleness, "--mitigation", task.mitigation, "--eval-negatives", "1"]
+        command += [
+            "--model",
+            task.model,
+            "--staleness",
+            task.staleness,
+            "--mitigation",
+            task.mitigation,
+            "--eval-negatives",
+            "1",
+        ]
         command += ["--overlap", "never" if task.staleness.isdigit() else "always"]
         subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
         lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
@@ -73,21 +88,27 @@ def train(task: Task, file: Path, epochs: int) -> Outcome:
     return Outcome(aps, Counter(line["staleness"] for line in lines if line["kind"] == "stages"))
 
 
-def tasks(streams: Sequence[str], seeds: int) -> list[Task]:
+ALL = [
+    *(("sequential", "none"), ("exact", "none")),
+    *((staleness, each) for staleness in ("minimal", "1") for each in ("none", "similarity")),
+    *(("4", each) for each in MITIGATIONS),
+]
+PAPERS = [("sequential", "none"), ("exact", "none"), ("minimal", "none"), ("4", "none"), ("4", "similarity")]
+
+
+def tasks(streams: Sequence[str], settings: Settings, modes: Sequence[tuple[str, str]]) -> list[Task]:
     """Returns all trainings, seed after seed."""
-    settings = [("sequential", "none"), ("exact", "none")]
-    settings += [(staleness, each) for staleness in ("minimal", "1") for each in ("none", "similarity")]
-    settings += [("4", each) for each in MITIGATIONS]
-    return [Task(stream, *setting, seed) for seed in range(seeds) for stream in streams for setting in settings]
+    chosen = product(range(settings.seeds), streams, settings.models, modes)
+    return [Task(stream, model, *mode, seed) for seed, stream, model, mode in chosen]
 
 
-def measure(settings: Settings, run: Run) -> Result:
-    """Trains with every mode and mitigation on every stream with every seed."""
+def measure(modes: Sequence[tuple[str, str]], settings: Settings, run: Run) -> Result:
+    """Trains with every mode and mitigation, model, stream and seed."""
     # Each trains on one thread; what it starts inherits this.
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         files = _files(settings.streams, Path(folder), quick=run.quick)
-        todo = tasks(list(files), settings.seeds)[: 2 if run.quick else None]
+        todo = tasks(list(files), settings, modes)[: 2 if run.quick else None]
         outcomes = _run(todo, files, settings.epochs, settings.jobs, run.console)
     rows = _rows(outcomes)
     _print(run.console, rows)
@@ -122,25 +143,27 @@ def _run(todo: Sequence[Task], files: dict[str, Path], epochs: int, jobs: int, c
             outcomes[task] = done.result()
             ap = outcomes[task].aps[-1]
             console.print(
-                f"{number}/{len(todo)} {task.stream}, {task.staleness}, {task.mitigation}, seed {task.seed}: {ap:.4f}"
+                f"{number}/{len(todo)} {task.stream}, {task.model}, {task.staleness}, {task.mitigation}, "
+                f"seed {task.seed}: {ap:.4f}"
             )
     return {task: outcomes[task] for task in todo}
 
 
 def _rows(outcomes: dict[Task, Outcome]) -> list[dict[str, object]]:
-    """Returns a row for each stream, mode and mitigation; differences to ``sequential`` are taken seed by seed."""
-    settings: dict[tuple[str, str, str], list[Outcome]] = {}
+    """Returns a row for each stream, model, mode and mitigation; differences to ``sequential`` are of the same seed."""
+    settings: dict[tuple[str, str, str, str], list[Outcome]] = {}
     for task in sorted(outcomes, key=lambda task: task.seed):
-        settings.setdefault((task.stream, task.staleness, task.mitigation), []).append(outcomes[task])
+        settings.setdefault((task.stream, task.model, task.staleness, task.mitigation), []).append(outcomes[task])
     rows = []
-    for (stream, staleness, mitigation), each in settings.items():
+    for (stream, model, staleness, mitigation), each in settings.items():
         last = [outcome.aps[-1] for outcome in each]
-        reference = [outcome.aps for outcome in settings[stream, "sequential", "none"]]
+        reference = [outcome.aps for outcome in settings[stream, model, "sequential", "none"]]
         differences = [own - other[-1] for own, other in zip(last, reference, strict=True)]
         counts = sum((outcome.staleness for outcome in each), Counter[int]())
         rows.append(
             {
                 "stream": stream,
+                "model": model,
                 "staleness": staleness,
                 "mitigation": mitigation,
                 "mean_ap": fmean(last),
@@ -156,12 +179,14 @@ def _rows(outcomes: dict[Task, Outcome]) -> list[dict[str, object]]:
 
 
 def _print(console: Console, rows: list[dict[str, object]]) -> None:
-    table = Table("stream", "staleness", "mitigation", "AP", "sd", "minus sequential, points", "equal", "missed")
+    table = Table(
+        "stream", "model", "staleness", "mitigation", "AP", "sd", "minus sequential, points", "equal", "missed"
+    )
     for row in rows:
         figures = f"{row['mean_ap']:.4f}", f"{row['stdev_ap']:.4f}"
         points = f"{100 * row['mean_difference_to_sequential']:+.2f}"  # type: ignore[operator]
         used = " ".join(f"{key}:{count}" for key, count in row["batches_by_staleness"].items())  # type: ignore[attr-defined]
-        names = [str(row[key]) for key in ("stream", "staleness", "mitigation")]
+        names = [str(row[key]) for key in ("stream", "model", "staleness", "mitigation")]
         table.add_row(*names, *figures, points, "yes" if row["equal_to_sequential"] else "no", used)
     console.print(table)
 
@@ -170,7 +195,16 @@ BENCHMARK = Benchmark(
     "pipeline_accuracy",
     "AP of every mode, and of every mitigation",
     45,
-    measure,
+    partial(measure, ALL),
     Settings(),
     quick=Settings(streams=("synthetic",), seeds=1, epochs=1),
+)
+
+MODELS = Benchmark(
+    "model_accuracy",
+    "AP of TGN, JODIE and APAN in the modes of MSPipe's table",
+    40,
+    partial(measure, PAPERS),
+    Settings(seeds=3, epochs=3, models=("tgn", "jodie", "apan")),
+    quick=Settings(streams=("synthetic",), seeds=1, epochs=1, models=("jodie",)),
 )

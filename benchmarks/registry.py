@@ -7,6 +7,8 @@ from typing import Any
 from benchmarks import (
     batch_size,
     growth,
+    labels,
+    model_training,
     parallel_accuracy,
     parallel_equality,
     parallel_rate,
@@ -29,6 +31,7 @@ BENCHMARKS: dict[str, Benchmark[Any]] = {
     benchmark.name: benchmark
     for benchmark in (
         tgn_training.BENCHMARK,
+        model_training.BENCHMARK,
         tgn_equality.BENCHMARK,
         sampling.BENCHMARK,
         growth.BENCHMARK,
@@ -41,11 +44,15 @@ BENCHMARKS: dict[str, Benchmark[Any]] = {
         two_hosts.BENCHMARK,
         parallel_equality.BENCHMARK,
         synthetic_stream.BENCHMARK,
+        labels.NODES,
+        labels.EDGES,
+        labels.PROPERTIES,
         batch_size.BENCHMARK,
         tgn_accuracy.BENCHMARK,
         pipeline_exactness.BENCHMARK,
         parallel_accuracy.BENCHMARK,
         pipeline_accuracy.BENCHMARK,
+        pipeline_accuracy.MODELS,
         pipeline_gpu.BENCHMARK,
     )
 }

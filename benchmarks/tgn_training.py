@@ -12,7 +12,7 @@ from benchmarks.harness.floor import product_floor
 from benchmarks.harness.measure import Variant, interleave, profile
 from benchmarks.harness.tables import as_json, print_tables
 from benchmarks.harness.workload import load_workload
-from benchmarks.peers import builtin_tgn, drop_in, pyg_loop
+from benchmarks.peers import builtin, drop_in, pyg_loop
 from benchmarks.peers.link_loop import DIM, DROPOUT, HEADS, LEARNING_RATE, NUM_NEIGHBORS
 
 
@@ -24,8 +24,8 @@ def variants() -> list[Variant]:
     found = [
         Variant("PyG loop", pyg_loop.start),
         Variant("drop-in", drop_in.start),
-        Variant("TGN fp32", builtin_tgn.start),
-        Variant("TGN bf16", partial(builtin_tgn.start, precision="bf16")),
+        Variant("TGN fp32", builtin.start),
+        Variant("TGN bf16", partial(builtin.start, precision="bf16")),
     ]
     if find_spec("tgm"):
         from benchmarks.peers import tgm_loop

@@ -77,3 +77,22 @@ def test_a_timeline_is_read_and_drawn(tmp_path):
     assert re.search(r"batches a second; limited by \w+: ", said)
     assert re.search(r"memory missed \d commits in \d+ of 70 batches", said)
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_labels_of_nodes_are_told_with_an_embedding_that_stays_and_with_one_that_is_trained():
+    said = run("examples/node_labels.py", "--epochs", "2")
+    aucs = dict(re.findall(r"(frozen|together) +test AUC (\d\.\d{4})  AP \d\.\d{4}  3,000 labels", said))
+    assert set(aucs) == {"frozen", "together"}
+    assert all(float(auc) > 0.6 for auc in aucs.values()), said
+
+
+def test_labels_of_events_are_told():
+    auc, ap, chance = map(float, re.findall(r"\d\.\d{4}", run("examples/edge_labels.py", "--epochs", "2")))
+    assert auc > 0.6
+    assert ap > chance
+
+
+@pytest.mark.parametrize("example", ["node_properties.py", "tgn_property_drop_in.py"])
+def test_node_properties_are_told(example):
+    figures = re.findall(r"\d\.\d{4}", run(f"examples/{example}", "--epochs", "2"))
+    assert float(figures[0]) > 0.1, figures

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness.workload import Workload
-from benchmarks.peers.builtin_tgn import start
+from benchmarks.peers.builtin import start
 from benchmarks.peers.link_loop import DIM, HEADS
 from pyg_mspipe import Batches
 

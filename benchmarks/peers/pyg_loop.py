@@ -95,6 +95,16 @@ class Batch:
     n_id: Tensor
 
 
+def slices(workload: Workload, events: range, negatives: DrawNegatives, epoch: int, stage: Stage) -> Iterator[Batch]:
+    """Yields batches of some events, with negatives."""
+    for i, each in enumerate(workload.batches(events)):
+        with stage("load"):
+            batch = workload.data[each.start : each.stop]
+            neg_dst = negatives(len(each), epoch=epoch, batch=i)
+            n_id = torch.cat([batch.src, batch.dst, neg_dst]).unique()
+        yield Batch(batch, each.start, neg_dst, n_id)
+
+
 class TGNLoop(LinkLoop[Batch]):
     """The loop around any memory and sampler that look like PyG's."""
 
@@ -111,12 +121,7 @@ class TGNLoop(LinkLoop[Batch]):
 
     def batches(self, events: range, negatives: DrawNegatives, epoch: int, stage: Stage) -> Iterator[Batch]:
         """Yields slices of the stream."""
-        for i, each in enumerate(self.workload.batches(events)):
-            with stage("load"):
-                batch = self.workload.data[each.start : each.stop]
-                neg_dst = negatives(len(each), epoch=epoch, batch=i)
-                n_id = torch.cat([batch.src, batch.dst, neg_dst]).unique()
-            yield Batch(batch, each.start, neg_dst, n_id)
+        return slices(self.workload, events, negatives, epoch, stage)
 
     def predict(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor]:
         """Returns the logits of a batch's events and of its negatives."""

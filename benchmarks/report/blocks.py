@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.harness.benchmark import Result
-from benchmarks.report import beyond
+from benchmarks.report import beyond, models
 from benchmarks.report.markdown import command, machine, percent, seeds, spread, stream_title, table
 from pyg_mspipe import ParallelPlan
 from pyg_mspipe.pipeline.record import STAGES
@@ -400,6 +400,11 @@ BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "parallel_accuracy": (parallel_accuracy, ("parallel_accuracy",)),
     "two_hosts": (two_hosts, ("two_hosts",)),
     "batch_size": (batch_size, ("batch_size",)),
+    "model_accuracy": (models.model_accuracy, ("model_accuracy",)),
+    "model_training": (models.model_training, ("model_training",)),
+    "node_labels": (models.labels, ("node_labels",)),
+    "edge_labels": (models.labels, ("edge_labels",)),
+    "node_properties": (models.labels, ("node_properties",)),
     "beyond_symbols": (beyond.symbols, ("growth", "tgn_training", "pipeline_modes_disk")),
     "beyond_memory": (beyond.memory, ("growth",)),
     "beyond_traffic": (beyond.traffic, ()),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pyg_mspipe.training import ConfigError
+from pyg_mspipe.models.registry import absolute
+from pyg_mspipe.training import ConfigError, TrainConfig
 
 _PANEL = "Reading the stream"
 
@@ -30,22 +32,45 @@ MovedFeatures = Annotated[Path | None, typer.Option(help="Where the file of even
 MovedNodeFeatures = Annotated[Path | None, typer.Option(help="Where the file of node features is now.")]
 
 
-def row_notes(source: dict[str, Any], paths: dict[str, Path | None]) -> list[str]:
+MovedLabels = Annotated[Path | None, typer.Option(help="Where the file of labels is now.")]
+
+
+def with_whole_paths(config: TrainConfig) -> TrainConfig:
+    """Returns settings whose paths are found from other folders too.
+
+    Args:
+        config: The settings.
+    """
+    paths = {name: getattr(config, name) for name in ("labels", "embeddings")}
+    whole: dict[str, Any] = {name: str(Path(path).resolve()) if path else "" for name, path in paths.items()}
+    return replace(config, model=absolute(config.model), task=absolute(config.task), **whole)
+
+
+def row_notes(source: dict[str, Any], paths: dict[str, Path | None], labels: str) -> list[str]:
     """Returns notes on the order of feature rows, if reading the stream reorders its events or renumbers its nodes.
 
     Args:
         source: How the stream is loaded.
         paths: The files of ``features`` and ``node_features``, if any.
+        labels: The file of labels, if there is one.
     """
     notes = []
     if paths["features"] is not None and source.get("sort"):
         notes.append("rows of --features are taken to be in the order of the sorted events")
     if paths["node_features"] is not None and source.get("relabel"):
         notes.append("rows of --node-features are taken to be in the order in which --relabel numbers the nodes")
+    if labels and source.get("relabel"):
+        notes.append("nodes of --labels are taken to be numbered as --relabel numbers them")
     return notes
 
 
-def move(checkpoint: dict[str, Any], stream: Path | None, features: Path | None, node_features: Path | None) -> None:
+def move(
+    checkpoint: dict[str, Any],
+    stream: Path | None,
+    features: Path | None,
+    node_features: Path | None,
+    labels: Path | None,
+) -> None:
     """Writes into a checkpoint where the files of its run are now; loading it checks their content.
 
     Args:
@@ -53,10 +78,15 @@ def move(checkpoint: dict[str, Any], stream: Path | None, features: Path | None,
         stream: The stream's new file, if it was moved.
         features: The new file of event features, if it was moved.
         node_features: The new file of node features, if it was moved.
+        labels: The new file of labels, if it was moved.
 
     Raises:
-        ConfigError: If the stream is not where it was, or the run has no such features.
+        ConfigError: If the stream is not where it was, or the run has no such features or labels.
     """
+    if labels is not None:
+        if not checkpoint["config"]["labels"]:
+            raise ConfigError("the run was trained without --labels; leave it out")
+        checkpoint["config"]["labels"] = str(labels.resolve())
     for name, path in {"features": features, "node_features": node_features}.items():
         if path is None:
             continue

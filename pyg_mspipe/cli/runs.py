@@ -5,25 +5,23 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.cli import inputs
 from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.cli.launch import Launch, launched
+from pyg_mspipe.cli.metrics_table import table_of
 from pyg_mspipe.cli.settings import read_toml, tables_of_settings
 from pyg_mspipe.data import FeatureStore
 from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.distributed.world import World
-from pyg_mspipe.models.registry import absolute
-from pyg_mspipe.tasks import Metrics, Task
 from pyg_mspipe.training import (
     ConfigError,
     Interrupted,
@@ -68,6 +66,7 @@ def train(
         mspipe train events.npz --batch-size 600 --precision bf16 --out runs/events
         mspipe train clicks.csv --src user --dst item --time ts --bipartite --config clicks.toml
         mspipe train events.npz --model my_model.py:MyModel
+        mspipe train events.npz --task node --embeddings runs/links
         mspipe train events.npz --features events.npy --node-features nodes.npy
         torchrun --nproc-per-node 4 -m pyg_mspipe train events.npz --parallel 1x2x2 --out runs/four
     """
@@ -86,7 +85,7 @@ def train(
         given = {name: values.pop(name) for name in files}
         paths = {name: None if path is None else Path(path) for name, path in given.items()}
         chosen = TrainConfig(**{name: values.pop(name) for name in settings})
-        chosen = replace(chosen, model=absolute(chosen.model), task=absolute(chosen.task))
+        chosen = inputs.with_whole_paths(chosen)
         check_classes(chosen)
         values["root"] = Path(values["root"])
         source = options.source_of(stream, **values)
@@ -98,7 +97,7 @@ def train(
             data, stores = launch.load(lambda: (open_stream(source), open_features(paths, chosen)))
             unused = None if data.msg.size(1) or stores["features"] else options.column_note(source)
             times = options.time_note(source, int(data.t[0]), int(data.t[-1]))
-            for note in (times, unused, *inputs.row_notes(source, paths)):
+            for note in (times, unused, *inputs.row_notes(source, paths, chosen.labels)):
                 if note is not None:
                     launch.echo(note)
             trainer = _trainer(launch, data, folder, source, stores)
@@ -113,6 +112,7 @@ def resume(
     stream: inputs.MovedStream = None,
     features: inputs.MovedFeatures = None,
     node_features: inputs.MovedNodeFeatures = None,
+    labels: inputs.MovedLabels = None,
     epochs: Annotated[int | None, typer.Option(help="Train up to this many epochs instead.")] = None,
     device: Annotated[str | None, typer.Option(help="Continue on another device, which may round differently.")] = None,
     parallel: Annotated[str | None, typer.Option(help="Continue with another plan, from the sweep's start.")] = None,
@@ -130,7 +130,7 @@ def resume(
         if epochs is not None:
             checkpoint["config"]["epochs"] = epochs
             checkpoint["progress"]["stopped"] = False
-        inputs.move(checkpoint, stream, features, node_features)
+        inputs.move(checkpoint, stream, features, node_features, labels)
         if device is not None:
             checkpoint["config"]["device"] = device
         before = checkpoint["config"]["parallel"]
@@ -154,6 +154,7 @@ def evaluate(
     stream: inputs.MovedStream = None,
     features: inputs.MovedFeatures = None,
     node_features: inputs.MovedNodeFeatures = None,
+    labels: inputs.MovedLabels = None,
 ) -> None:
     """Evaluate the best model of a run on its validation and test events; writes evaluation.json.
 
@@ -162,22 +163,21 @@ def evaluate(
     """
     with one_line_errors():
         checkpoint = load_checkpoint(run / BEST)
-        inputs.move(checkpoint, stream, features, node_features)
+        inputs.move(checkpoint, stream, features, node_features, labels)
         console = Console()
         checkpoint["config"]["parallel"] = "1x1x1"
         trainer = Trainer.resume(open_stream(checkpoint["source"]), checkpoint, run, console=console)
         with console.status("evaluating"):
             metrics = trainer.test(checkpoint)
-        cut_off, negatives = trainer.config.cut_off, trainer.config.negatives
-        result = {"epoch": checkpoint["progress"]["best_epoch"] + 1, "cut_off": cut_off, "negatives": negatives}
+        how: dict[str, str] = {"cut_off": trainer.config.cut_off}
+        if trainer.task.eval_negatives:
+            how["negatives"] = trainer.config.negatives
+        result = {"epoch": checkpoint["progress"]["best_epoch"] + 1} | how
         result |= {part: asdict(each) for part, each in metrics.items()}
         with atomic_write(run / EVALUATION) as file:
             file.write(f"{json.dumps(result, indent=2)}\n".encode())
-        console.print(
-            _table(
-                trainer.task, metrics, f"{run}, epoch {result['epoch']}; cut-off {cut_off}, negatives from {negatives}"
-            )
-        )
+        told = [f"cut-off {how['cut_off']}", *(f"negatives from {each}" for each in [how.get("negatives")] if each)]
+        console.print(table_of(trainer.task, metrics, f"{run}, epoch {result['epoch']}; {', '.join(told)}"))
 
 
 def _check_timeline(config: TrainConfig) -> None:
@@ -245,6 +245,8 @@ def _go_on(launch: Launch, trainer: Trainer, folder: Path, checkpoint: dict[str,
 def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = False) -> None:
     keep_freed_memory()
     fresh = trainer.progress.step == 0
+    if trainer.task.labels is not None and trainer.task.labels.dropped:
+        launch.echo(f"labels after the last event are left out: {trainer.task.labels.dropped:,}")
     epochs, at_once = trainer.config.epochs, trainer.plan.epochs_per_sweep
     whole = trainer.plan.sweeps(epochs) * at_once
     if whole != epochs:
@@ -286,14 +288,3 @@ def _folder(stream: str, out: Path | None, overwrite: bool) -> Path:
     if not overwrite and has_run(out):
         raise ConfigError(f"{out} has a run already; mspipe resume {out}, give another --out, or add --overwrite")
     return out
-
-
-def _table(task: Task, metrics: dict[str, Metrics], title: str) -> Table:
-    table = Table(title=title)
-    rows = {part: task.columns(each) for part, each in metrics.items()}
-    table.add_column("events")
-    for column in next(iter(rows.values())):
-        table.add_column(column, justify="right")
-    for part, columns in rows.items():
-        table.add_row(part, *columns.values())
-    return table

@@ -86,7 +86,8 @@ def load_stream(
     elif name in TGB_NAMES:
         data = read_tgb(name, Path(root))
     else:
-        data = synthetic(bipartite=bipartite is not False, **synthetic_options)  # type: ignore[arg-type]
+        options: dict[str, Any] = {"labels": True} | synthetic_options
+        data = synthetic(bipartite=bipartite is not False, **options)
     return check_stream(data, sort=sort) if check else data
 
 

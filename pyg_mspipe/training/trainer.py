@@ -259,13 +259,14 @@ class Trainer:
             TrainerLostError: If another process is gone.
         """
         config, progress, team = self.config, self.progress, self.executor.team
+        if progress.step == 0:
+            load_embedder(config, self.model, self.features)
         with team.watched(), ExitStack() as stack:
             with team.together():
                 if self.folder is not None and team.leads:
                     stack.enter_context(own_folder(self.folder, fresh=progress.step == 0, replace=replace))
             if progress.step == 0:
                 self._pretrain_static()
-                load_embedder(config, self.model, self.features)
             request = stack.enter_context(interruptible())
             folder = self.folder if team.leads else None
             self._listening = stack.enter_context(

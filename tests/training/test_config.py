@@ -9,6 +9,7 @@ from pyg_mspipe.training import ConfigError, TrainConfig
 WHOLE = [setting.name for setting in fields(TrainConfig) if setting.type == "int"]
 REAL = [setting.name for setting in fields(TrainConfig) if setting.type == "float"]
 CHOICES = {
+    "class_weights": "none, balanced",
     "precision": "fp32, bf16",
     "time_init": "random, log",
     "strategy": "recent, uniform",
@@ -18,7 +19,19 @@ CHOICES = {
     "mitigation": "none, similarity, gated, predictive",
     "lr_scaling": "linear, sqrt, none",
 }
-OTHERS = ["model", "task", "device", "tensorboard", "staleness", "timeline", "parallel", "val_time", "test_time"]
+OTHERS = [
+    "model",
+    "task",
+    "labels",
+    "embeddings",
+    "device",
+    "tensorboard",
+    "staleness",
+    "timeline",
+    "parallel",
+    "val_time",
+    "test_time",
+]
 LOW = {setting.name: setting.metadata["low"] for setting in fields(TrainConfig)}
 
 

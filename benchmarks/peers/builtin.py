@@ -1,8 +1,10 @@
-"""pyg_mspipe's own TGN, trained as its ``Trainer`` does."""
+"""pyg_mspipe's own models, trained as its ``Trainer`` does."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
@@ -10,26 +12,30 @@ from benchmarks.harness.measure import Scores
 from benchmarks.harness.stages import Stage, untimed
 from benchmarks.harness.workload import Workload
 from benchmarks.peers.link_loop import DIM, DROPOUT, HEADS, LEARNING_RATE, NUM_NEIGHBORS
-from pyg_mspipe import TGN, Batches, NeighborSampler, TemporalCSR
+from pyg_mspipe import Batches, NeighborSampler, TemporalCSR
+from pyg_mspipe.models import MemoryModel, TemporalModel
+from pyg_mspipe.models.registry import MODELS
 from pyg_mspipe.tasks import LinkMetrics, LinkPrediction, Objective, evaluate
 from pyg_mspipe.training.config import Precision
 
 
-class BuiltinTGN:
-    """The model with its batches."""
+class BuiltinModel:
+    """A model with its batches."""
 
-    def __init__(self, workload: Workload, model: TGN, precision: Precision) -> None:
+    def __init__(self, workload: Workload, model: MemoryModel, precision: Precision) -> None:
         self.workload = workload
         self.model = model
         task = LinkPrediction(model.embedding_dim)
         self.objective = Objective(model, task, bf16=precision == "bf16")
         self.optimizer = torch.optim.Adam(self.objective.parameters(), lr=LEARNING_RATE, fused=True)
-        self.sampler = NeighborSampler(TemporalCSR.from_stream(workload.data, workload.num_nodes), [NUM_NEIGHBORS])
+        csr = TemporalCSR.from_stream(workload.data, workload.num_nodes)
+        self.sampler = NeighborSampler(csr, model.num_hops * [NUM_NEIGHBORS])
+        self.batches = partial(Batches, make_plan=model.memory.make_plan, with_ends=model.embeds_ends)
 
     def train(self, epoch: int, stage: Stage = untimed) -> Iterator[float]:
         """Trains one pass over the training events from an empty memory, and yields the loss of each batch."""
         work, memory = self.workload, self.model.memory
-        batches = Batches(work.data, work.train, work.batch_size, self.sampler, work.negatives)
+        batches = self.batches(work.data, work.train, work.batch_size, self.sampler, work.negatives)
         self.model.train()
         memory.state.clear(work.train.start)
         with _staged(memory, stage):
@@ -54,31 +60,29 @@ class BuiltinTGN:
         """Scores the validation events, going on from the memory that the last pass left behind."""
         work = self.workload
         begin = self.model.memory.state.span.begin
-        batches = Batches(work.data, work.val, work.batch_size, self.sampler, work.val_negatives, memory_begin=begin)
+        draw = work.val_negatives
+        batches = self.batches(work.data, work.val, work.batch_size, self.sampler, draw, memory_begin=begin)
         metrics = evaluate(self.objective, batches)
         assert isinstance(metrics, LinkMetrics)
         return Scores(ap=metrics.ap, auc=metrics.auc)
 
 
-def start(workload: Workload, seed: int, *, precision: Precision = "fp32") -> BuiltinTGN:
-    """Returns the model with the sizes of PyG's example.
+def start(workload: Workload, seed: int, *, precision: Precision = "fp32", model: str = "tgn") -> BuiltinModel:
+    """Returns a model with the sizes of PyG's example.
 
     Args:
         workload: What to train on.
         seed: Of weights and dropout.
         precision: Of the large products.
+        model: Its name.
     """
     torch.manual_seed(seed)
-    model = TGN(
-        workload.num_nodes,
-        workload.msg_dim,
-        memory_dim=DIM,
-        time_dim=DIM,
-        embedding_dim=DIM,
-        heads=HEADS,
-        dropout=DROPOUT,
-    )
-    return BuiltinTGN(workload, model, precision)
+    sizes = {"memory_dim": DIM, "time_dim": DIM, "embedding_dim": DIM, "heads": HEADS, "dropout": DROPOUT}
+    kind: Callable[..., TemporalModel] = MODELS[model]
+    taken = {name: sizes[name] for name in sizes if name in inspect.signature(kind).parameters}
+    made = kind(workload.num_nodes, workload.msg_dim, **taken)
+    assert isinstance(made, MemoryModel)
+    return BuiltinModel(workload, made, precision)
 
 
 class _staged:  # noqa: N801 - used as a function
