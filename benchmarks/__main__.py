@@ -15,7 +15,7 @@ from benchmarks.harness.benchmark import ROOT
 from benchmarks.harness.compare import compare as changes_between
 from benchmarks.harness.compare import unlike
 from benchmarks.harness.machine import describe_machine
-from benchmarks.harness.results import RESULTS, only_machine, path_of, read_results, write_result
+from benchmarks.harness.results import RESULTS, newest_results, path_of, read_results, write_result
 from benchmarks.registry import BENCHMARKS
 from benchmarks.report.figures import draw_all
 from benchmarks.report.pages import outdated
@@ -99,12 +99,12 @@ def compare(
 
 @app.command()
 def report(
-    machine: Annotated[str | None, typer.Option(help="Folder of the results.", show_default="the only one")] = None,
+    machine: Annotated[str | None, typer.Option(help="Folder of the results (default: each benchmark's last).")] = None,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a page is not up to date.")] = False,
 ) -> None:
-    """Writes tables and figures into README and docs, from the results of one machine."""
+    """Writes tables and figures into README and docs, from results."""
     try:
-        results = read_results(RESULTS / machine if machine else only_machine())
+        results = read_results(RESULTS / machine) if machine else newest_results()
         pages = outdated(results)
     except ValueError as error:
         _refuse(str(error))

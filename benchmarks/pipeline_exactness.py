@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,16 +18,21 @@ from torch import Tensor
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
 from benchmarks.harness.workload import load_workload
-from pyg_mspipe import TGN, Batch, Batches, NeighborSampler, TemporalCSR
+from pyg_mspipe import Batch, Batches, NeighborSampler, TemporalCSR
+from pyg_mspipe.models import TemporalModel
+from pyg_mspipe.models.registry import MODELS
 from pyg_mspipe.pipeline import PipelineEngine, Staleness
 from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 BATCH_SIZE = 200
 CASES = {
-    # stream, events (0: the whole training part), hops
-    "wikipedia, one epoch": ("wikipedia", 0, 1),
-    "enron, self-loops and both roles": ("enron", 0, 1),
-    "wikipedia, two hops": ("wikipedia", 16_000, 2),
+    # stream, events (0: the whole training part), model, layers
+    "wikipedia, one epoch": ("wikipedia", 0, "tgn", 1),
+    "enron, self-loops and both roles": ("enron", 0, "tgn", 1),
+    "wikipedia, two hops": ("wikipedia", 16_000, "tgn", 2),
+    "JODIE, enron": ("enron", 16_000, "jodie", 0),
+    "DyRep, enron": ("enron", 16_000, "dyrep", 1),
+    "APAN, enron, with its deliveries": ("enron", 16_000, "apan", 0),
 }
 
 
@@ -54,20 +60,29 @@ def delay(owner: object, method: str, seed: int, longest: float = 0.002) -> None
 class Runs:
     """Trainings of one model on one stream."""
 
-    def __init__(self, stream: str, events: int, hops: int, quick: bool) -> None:
+    def __init__(self, stream: str, events: int, model: str, layers: int, quick: bool) -> None:
         self.work = load_workload(stream, BATCH_SIZE, seed=0, quick=quick)
         self.events = self.work.train[: events or None]
-        self.sampler = NeighborSampler(TemporalCSR.from_stream(self.work.data, self.work.num_nodes), [10] * hops)
-        self.hops = hops
+        self.sampler = NeighborSampler(TemporalCSR.from_stream(self.work.data, self.work.num_nodes), [10] * layers)
+        self.make: Callable[..., TemporalModel] = partial(MODELS[model], **({"num_layers": layers} if layers else {}))
 
     def train(self, staleness: Staleness, seed: int | None) -> tuple[list[float], dict[str, Tensor], float]:
         """Returns the loss of each batch, the final memory, and how many commits a batch had forwarded, on average."""
         torch.manual_seed(0)
         work = self.work
-        model = TGN(work.num_nodes, work.msg_dim, num_layers=self.hops)
+        model = self.make(work.num_nodes, work.msg_dim)
+        assert model.memory is not None
         objective = Objective(model, LinkPrediction(model.embedding_dim))
         optimizer = torch.optim.Adam(objective.parameters(), lr=1e-4, fused=True)
-        batches = Batches(work.data, self.events, BATCH_SIZE, self.sampler, work.negatives)
+        batches = Batches(
+            work.data,
+            self.events,
+            BATCH_SIZE,
+            self.sampler,
+            work.negatives,
+            with_ends=model.embeds_ends,
+            make_plan=model.memory.make_plan,
+        )
         state, device = model.memory.state, torch.device("cpu")
         if seed is not None:
             for method in ("draw", "gather"):
@@ -92,8 +107,7 @@ class Runs:
 
 def compare(name: str, runs: int, quick: bool) -> Result:
     """Returns how many runs of a case were equal to sequential training."""
-    stream, events, hops = CASES[name]
-    trainings = Runs(stream, events, hops, quick)
+    trainings = Runs(*CASES[name], quick)
     losses, memory, _ = trainings.train("sequential", None)
     same_losses = same_memory = 0
     forwarded = []

@@ -49,17 +49,20 @@ def read_results(path: Path) -> dict[str, Result]:
     return {result["benchmark"]: result for result in loaded}
 
 
-def only_machine(folder: Path = RESULTS) -> Path:
-    """Returns the folder of the one machine that has results.
+def newest_results(folder: Path = RESULTS) -> dict[str, Result]:
+    """Returns the last result of every benchmark, of whatever machine, by the benchmark's name.
 
     Raises:
-        ValueError: If there is none, or more than one.
+        ValueError: If there are none.
     """
-    found = sorted(path for path in folder.iterdir() if path.is_dir() and path.name != QUICK)
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise ValueError(f"results are of {names}; name one machine with --machine")
-    return found[0]
+    found: dict[str, Result] = {}
+    for machine in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != QUICK):
+        for name, result in read_results(machine).items():
+            if name not in found or result["machine"]["taken"] > found[name]["machine"]["taken"]:
+                found[name] = result
+    if not found:
+        raise ValueError(f"{folder} has no results; python -m benchmarks run --all")
+    return found
 
 
 def numbers(value: object, at: str = "") -> Iterator[tuple[str, float]]:

@@ -31,7 +31,7 @@ from pyg_mspipe.training import (
     load_checkpoint,
 )
 from pyg_mspipe.training.features import features_again, open_features
-from pyg_mspipe.training.making import check_classes
+from pyg_mspipe.training.making import check_classes, without_meaning
 from pyg_mspipe.training.run import open_stream
 from pyg_mspipe.training.run_folder import BEST, EVALUATION, LAST, has_run
 
@@ -245,6 +245,9 @@ def _go_on(launch: Launch, trainer: Trainer, folder: Path, checkpoint: dict[str,
 def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = False) -> None:
     keep_freed_memory()
     fresh = trainer.progress.step == 0
+    unused = without_meaning(trainer.config, trainer.model) if fresh else []
+    if unused:
+        launch.echo(f"model {trainer.config.model} has no {', '.join(unused)}: what was given is passed over")
     if trainer.task.labels is not None and trainer.task.labels.dropped:
         launch.echo(f"labels after the last event are left out: {trainer.task.labels.dropped:,}")
     epochs, at_once = trainer.config.epochs, trainer.plan.epochs_per_sweep

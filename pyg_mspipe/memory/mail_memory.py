@@ -97,17 +97,22 @@ class MailMemory(NodeMemory):
 
     def _read_mails(self, memory: Tensor, mail: Tensor, mail_time: Tensor, received: Tensor, now: Tensor) -> Tensor:
         """Returns new rows: [U, memory_dim]."""
-        size, places, _ = mail.shape
+        size, places, width = mail.shape
         t_enc = self.time_enc((now - mail_time).view(-1).to(memory.dtype)).view(size, places, -1)
-        inputs = torch.cat([mail, t_enc], dim=-1)
-        key, value = (lin(inputs).view(size, places, self.heads, -1) for lin in (self.lin_key, self.lin_value))
-        query = self.lin_query(memory).view(size, 1, self.heads, -1)
-        filled = torch.arange(places, device=mail.device) < received.unsqueeze(1)
-        score = F.leaky_relu((query * key).sum(-1), 0.2)
-        score = score.masked_fill(~filled.unsqueeze(-1), torch.finfo(score.dtype).min)
-        alpha = score.softmax(dim=1) * filled.unsqueeze(-1)
-        summed = (alpha.unsqueeze(-1) * value).sum(dim=1).reshape(size, -1)
-        out = self.lin_out(self.norm(summed + memory))
+        query = self.lin_query(memory).view(size, self.heads, -1).transpose(0, 1)
+        key, value = (lin.weight.view(self.heads, -1, lin.in_features) for lin in (self.lin_key, self.lin_value))
+        # q . (W x + b) = (W' q) . x + q . b, and the mean of W x is W of the mean: the wide products are taken once for
+        # each node, not for each mail.
+        asked = torch.bmm(query, key).transpose(0, 1)
+        offset = torch.bmm(query, self.lin_key.bias.view(self.heads, -1, 1)).transpose(0, 1)
+        score = torch.baddbmm(offset, asked[..., :width], mail.transpose(1, 2))
+        score = F.leaky_relu(torch.baddbmm(score, asked[..., width:], t_enc.transpose(1, 2)), 0.2)
+        filled = (torch.arange(places, device=mail.device) < received.unsqueeze(1)).unsqueeze(1)
+        alpha = score.masked_fill(~filled, torch.finfo(score.dtype).min).softmax(dim=-1) * filled
+        summed = torch.cat([torch.bmm(alpha, mail), torch.bmm(alpha, t_enc)], dim=-1).transpose(0, 1)
+        told = torch.bmm(summed, value.transpose(1, 2)).transpose(0, 1).reshape(size, -1)
+        told = told + self.lin_value.bias * filled.any(dim=-1)
+        out = self.lin_out(self.norm(told + memory))
         return F.dropout(out, self.dropout, self.training).relu()
 
     @torch.no_grad()

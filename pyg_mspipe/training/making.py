@@ -57,7 +57,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def check_classes(config: TrainConfig) -> None:
-    """Refuses settings whose model or task does not exist, before the stream is read.
+    """Refuses settings whose model or task does not exist, or do not go together, before the stream is read.
 
     Args:
         config: The run's settings.
@@ -66,10 +66,14 @@ def check_classes(config: TrainConfig) -> None:
         ConfigError: If the model or the task does not exist.
     """
     try:
-        find_model(config.model)
+        model = find_model(config.model)
         find_task(config.task)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if config.mitigation != "none" and not takes(model, "mitigation"):
+        raise ConfigError(
+            f"model {config.model} takes no mitigation; add it to the arguments of its constructor, or choose none"
+        )
 
 
 def make_objective(
@@ -180,6 +184,22 @@ def make_task(
     # What was asked for and has no effect is a mistake.
     needed = {"class_weights": None if config.class_weights == "none" else config.class_weights}
     return _made(task or find_task(config.task), "task", settings, needed, embedding_dim)
+
+
+def without_meaning(config: TrainConfig, model: TemporalModel) -> list[str]:
+    """Returns the settings that were changed from their defaults though the model has nothing of the kind.
+
+    Args:
+        config: The run's settings.
+        model: The run's model.
+    """
+    usual = TrainConfig()
+    both = ({"memory_dim": each.memory_dim, **each.attention()} for each in (config, usual))
+    own, default = both
+    changed = [name for name in own if own[name] != default[name] and not takes(type(model), name)]
+    if model.num_hops == 0:
+        changed += [name for name in ("num_neighbors", "strategy") if getattr(config, name) != getattr(usual, name)]
+    return ["layers" if name == "num_layers" else name for name in changed]
 
 
 def takes(make: Callable[..., object], name: str) -> bool:

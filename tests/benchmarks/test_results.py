@@ -6,7 +6,7 @@ import pytest
 from benchmarks.harness.benchmark import changed
 from benchmarks.harness.compare import compare, unlike
 from benchmarks.harness.machine import plain_cpu_name
-from benchmarks.harness.results import machine_name, numbers, path_of, read_results, write_result
+from benchmarks.harness.results import machine_name, newest_results, numbers, path_of, read_results, write_result
 from benchmarks.report.pages import filled, pages
 
 
@@ -52,6 +52,13 @@ def test_each_machine_has_a_folder_and_quick_runs_are_apart(tmp_path):
 )
 def test_processors_are_named_without_marks_of_trade(model, name):
     assert plain_cpu_name(model) == name
+
+
+def test_of_two_machines_the_last_result_of_each_benchmark_counts(tmp_path):
+    for cpu, taken, name in (("A", "2026-01", "b"), ("B", "2026-03", "b"), ("A", "2026-02", "c")):
+        write_result(result(benchmark=name, machine={"cpu": cpu, "cores": 2, "taken": taken}), tmp_path)
+    found = newest_results(tmp_path)
+    assert {name: each["machine"]["cpu"] for name, each in found.items()} == {"b": "B", "c": "A"}
 
 
 def test_results_are_read_as_they_were_written(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from processes import Forked, torchrun
 from typer.testing import CliRunner
 
@@ -78,6 +79,19 @@ def test_exact_with_threads_gives_the_same_numbers(events, plain, tmp_path):
     assert numbers(tmp_path) == numbers(plain)
 
 
+@pytest.mark.parametrize("cut_off", ["batch", "event"])
+def test_pygs_own_convolutions_embed(events, tmp_path, cut_off):
+    model = f"--model={EXAMPLES / 'conv_model.py'}:ConvTGN"
+    run = [*SMALL, model, "--layers=2", "--batch-size=20", "--epochs=2", "--cut-off", cut_off]
+    found = []
+    for staleness in ("sequential", "exact"):
+        mspipe("train", events, "--out", tmp_path / staleness, *run, "--staleness", staleness, "--overlap=always")
+        lines = map(json.loads, (tmp_path / staleness / "metrics.jsonl").read_text().splitlines())
+        found.append([line["loss"] for line in lines if line["kind"] == "batch"])
+    assert found[0] == found[1]
+    assert load_run(tmp_path / "exact").embed(torch.arange(5)).shape == (5, 8)
+
+
 @pytest.mark.parametrize("plan", ["2x1x1", "1x2x1"])
 def test_two_processes_train_as_their_emulation_does(events, tmp_path, plan):
     one, other = tmp_path / "emulated", tmp_path / "processes"
@@ -134,7 +148,7 @@ def test_what_a_model_does_not_take_is_refused_where_it_is_needed(events, tmp_pa
     small = [f"--model={own}:Bare", *SMALL, "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, ["train", str(events), *small, "--mitigation=predictive", "--staleness=2"])
     assert result.exit_code == 2, result.output
-    assert "model Bare takes no mitigation, which this run needs" in " ".join(result.output.split())
+    assert "Bare takes no mitigation; add it to" in " ".join(result.output.split())
     result = CliRunner().invoke(app, ["train", str(events), *small, "--epochs=1"])
     assert result.exit_code == 0, "without a memory it trains: " + result.output
     static = [*RUN, "--static-dim=4", "--out", str(tmp_path / "static")]
