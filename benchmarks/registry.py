@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks import (
     batch_size,
     growth,
+    jodie_time,
     labels,
     model_training,
     parallel_accuracy,
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Benchmark[Any]] = {
         two_hosts.BENCHMARK,
         parallel_equality.BENCHMARK,
         synthetic_stream.BENCHMARK,
+        jodie_time.BENCHMARK,
         labels.NODES,
         labels.EDGES,
         labels.PROPERTIES,

@@ -402,6 +402,7 @@ BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "batch_size": (batch_size, ("batch_size",)),
     "model_accuracy": (models.model_accuracy, ("model_accuracy",)),
     "model_training": (models.model_training, ("model_training",)),
+    "jodie_time": (models.jodie_time, ("jodie_time",)),
     "node_labels": (models.labels, ("node_labels",)),
     "edge_labels": (models.labels, ("edge_labels",)),
     "node_properties": (models.labels, ("node_properties",)),

@@ -55,6 +55,25 @@ def model_training(result: Result) -> str:
     )
 
 
+def jodie_time(result: Result) -> str:
+    """AP of JODIE by what it measures idle time by."""
+    rows = [
+        [
+            stream_title(row["stream"]),
+            f"{row['first_time']:,}",
+            f"`{row['reference']}`",
+            spread(row["mean_ap"], row["stdev_ap"]),
+        ]
+        for row in result["rows"]
+    ]
+    settings = result["settings"]
+    return (
+        f"{command(result)}\n\nBest validation AP of {settings['epochs']} epochs, batch {settings['batch_size']}, mean and "
+        f"standard deviation over {seeds(settings['seeds'])}; {machine(result)}.\n\n"
+        f"{table(['stream', 'first time', '`--time-reference`', 'AP'], rows)}"
+    )
+
+
 def labels(result: Result) -> str:
     """What a task on labels comes to, beside what needs no network."""
     names = list(result["rows"][0]["mean"])

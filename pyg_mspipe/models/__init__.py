@@ -3,7 +3,7 @@
 from pyg_mspipe.models.apan import APAN
 from pyg_mspipe.models.attention import TemporalAttention
 from pyg_mspipe.models.dyrep import DyRep
-from pyg_mspipe.models.jodie import JODIE
+from pyg_mspipe.models.jodie import JODIE, gap_statistics
 from pyg_mspipe.models.link_predictor import LinkPredictor
 from pyg_mspipe.models.memory_model import MemoryModel
 from pyg_mspipe.models.static_model import StaticModel
@@ -22,4 +22,5 @@ __all__ = [
     "StaticModel",
     "TemporalAttention",
     "TemporalModel",
+    "gap_statistics",
 ]

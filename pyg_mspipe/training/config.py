@@ -18,6 +18,7 @@ from pyg_mspipe.tasks.classification import ClassWeights
 
 Precision = Literal["fp32", "bf16"]
 Negatives = Literal["destinations", "nodes"]
+TimeReference = Literal["start", "gaps"]
 LrScaling = Literal["linear", "sqrt", "none"]
 
 
@@ -70,6 +71,9 @@ class TrainConfig:
     heads: int = _setting(2, "Attention heads.", "Model", 1)
     dropout: float = _setting(0.1, "Dropout of the attention weights.", "Model", 0)
     time_init: TimeInit = _setting("random", "Initial weights of the time encoder.", "Model")
+    time_reference: TimeReference = _setting(
+        "start", "What JODIE measures idle time by: the time since the stream's start, or the usual gaps.", "Model"
+    )
     static_dim: int = _setting(
         0, "Width of static node vectors, trained before the run and added to the memory; 0: none.", "Model", 0
     )

@@ -18,7 +18,7 @@ from pyg_mspipe.distributed.executor import Job
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR, similar_nodes
 from pyg_mspipe.graph.similar_nodes import load_or_compute
 from pyg_mspipe.memory import Mitigation, StaticMemory, make_mitigation
-from pyg_mspipe.models import TemporalModel
+from pyg_mspipe.models import TemporalModel, gap_statistics
 from pyg_mspipe.models.registry import find_model
 from pyg_mspipe.pipeline import Batches, BatchRecord, parse_staleness
 from pyg_mspipe.pipeline.overlap import parse_overlap
@@ -81,6 +81,7 @@ def make_objective(
     num_nodes: int,
     msg_dim: int,
     *,
+    train: TemporalData,
     labels: Labels | None = None,
     split: StreamSplit | None = None,
     node_dim: int = 0,
@@ -95,6 +96,7 @@ def make_objective(
         config: The run's settings.
         num_nodes: Number of nodes.
         msg_dim: Width of the events' messages.
+        train: The training events.
         labels: The labels of the run, if it has any.
         split: The parts of the stream.
         node_dim: Width of the nodes' features; 0 without any.
@@ -110,6 +112,8 @@ def make_objective(
     needed: dict[str, Any] = {"mitigation": mitigation}
     if node_dim:
         needed["node_dim"] = node_dim
+    if config.time_reference == "gaps":
+        needed["gaps"] = gap_statistics(train.src, train.dst, train.t, num_nodes)
     try:
         made = _made(model or find_model(config.model), "model", settings, needed, num_nodes, msg_dim)
         if memory_device is not None and made.memory is not None and made.memory.memory_device is None:

@@ -118,13 +118,13 @@ class Trainer:
         csr = TemporalCSR.from_stream(self.data)
         self.num_nodes = csr.num_nodes
         train = self.data[: self.split.train.stop]
-
         torch.manual_seed(config.seed)
         mitigation = mitigation_of(config, train, self.num_nodes, stream=self.fingerprint, cache=similar_cache)
         self.objective = make_objective(
             config,
             self.num_nodes,
             beside.msg_dim(self.data),
+            train=train,
             labels=read.labels,
             split=self.split,
             node_dim=beside.node_dim,

@@ -5,7 +5,10 @@ from pyg_mspipe.tasks import LinkPrediction
 
 
 class OtherModel(TGN):
-    pass
+    """It takes gaps, and leaves them."""
+
+    def __init__(self, *args, gaps, **options):
+        super().__init__(*args, **options)
 
 
 class OtherTask(LinkPrediction):

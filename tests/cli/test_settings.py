@@ -28,6 +28,7 @@ SETTINGS = {
     "heads": 3,
     "dropout": 0.25,
     "time_init": "log",
+    "time_reference": "gaps",
     "static_dim": 7,
     "static_epochs": 2,
     "static_dropout": 0.25,

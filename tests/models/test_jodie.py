@@ -2,13 +2,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.comparison import NUM_NODES, Case, compare, randomized, renamed, streams
-from oracles.jodie import JODIEOracle
+from oracles.jodie import Gaps, JODIEOracle
 from torch.nn import RNNCell
 from torch_geometric.data import TemporalData
 from torch_geometric.nn.models.tgn import IdentityMessage, LastAggregator, TGNMemory
 
 from pyg_mspipe import Batches, NeighborSampler, TemporalCSR
-from pyg_mspipe.models import JODIE
+from pyg_mspipe.models import JODIE, gap_statistics
 
 DIM, TIME = 5, 4
 NAMES = {"memory.gru.": "memory.rnn.", "slope": "projection.scale", "shift": "projection.shift"}
@@ -20,15 +20,30 @@ NAMES = {"memory.gru.": "memory.rnn.", "slope": "projection.scale", "shift": "pr
     batch_size=st.integers(1, 7),
     begin=st.sampled_from([0, 0, 3]),
     training_share=st.sampled_from([0.5, 0.7, 1.0]),
+    of_gaps=st.booleans(),
     seed=st.integers(0, 100),
 )
 def test_outputs_gradients_and_state_are_those_of_a_loop_over_events_and_nodes(
-    data, batch_size, begin, training_share, seed
+    data, batch_size, begin, training_share, of_gaps, seed
 ):
     case = Case(data, NUM_NODES, batch_size, [], begin=begin, training_share=training_share, seed=seed)
-    model = JODIE(NUM_NODES, case.stream.msg_dim, memory_dim=DIM, time_dim=TIME)
+    gaps = gap_statistics(data.src, data.dst, data.t, NUM_NODES) if of_gaps else None
+    model = JODIE(NUM_NODES, case.stream.msg_dim, memory_dim=DIM, time_dim=TIME, gaps=gaps)
     params = randomized(model, seed)
-    compare(model, params, JODIEOracle(renamed(params, NAMES), case.stream, begin=begin), case)
+    known = None if gaps is None else [Gaps(*pair) for pair in gaps.tolist()]
+    compare(model, params, JODIEOracle(renamed(params, NAMES), case.stream, gaps=known, begin=begin), case)
+
+
+def test_gaps_are_those_of_sources_and_of_destinations():
+    src, dst = torch.tensor([0, 1, 0, 0, 1]), torch.tensor([2, 2, 3, 2, 3])
+    t = torch.tensor([0, 10, 10, 40, 70])
+    found = gap_statistics(src, dst, t, 5)
+    sources, destinations = torch.tensor([10.0, 30, 60]), torch.tensor([10.0, 30, 60])
+    assert found[0].equal(found[1])
+    assert torch.allclose(found[0], torch.stack([sources.mean(), sources.std()]))
+    assert torch.allclose(found[2], torch.stack([destinations.mean(), destinations.std()]))
+    assert found[4].equal(found[2])
+    assert gap_statistics(src[:1], dst[:1], t[:1], 3).tolist() == [[0.0, 1.0]] * 3
 
 
 def test_the_memory_is_pygs_with_a_recurrent_cell():

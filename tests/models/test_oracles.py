@@ -45,7 +45,7 @@ MODELS = {
     "tgn": tgn,
     "jodie": jodie,
     "jodie, rows kept": partial(jodie, no_message="keep"),
-    "jodie, gaps": partial(jodie, gaps=(Gaps(2.0, 3.0), Gaps(1.0, 5.0))),
+    "jodie, gaps": partial(jodie, gaps=[Gaps(2.0, 3.0), Gaps(1.0, 5.0)] * (NUM_NODES // 2)),
     **{f"dyrep, {each}": partial(dyrep, other_end=each) for each in ("containing", "applying", "event", "tgb")},
     "dyrep, two layers": partial(dyrep, num_neighbors=(2, 2)),
     "apan": partial(apan, num_mails=2, fan_out=2),
@@ -213,14 +213,17 @@ def test_tgats_event_cut_off_sees_earlier_events_of_the_batch_but_not_those_of_t
     assert not torch.allclose(z[2], whole.batch(events, [Query(0, 4)])[0])
 
 
-def test_jodies_projection_is_by_the_time_of_the_querys_event_and_by_role():
+def test_jodies_projection_is_by_the_time_of_the_querys_event_and_by_the_nodes_gaps():
     stream = small_stream((0, 1, 1), (0, 2, 4), (0, 3, 9))
-    oracle = jodie(stream, gaps=(Gaps(3.0, 1.0), Gaps(8.0, 1.0)))
-    oracle.commit(range(0, 1))
-    z = oracle.batch(range(1, 3), [Query(0, 1), Query(0, 2), Query(0, 2, is_source=False), Query(0, 1)])
-    # The gaps are 3 and 8: less their means, 0, 5 and 0.
-    torch.testing.assert_close(z[0], z[2])
+    z = []
+    for mean in (3.0, 8.0):
+        oracle = jodie(stream, gaps=[Gaps(mean, 1.0)] * NUM_NODES)
+        oracle.commit(range(0, 1))
+        z += oracle.batch(range(1, 3), [Query(0, 1), Query(0, 2)])
+    # The gaps are 3 and 8: less the means, 0 and 5, and -5 and 0.
+    torch.testing.assert_close(z[0], z[3])
     assert not torch.allclose(z[0], z[1])
+    assert not torch.allclose(z[0], z[2])
 
 
 @pytest.mark.parametrize("other_end", ["containing", "applying", "event", "tgb"])

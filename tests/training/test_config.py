@@ -12,6 +12,7 @@ CHOICES = {
     "class_weights": "none, balanced",
     "precision": "fp32, bf16",
     "time_init": "random, log",
+    "time_reference": "start, gaps",
     "strategy": "recent, uniform",
     "cut_off": "batch, event",
     "negatives": "destinations, nodes",

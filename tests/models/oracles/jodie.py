@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -40,7 +41,7 @@ class JODIEOracle(LastMessageOracle):
     Args:
         params: See :func:`jodie_shapes`.
         stream: The stream.
-        gaps: Those of nodes that are asked for as sources, and those of nodes that are asked for as destinations.
+        gaps: Those of each node.
         begin: The first event that the memory sees.
         no_message: What becomes of the row of a node for which no message waits.
     """
@@ -50,7 +51,7 @@ class JODIEOracle(LastMessageOracle):
         params: Params,
         stream: Stream,
         *,
-        gaps: tuple[Gaps, Gaps] | None = None,
+        gaps: Sequence[Gaps] | None = None,
         begin: int = 0,
         no_message: NoMessage = "cell",
     ) -> None:
@@ -72,7 +73,7 @@ class JODIEOracle(LastMessageOracle):
         if self.gaps is None:
             x = (t - since) / (t + 1)
         else:
-            mean, std = self.gaps[0] if query.is_source else self.gaps[1]
+            mean, std = self.gaps[query.node]
             x = (t - since - mean) / std
         scale = 1 + self.params["projection.scale"] * x + self.params["projection.shift"]
         return layer_norm(self.params, "norm", row) * scale
