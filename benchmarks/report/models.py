@@ -62,14 +62,14 @@ def jodie_time(result: Result) -> str:
             stream_title(row["stream"]),
             f"{row['first_time']:,}",
             f"`{row['reference']}`",
-            spread(row["mean_ap"], row["stdev_ap"]),
+            _figure(row),
         ]
         for row in result["rows"]
     ]
     settings = result["settings"]
     return (
-        f"{command(result)}\n\nBest validation AP of {settings['epochs']} epochs, batch {settings['batch_size']}, mean and "
-        f"standard deviation over {seeds(settings['seeds'])}; {machine(result)}.\n\n"
+        f"{command(result)}\n\nBest validation AP of {settings['epochs']} epochs, batch {settings['batch_size']}, mean "
+        f"and standard deviation over {seeds(settings['seeds'])}; {machine(result)}.\n\n"
         f"{table(['stream', 'first time', '`--time-reference`', 'AP'], rows)}"
     )
 
@@ -96,5 +96,5 @@ def labels(result: Result) -> str:
 
 
 def _figure(row: Row) -> str:
-    equal = " (equal)" if row["equal_to_sequential"] and row["staleness"] != "sequential" else ""
+    equal = " (equal)" if row.get("equal_to_sequential") and row["staleness"] != "sequential" else ""
     return spread(row["mean_ap"], row["stdev_ap"]) + equal

@@ -1,12 +1,15 @@
-"""Published streams by name: the JODIE sets through PyG, the TGB link sets through py-tgb."""
+"""Published streams by name: the JODIE sets through PyG, the TGB sets through py-tgb."""
 
 import os
 import warnings
 import zipfile
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
@@ -22,6 +25,10 @@ TGB_NAMES = (
     "tgbl-enron",
     "tgbl-lastfm",
     "tgbl-subreddit",
+    "tgbn-trade",
+    "tgbn-genre",
+    "tgbn-reddit",
+    "tgbn-token",
 )
 
 
@@ -58,27 +65,14 @@ def read_jodie(name: str, root: Path) -> TemporalData:
 
 
 def read_tgb(name: str, root: Path) -> TemporalData:
-    """Returns one of the link prediction sets of TGB (Huang et al., NeurIPS 2023), downloaded to `root` if need be.
+    """Returns one of the sets of TGB (Huang et al., NeurIPS 2023), downloaded to `root` if need be.
 
     TGB marks every event with the label 1, which says nothing and is left out. Not yet checked.
 
     Raises:
         StreamError: If py-tgb is not installed, or the set cannot be downloaded.
     """
-    try:
-        from tgb.linkproppred.dataset import LinkPropPredDataset
-        from tgb.utils.info import PROJ_DIR
-    except ModuleNotFoundError as error:
-        raise StreamError(f"{name} needs {error.name}; pip install 'pyg_mspipe[tgb]'") from error
-    # py-tgb puts its own folder before every root, so the root must lead out of that folder again
-    inside_root = os.path.relpath(root.resolve(), Path(PROJ_DIR).resolve())
-    try:
-        events = LinkPropPredDataset(name, root=inside_root).full_data
-    except (OSError, zipfile.BadZipFile) as error:
-        folder = root / name.replace("-", "_")
-        raise StreamError(
-            f"{name} cannot be fetched ({error}); check the network, or unpack the set's archive to {folder}"
-        ) from error
+    events = _read_tgb(name, root)
     features = events["edge_feat"]
     return TemporalData(
         src=torch.from_numpy(events["sources"]),
@@ -86,3 +80,39 @@ def read_tgb(name: str, root: Path) -> TemporalData:
         t=torch.from_numpy(events["timestamps"]),
         msg=None if features is None else torch.from_numpy(features).to(torch.float32),
     )
+
+
+def read_tgb_labels(name: str, root: Path) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the labels of one of TGB's `tgbn-*` sets: nodes, Int64[L], times, Int64[L], and numbers, Float64[L, C].
+
+    Raises:
+        StreamError: If py-tgb is not installed, or the set cannot be downloaded.
+    """
+    labels = _read_tgb(name, root)["node_label_dict"]
+    rows = [(node, t, y) for t, of_nodes in labels.items() for node, y in of_nodes.items()]
+    node, t, y = zip(*rows, strict=True)
+    return torch.tensor(node).long(), torch.tensor(t).long(), torch.from_numpy(np.stack(y))
+
+
+def _read_tgb(name: str, root: Path) -> dict[str, Any]:
+    """Returns all that py-tgb knows of a set."""
+    try:
+        if name.startswith("tgbn-"):
+            from tgb.nodeproppred.dataset import NodePropPredDataset as Dataset
+        else:
+            from tgb.linkproppred.dataset import LinkPropPredDataset as Dataset
+        from tgb.utils.info import PROJ_DIR
+    except ModuleNotFoundError as error:
+        raise StreamError(f"{name} needs {error.name}; pip install 'pyg_mspipe[tgb]'") from error
+    # py-tgb puts its own folder before every root, so the root must lead out of that folder again
+    inside_root = os.path.relpath(root.resolve(), Path(PROJ_DIR).resolve())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # of files that py-tgb leaves open
+            found: dict[str, Any] = Dataset(name, root=inside_root).full_data
+        return found
+    except (OSError, zipfile.BadZipFile) as error:
+        folder = root / name.replace("-", "_")
+        raise StreamError(
+            f"{name} cannot be fetched ({error}); check the network, or unpack the set's archive to {folder}"
+        ) from error

@@ -41,8 +41,8 @@ def load_stream(
     Dates and timestamps become the integers that stand for them, in the unit that the file stores.
 
     Args:
-        name_or_path: `wikipedia`, `reddit`, `mooc` or `lastfm` (JODIE); `tgbl-wiki` and the other link sets of TGB;
-            `synthetic`; or the path of a `.csv`, `.csv.gz`, `.parquet` or `.npz` file.
+        name_or_path: `wikipedia`, `reddit`, `mooc` or `lastfm` (JODIE); `tgbl-wiki`, `tgbn-trade` and the other sets of
+            TGB; `synthetic`; or the path of a `.csv`, `.csv.gz`, `.parquet` or `.npz` file.
         root: The folder that published sets are downloaded to.
         columns: For files: the file's column for each field; for `msg`, one column or several.
         sort: Sort by time if needed; events of the same time keep their order.

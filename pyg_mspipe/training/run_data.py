@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import Labels, StreamSplit, check_stream, read_labels, split_stream, unseen_nodes_mask
+from pyg_mspipe.data.named import TGB_NAMES, read_tgb_labels
 from pyg_mspipe.tasks.registry import find_task
 from pyg_mspipe.training.checkpoint import fingerprint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
@@ -76,6 +77,9 @@ def _labels_of(
         if config.labels:
             raise ConfigError(f"task {config.task} takes no labels; leave out labels, or choose task node or property")
         return None
+    name = source.get("name_or_path")
+    if not config.labels and name in TGB_NAMES and name.startswith("tgbn-"):
+        return Labels.at(data, *read_tgb_labels(name, Path(source.get("root", "data"))))
     if not config.labels:
         return Labels.of_stream(data) if "y" in data else None
     if not getattr(make, "own_moments", True):

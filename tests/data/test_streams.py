@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pyg_mspipe.data import StreamError, load_stream, synthetic
+from pyg_mspipe.training import TrainConfig, Trainer
 
 HEADER = "user_id,item_id,timestamp,state_label,comma_separated_list_of_features"
 
@@ -65,6 +66,25 @@ def test_a_tgb_set_is_read_from_its_folder_under_the_root(tmp_path, monkeypatch)
     assert (data.src.tolist(), data.dst.tolist(), data.t.tolist()) == ([0, 1, 1], [2, 2, 3], [0, 36, 77])
     assert torch.equal(data.msg, torch.tensor([[0.5, 1.0], [0.1, 2.0], [0.0, 3.0]]))
     assert "y" not in data
+
+
+def test_a_set_of_tgb_with_node_properties_has_labels(tmp_path, monkeypatch):
+    pytest.importorskip("tgb.nodeproppred.dataset")
+    folder = tmp_path / "sets" / "tgbn_trade"
+    folder.mkdir(parents=True)
+    years, of = range(2000, 2040), "ABCD"
+    rows = [f"{year},{u},{v},{1 + n}" for n, year in enumerate(years) for u in of for v in of if u != v]
+    for name in ("tgbn-trade_edgelist.csv", "tgbn-trade_node_labels.csv"):
+        (folder / name).write_text("\n".join(["year,nation,trading nation,weight", *rows]) + "\n")
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    data = load_stream("tgbn-trade", root=tmp_path / "sets")
+    assert (data.num_events, data.num_nodes) == (480, 4)
+    config = TrainConfig(task="property", epochs=1, memory_dim=4, time_dim=4, embedding_dim=4, tensorboard=False)
+    source = {"name_or_path": "tgbn-trade", "root": str(tmp_path / "sets")}
+    trainer = Trainer(data, config, source=source)
+    assert trainer.task.labels.y.shape == (160, 4)
+    assert trainer.task.labels.y[0].tolist() == [0.0, 1.0, 1.0, 1.0]
+    assert trainer.fit().best > 0.5
 
 
 def test_without_py_tgb_its_sets_say_what_to_install(tmp_path):
