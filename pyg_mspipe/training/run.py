@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import FeatureStore, load_stream
+from pyg_mspipe.data import FeatureStore, Labels, load_stream
 from pyg_mspipe.distributed import EmulatedExecutor
 from pyg_mspipe.tasks.evaluation import score_batches
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint
@@ -31,6 +31,7 @@ def load_run(
     task: MakeTask | None = None,
     features: FeatureStore | None = None,
     node_features: FeatureStore | None = None,
+    labels: Labels | None = None,
 ) -> Run:
     """Returns the best model of a run, with its memory brought to the end of its stream.
 
@@ -43,6 +44,7 @@ def load_run(
         task: Makes the run's task, if its settings do not name it.
         features: The run's event features, if it had any; by default read from their file.
         node_features: The run's node features, if it had any; by default read from their file.
+        labels: The run's labels, if they were given from Python.
 
     Raises:
         CheckpointError: If there is no such run, or it has another stream, features, model or task.
@@ -62,7 +64,8 @@ def load_run(
     checkpoint["config"]["parallel"] = "1x1x1"
     if data is None:
         data = open_stream(checkpoint["source"])
-    made_by = {"model": model, "task": task, "features": features, "node_features": node_features}
+    made_by: dict[str, Any] = {"model": model, "task": task, "labels": labels}
+    made_by |= {"features": features, "node_features": node_features}
     trainer = Trainer.resume(data, checkpoint, folder, **made_by)
     return Run(trainer, Path(folder), t=t, made_by=made_by)
 
@@ -91,7 +94,7 @@ class Run:
         trainer: The run's trainer, with the memory at the end of the training events.
         folder: The run's folder.
         t: The moment to bring the memory to; by default after the last event.
-        made_by: The arguments of :func:`load_run` for model, task and features.
+        made_by: The arguments of :func:`load_run` for model, task, features and labels.
 
     Attributes:
         trainer: Holds model, task, stream and settings.

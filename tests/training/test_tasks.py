@@ -278,12 +278,17 @@ def test_a_part_without_labels_or_of_one_class_is_refused():
         Trainer(data, small_config(task="node"))
 
 
-def test_labels_may_be_given_from_python():
+def test_labels_may_be_given_from_python(tmp_path):
     data = tied_stream()
     labels = Labels.at(data, torch.arange(600) % 30, data.t[:600], torch.arange(600) % 2)
-    trainer = Trainer(data, small_config(**FEW | {"task": "node"}), labels=labels)
+    trainer = Trainer(data, small_config(**FEW | {"task": "node"}), tmp_path / "run", labels=labels)
     assert isinstance(trainer.task, NodeClassification)
     assert trainer.fit().best > 0
+    run = load_run(tmp_path / "run", data=data, labels=labels)
+    assert run.embed(torch.arange(3)).shape == (3, 8)
+    assert run.resume(epochs=3).epoch == 3
+    with pytest.raises(ConfigError, match="needs labels and the stream has none"):
+        load_run(tmp_path / "run", data=data)
 
 
 def test_property_batches_begin_wherever_labels_stand(files):
