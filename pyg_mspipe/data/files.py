@@ -12,12 +12,15 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
+from pyg_mspipe.data.ids import Ids, UnusableIdError, ids_of, number_by_appearance
 from pyg_mspipe.data.tables import Array, Table, column_names, first_unlike, is_like, open_table
 from pyg_mspipe.data.validation import Place
 
 _NUMBERS = (pa.float64(),)
 _TIMES = (*_NUMBERS, pa.timestamp("ns"), pa.timestamp("ns", "UTC"))
 _DATE = "2024-03-13 09:10"
+# Times below it have differences that int64 holds.
+_PAST_TIME = 2**62
 _FIELDS = ("src", "dst", "t", "msg", "y")
 
 
@@ -48,11 +51,12 @@ def read_stream(
     if len(src) != len(dst):
         raise StreamError(f"{path}: src has {len(src)} entries and dst {len(dst)}; give each one entry per event")
     if relabel:
-        src, dst = _number_by_appearance(src, dst, separate=bipartite)
+        keys = (_keys(path, table, names[field][0], side) for field, side in (("src", src), ("dst", dst)))
+        src, dst = number_by_appearance(*keys, separate=bipartite)
     if bipartite:
         offset = np.max(src, initial=-1, where=np.isfinite(src)) + 1
         dst = np.where(dst < 0, dst, dst + offset)  # a negative id stays negative, so that check_stream names it
-    t = _scale(_numbers(path, table, names["t"][0], times=True), time_scale)
+    t = _times(path, table, names["t"][0], time_scale)
     data = TemporalData(src=torch.from_numpy(src), dst=torch.from_numpy(dst), t=torch.from_numpy(t))
     if "msg" in names:
         data.msg = _features(path, table, names["msg"])
@@ -82,7 +86,7 @@ def read_label_columns(path: Path, *, time_scale: float | None = None) -> tuple[
         present = ", ".join(table.names[:30])
         raise StreamError(f"{path} has no column {', '.join(missing)}; it has {present}: name them node, t and y")
     node = _ids(path, table, "node", relabel=False)
-    t = _scale(_numbers(path, table, "t", times=True), time_scale)
+    t = _times(path, table, "t", time_scale)
     columns = [_numbers(path, table, name) for name in names[2:]]
     y = np.stack(columns, axis=1) if len(columns) > 1 or names[2] != "y" else columns[0]
     if not len(node) or len({len(node), len(t), len(y)}) > 1:
@@ -161,6 +165,9 @@ def _ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
             mend = "pass relabel=True to number such ids from 0"
             holds = _holding(table, name, values, (pa.int64(),))
             raise NamesAsIdsError(f"{path}: {holds}, not integer ids; {mend}")
+        if values.dtype.kind == "u" and values.size and int(values.max()) >= 2**63:
+            place = table.place(int(np.argmax(values >= 2**63)))
+            raise StreamError(f"{path}: {place}: column '{name}' holds {values.max()}, past 2**63; pass relabel=True")
         return _widen(values)
     missing = values != values if values.dtype.kind == "f" else [value is None or value == "" for value in values]
     if np.any(missing):
@@ -169,26 +176,12 @@ def _ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
     return values
 
 
-def _number_by_appearance(src: Array, dst: Array, *, separate: bool) -> tuple[Array, Array]:
-    """Returns ids numbered from 0 in the order of their appearance, event by event, source first.
-
-    With `separate`, sources and destinations are numbered independently of each other.
-    """
-    if separate:
-        return _first_seen_ranks(src), _first_seen_ranks(dst)
-    numbers = {src.dtype.kind, dst.dtype.kind} <= set("iuf")
-    if src.dtype.kind != dst.dtype.kind and not numbers:
-        src, dst = src.astype(str), dst.astype(str)
-    ranks = _first_seen_ranks(np.stack([src, dst], axis=1).reshape(-1))
-    return ranks[0::2], ranks[1::2]
-
-
-def _first_seen_ranks(values: Array) -> Array:
-    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    rank = np.empty_like(first)
-    rank[first.argsort()] = np.arange(len(first))
-    ranks: Array = rank[inverse]
-    return ranks
+def _keys(path: Path, table: Table, name: str, values: Array) -> Ids:
+    """Returns the ids of a column as what they are; those of a text file by their texts."""
+    try:
+        return ids_of(values if table.text is None else table.text(name))
+    except UnusableIdError as error:
+        raise StreamError(f"{path}: {table.place(error.entry)}: column '{name}' {error}") from error
 
 
 def _features(path: Path, table: Table, names: Sequence[str]) -> Tensor:
@@ -202,7 +195,20 @@ def _features(path: Path, table: Table, names: Sequence[str]) -> Tensor:
         return torch.from_numpy(np.concatenate(rows, axis=1, dtype=np.float32, casting="unsafe"))
 
 
-def _scale(t: Array, time_scale: float | None) -> Array:
+def _times(path: Path, table: Table, name: str, time_scale: float | None) -> Array:
+    """Returns the times of a column, scaled, and refuses those that int64 does not hold."""
+    t = _numbers(path, table, name, times=True)
+    factor = 1.0 if time_scale is None else time_scale
+    finite = np.isfinite(t)
+    for extreme in (np.argmax, np.argmin) if finite.any() else ():
+        event = int(extreme(np.where(finite, t, t[finite][0])))
+        value = t[event].item()
+        if abs(value * (int(factor) if factor == int(factor) else factor)) >= _PAST_TIME:
+            by = "" if time_scale is None else f" times {time_scale:g}"
+            mend = (
+                "pass a smaller time_scale" if time_scale is None else "leave time_scale out if these are finer already"
+            )
+            raise StreamError(f"{path}: {table.place(event)}: {name} is {value}{by}, past 2**62; {mend}")
     if time_scale is None:
         return t
     # whole times by a whole factor stay integers: a float64 product would round times past 2**53
@@ -230,6 +236,8 @@ def _column(path: Path, table: Table, name: str) -> Array:
 def _widen(values: Array) -> Array:
     """Returns a writable copy in native byte order: integers as int64, float32 as it is, other floats as float64."""
     kind = values.dtype.kind
+    if kind == "u" and values.size and int(values.max()) >= 2**63:
+        return values.copy()
     if kind in "iu":
         return values.astype(np.int64)
     return values.astype(np.float32 if values.dtype == np.float32 else np.float64) if kind == "f" else values.copy()

@@ -1,6 +1,7 @@
 """Chronological splits of a stream."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
 
-_FLOAT32_WHOLE = 2**24  # float32 holds every whole number up to here
+_FLOAT32_WHOLE, _FLOAT64_WHOLE = 2**24, 2**53  # what holds every whole number up to here
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,23 @@ def _starts_by_fraction(t: Tensor, val_ratio: float, test_ratio: float) -> tuple
         raise StreamError(
             f"val_ratio {val_ratio} and test_ratio {test_ratio} leave nothing to train on; their sum must be below 1"
         )
-    last = np.quantile(t.cpu().numpy(), [1.0 - val_ratio - test_ratio, 1.0 - test_ratio])
-    if max(-int(t[0]), int(t[-1])) <= _FLOAT32_WHOLE:
+    shares, largest = [1.0 - val_ratio - test_ratio, 1.0 - test_ratio], max(-int(t[0]), int(t[-1]))
+    if largest > _FLOAT64_WHOLE:
+        val_start, test_start = (
+            int(torch.searchsorted(t, t.new_tensor([_quantile(t, share)]), right=True)) for share in shares
+        )
+        return val_start, test_start
+    last = np.quantile(t.cpu().numpy(), shares)
+    if largest <= _FLOAT32_WHOLE:
         last = last.astype(np.float32)
     # t is whole, so that t <= x is t <= floor(x), which stays exact in int64
     val_start, test_start = torch.searchsorted(t, t.new_tensor(np.floor(last).astype(np.int64)), right=True).tolist()
     return val_start, test_start
+
+
+def _quantile(t: Tensor, share: float) -> int:
+    """Returns the largest whole number that is not above a quantile of sorted times, exactly: numpy takes float64."""
+    place = share * (t.numel() - 1)
+    low = int(place)
+    before, after = (int(t[min(event, t.numel() - 1)]) for event in (low, low + 1))
+    return before + int(Fraction(place - low) * (after - before))

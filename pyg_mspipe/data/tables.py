@@ -34,11 +34,13 @@ class Table:
         column: Returns a column by its name: `[E]`, or `[E, D]` where the file holds vectors. Strings come as objects
             or unicode, dates and timestamps as the integers that stand for them.
         place: Returns where in the file an event is, for error messages: its number and, in a CSV file, its line.
+        text: Returns a column as the texts that stand in the file, [E]; none where the file holds no texts.
     """
 
     names: list[str]
     column: Callable[[str], Array]
     place: Callable[[int], str] = "event {}".format
+    text: Callable[[str], Array] | None = None
 
 
 def open_table(path: Path) -> Table:
@@ -144,11 +146,19 @@ def _open_arrow(path: Path) -> Table:
         array: Array = values.to_numpy(zero_copy_only=False)
         return array
 
+    def text(name: str) -> Array:
+        # As texts of a dictionary, so that an id that occurs often takes no place of its own each time.
+        kinds = {name: pa.dictionary(pa.int32(), pa.string())}
+        convert = csv.ConvertOptions(strings_can_be_null=True, include_columns=[name], column_types=kinds)
+        values = csv.read_csv(path, **_CSV | {"convert_options": convert})[name].combine_chunks().dictionary_decode()
+        array: Array = values.to_numpy(zero_copy_only=False)
+        return array
+
     def place(event: int) -> str:
         line = None if is_parquet else _line_of(path, event)
         return f"event {event}" if line is None else f"event {event} (line {line})"
 
-    return Table(names, column, place)
+    return Table(names, column, place, None if is_parquet else text)
 
 
 def first_unlike(values: Array, kinds: Sequence[pa.DataType]) -> int:

@@ -76,6 +76,10 @@ def _problems(data: TemporalData, *, sort: bool, msg_names: Sequence[str], place
         if event is not None:
             before, after = t[event : event + 2].tolist()
             yield f"{place(event + 1)}: t decreases from {before} to {after}; sort the stream or pass sort=True"
+    if not sort and not data["t"].is_floating_point() and not data["t"].is_complex() and data["t"].dtype != torch.bool:
+        first, last = int(data["t"][0]), int(data["t"][-1])
+        if last - first >= 2**63:
+            yield f"t goes from {first} to {last}, further than int64 counts; check the unit of both"
     if "msg" in data:
         yield from _feature_problems(data["msg"], msg_names, place)
 

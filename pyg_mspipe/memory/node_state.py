@@ -23,6 +23,10 @@ class Pipeline(Protocol):
         """Waits until all commits are applied."""
         ...
 
+    def still(self) -> AbstractContextManager[None]:
+        """Drains, and keeps the state as it is meanwhile."""
+        ...
+
     def exclusive(self) -> AbstractContextManager[None]:
         """Drains, and gives the state to the caller alone; what was fetched before is read anew."""
         ...
@@ -51,12 +55,19 @@ class NodeState(ABC):
 
     def drain(self) -> None:
         """Waits until all commits that were handed to a pipeline are applied, where there is one."""
-        if self.pipeline is not None:
-            self.pipeline.drain()
+        pipeline = self.pipeline
+        if pipeline is not None:
+            pipeline.drain()
+
+    def still(self) -> AbstractContextManager[None]:
+        """Keeps the state as it is, with all commits applied; any thread may look at it then."""
+        pipeline = self.pipeline
+        return nullcontext() if pipeline is None else pipeline.still()
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Gives the state to the caller alone, with all commits applied."""
-        return nullcontext() if self.pipeline is None else self.pipeline.exclusive()
+        pipeline = self.pipeline
+        return nullcontext() if pipeline is None else pipeline.exclusive()
 
     def __getstate__(self) -> dict[str, Any]:
         """Returns what is copied or stored: all but the pipeline."""

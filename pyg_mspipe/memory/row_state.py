@@ -177,11 +177,11 @@ class RowState(NodeState):
 
     def save(self) -> dict[str, Tensor]:
         """Returns the whole state as a flat dictionary of tensors, with all commits applied."""
-        self.drain()
-        state = {name: table.clone() for name, table in self.tables.items()}
-        if self.mitigation is not None:
-            state |= self.mitigation.mitigation_state()
-        return state | {"span": self._span.clone()}
+        with self.still():
+            state = {name: table.clone() for name, table in self.tables.items()}
+            if self.mitigation is not None:
+                state |= self.mitigation.mitigation_state()
+            return state | {"span": self._span.clone()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Takes over what :meth:`save` gave.

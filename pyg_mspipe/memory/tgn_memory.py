@@ -17,6 +17,7 @@ from pyg_mspipe.memory.message_state import MessageState
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.recall import Recall
 from pyg_mspipe.memory.time_encoder import TimeInit
+from pyg_mspipe.memory.whole import whole
 
 _Self = TypeVar("_Self", bound=Module)
 
@@ -166,11 +167,12 @@ class TGNMemory(MemoryUpdater):
         if self.training:
             commit = self._commit(src, dst, t, raw_msg)
             if self.state.pipeline is None:
-                self.state.apply(commit)
+                with whole():
+                    self.state.apply(commit)
             else:
                 self.state.pipeline.commit(commit.detach())
         else:
-            with self.state.exclusive():
+            with self.state.exclusive(), whole():
                 self.state.store.append(*(x.to(self.memory.device) for x in (src, dst, t, raw_msg)))
                 nodes = torch.cat([src, dst]).unique()
                 self.state.write(nodes, *self._compute(self._read(nodes)))
@@ -182,8 +184,8 @@ class TGNMemory(MemoryUpdater):
         Together with ``state_dict`` this is the whole module: training or evaluation goes on from it as if it had not
         been interrupted.
         """
-        self.state.drain()
-        return self.state.content() | {"training": torch.tensor(self.training)}
+        with self.state.still():
+            return self.state.content() | {"training": torch.tensor(self.training)}
 
     def load_memory_state(self, state: dict[str, Tensor]) -> None:
         """Takes over what :meth:`memory_state` gave, from any device, and the mode that it was in.

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mspipe.memory import Commit, NodeMemory, RowState, StaticMemory
+from pyg_mspipe.memory.whole import whole
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.batches import Batches
 
@@ -84,7 +85,9 @@ class TemporalModel(Module, ABC):
         Args:
             batch: The batch, as :meth:`commit` takes it.
         """
-        self.state.apply(self.commit(batch), settled=not self.training)
+        commit = self.commit(batch)
+        with whole():
+            self.state.apply(commit, settled=not self.training)
 
     def settle(self, batches: Batches) -> None:
         """Applies all messages that wait, as evaluation wants it.

@@ -136,8 +136,20 @@ class PipelineEngine(Generic[B]):
         Raises:
             PipelineError: If a stage failed.
         """
-        if self._runner is not None:
-            self._runner.drain()
+        runner = self._runner
+        if runner is not None:
+            runner.drain()
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Drains, and keeps stages from node memory meanwhile.
+
+        Raises:
+            PipelineError: If a stage failed.
+        """
+        self.drain()
+        with self._work.state.still():
+            yield
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

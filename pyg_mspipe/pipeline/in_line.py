@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import Any, Generic
 
 import torch
 
+from pyg_mspipe.memory.whole import whole
 from pyg_mspipe.pipeline.stages import B, InFlight
 from pyg_mspipe.pipeline.work import StageWork
 
@@ -28,6 +30,8 @@ class InLine(Generic[B]):
         self._at_once = at_once
         self._to_commit: deque[InFlight[B]] = deque()
         self._failed = False
+        # Others may look at the memory meanwhile, for which all commits are applied.
+        self._lock = threading.RLock()
 
     def take(self, index: int) -> InFlight[B]:
         """Returns the next batch, fetched.
@@ -47,8 +51,9 @@ class InLine(Generic[B]):
 
     def commit(self, flight: InFlight[B], commit: Any, ready: torch.cuda.Event | None) -> None:
         """Takes a batch's memory update, if it has one."""
-        flight.commit = commit
-        self._to_commit.append(flight)
+        with self._lock:
+            flight.commit = commit
+            self._to_commit.append(flight)
         if self._at_once:
             self.drain()
 
@@ -58,8 +63,9 @@ class InLine(Generic[B]):
         Raises:
             PipelineError: If one of them fails.
         """
-        while self._to_commit:
-            self._apply(before=self._to_commit[0].index + 1)
+        with self._lock:
+            while self._to_commit:
+                self._apply(before=self._to_commit[0].index + 1)
 
     def close(self) -> None:
         """Applies what is left, if none failed before."""
@@ -67,13 +73,12 @@ class InLine(Generic[B]):
             self.drain()
 
     def _apply(self, before: int) -> None:
-        while self._to_commit and self._to_commit[0].index < before:
-            flight = self._to_commit[0]
-            try:
-                # An interrupt may have come between the update and what follows it.
-                if self._work.state.version <= flight.index:
-                    self._work("update", flight)
-            except BaseException:
-                self._failed = True
-                raise
-            self._to_commit.popleft()
+        with self._lock:
+            while self._to_commit and self._to_commit[0].index < before:
+                with whole():
+                    try:
+                        self._work("update", self._to_commit[0])
+                    except BaseException:
+                        self._failed = True
+                        raise
+                    self._to_commit.popleft()

@@ -75,6 +75,12 @@ class StateVersion:
             self._version = flight.index + 1
 
     @contextmanager
+    def still(self) -> Iterator[None]:
+        """Keeps the state as it is until the context is left."""
+        with self._held():
+            yield
+
+    @contextmanager
     def changing(self) -> Iterator[None]:
         """Lets the state be changed by anything but a commit; rows that were read before mean nothing from then on."""
         with self._held():

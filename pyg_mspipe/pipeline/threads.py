@@ -38,7 +38,8 @@ class StageThreads(Generic[B]):
         # The stream, its history and node memory may still be on their way to the device.
         self._given = mark(work.device)
 
-        # Held to look at or change anything below; each condition has one kind of waiter.
+        # Held to look at or change anything below; each condition has one kind of waiter, but for _may_train: for that
+        # the consumer waits, and any thread that looks at the memory.
         self._lock = work.lock
         self._may_sample, self._may_copy, self._may_train, self._may_update = (
             threading.Condition(self._lock) for _ in range(4)
@@ -103,9 +104,12 @@ class StageThreads(Generic[B]):
             PipelineError: If a stage failed.
         """
         with self._lock:
-            self._may_train.wait_for(lambda: self._failure is not None or not self._to_commit)
-        if self._to_commit:
-            self._raise_failure()
+            if not self._to_commit:
+                return
+            last = self._to_commit[-1][0]
+            self._may_train.wait_for(lambda: self._failure is not None or self._work.state.version > last.index)
+            if self._work.state.version <= last.index:
+                self._raise_failure()
 
     def close(self) -> None:
         """Ends the threads, once all commits that were handed over are applied.
@@ -175,7 +179,7 @@ class StageThreads(Generic[B]):
                 self._work("fetch", flight)
             with self._lock:
                 self._fetched.append(flight)
-                self._may_train.notify()
+                self._may_train.notify_all()
 
     def _update(self) -> None:
         stream = StageStream(self._work.device, self._given)
@@ -196,7 +200,7 @@ class StageThreads(Generic[B]):
                 self._updating = None
                 self._to_commit.popleft()
                 self._may_copy.notify()
-                self._may_train.notify()
+                self._may_train.notify_all()
 
     def _await_fetch(self, flight: InFlight[B]) -> None:
         """Waits until the scheduler's decision lets the batch be fetched. Holds the lock."""

@@ -41,7 +41,9 @@ def interruptible() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.made = True
 
-    before = {which: signal.signal(which, ask) for which in (signal.SIGINT, signal.SIGTERM)}
+    # A handler that Python does not know, of a program around it, could not be put back.
+    known = [which for which in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(which) is not None]
+    before = {which: signal.signal(which, ask) for which in known}
     try:
         yield request
     finally:

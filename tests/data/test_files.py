@@ -4,12 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from pyarrow import parquet
 
 from pyg_mspipe.data import StreamError, find_problems, load_stream
-from pyg_mspipe.data.files import _number_by_appearance
 
 EVENTS = {"src": [0, 1, 0], "dst": [2, 3, 3], "t": [5, 5, 9]}
 
@@ -125,14 +122,6 @@ def test_relabel_of_a_bipartite_file_numbers_the_sides_for_themselves(path):
 def test_relabel_takes_integers_on_one_side_and_strings_on_the_other(path):
     data = load_stream(write(path, {"src": [7, 7, 9], "dst": ["7", "x", "9"], "t": [1, 2, 3]}), relabel=True)
     assert (data.src.tolist(), data.dst.tolist()) == ([0, 0, 2], [0, 1, 2])
-
-
-@given(st.lists(st.tuples(st.integers(-5, 10**12), st.integers(-5, 10**12)), min_size=1, max_size=30))
-def test_relabel_agrees_with_a_dictionary(edges):
-    src, dst = np.array(edges).T
-    number: dict[int, int] = {}
-    expected = [[number.setdefault(node, len(number)) for node in edge] for edge in edges]
-    assert np.stack(_number_by_appearance(src, dst, separate=False), axis=1).tolist() == expected
 
 
 def test_blank_lines_are_no_events_and_are_counted_as_lines(tmp_path):
