@@ -20,7 +20,7 @@ from pyg_mspipe.cli.launch import Launch, launched
 from pyg_mspipe.cli.metrics_table import table_of
 from pyg_mspipe.cli.settings import read_toml, tables_of_settings
 from pyg_mspipe.data import FeatureStore
-from pyg_mspipe.data.atomic_write import atomic_write
+from pyg_mspipe.data.atomic_write import atomic_write, refuse_devices
 from pyg_mspipe.distributed.world import World
 from pyg_mspipe.training import (
     ConfigError,
@@ -28,11 +28,11 @@ from pyg_mspipe.training import (
     TrainConfig,
     Trainer,
     keep_freed_memory,
-    load_checkpoint,
 )
 from pyg_mspipe.training.features import features_again, open_features
 from pyg_mspipe.training.making import check_classes, without_meaning
 from pyg_mspipe.training.run import open_stream
+from pyg_mspipe.training.run_checkpoint import load_run_checkpoint
 from pyg_mspipe.training.run_folder import BEST, EVALUATION, LAST, has_run
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=False)]
@@ -126,7 +126,7 @@ def resume(
         torchrun --nproc-per-node 4 -m pyg_mspipe resume runs/four
     """
     with one_line_errors():
-        checkpoint = load_checkpoint(run / LAST)
+        checkpoint = load_run_checkpoint(run / LAST)
         if epochs is not None:
             checkpoint["config"]["epochs"] = epochs
             checkpoint["progress"]["stopped"] = False
@@ -162,7 +162,7 @@ def evaluate(
         mspipe evaluate runs/clicks
     """
     with one_line_errors():
-        checkpoint = load_checkpoint(run / BEST)
+        checkpoint = load_run_checkpoint(run / BEST)
         inputs.move(checkpoint, stream, features, node_features, labels)
         console = Console()
         checkpoint["config"]["parallel"] = "1x1x1"
@@ -183,10 +183,14 @@ def evaluate(
 def _check_timeline(config: TrainConfig) -> None:
     """Refuses a --timeline that cannot be written, before the run begins."""
     path = Path(config.timeline)
+    if config.timeline:
+        refuse_devices(path)
     if config.timeline and path.is_dir():
         raise ConfigError(f"--timeline {path} is a folder; give the name of a file")
     if config.timeline and not path.parent.is_dir():
         raise ConfigError(f"--timeline {path}: the folder {path.parent} does not exist; make it or give another file")
+    if config.timeline and not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"--timeline {path}: the folder {path.parent} is not writable; give another file")
 
 
 def _before_restart(launch: Launch, out: Path | None) -> dict[str, Any] | None:
@@ -199,7 +203,7 @@ def _before_restart(launch: Launch, out: Path | None) -> dict[str, Any] | None:
         raise ConfigError("torchrun's --max-restarts needs --out, so that a restarted run finds its checkpoint")
     if launch.world is None or not launch.world.restarted or out is None or not (out / LAST).is_file():
         return None
-    checkpoint = load_checkpoint(out / LAST)
+    checkpoint = load_run_checkpoint(out / LAST)
     return checkpoint if checkpoint["config"] == asdict(launch.config) else None
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 from pyg_mspipe.cli.flags import with_flags
+from pyg_mspipe.data.atomic_write import refuse_devices
 from pyg_mspipe.training import ConfigError, TrainConfig
 
 if sys.version_info >= (3, 11):
@@ -48,6 +49,7 @@ def read_toml(path: Path, tables: Mapping[str, str], kinds: Mapping[str, object]
         ConfigError: If the file cannot be read, or has an unknown key, a key in another table or a value of another
             type.
     """
+    refuse_devices(path)
     try:
         with path.open("rb") as file:
             content = tomllib.load(file)

@@ -25,6 +25,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file")
+    refuse_devices(path)
+    path = path.resolve()  # what a link leads to is replaced, not the link
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
@@ -40,6 +42,19 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def refuse_devices(path: Path) -> None:
+    """Refuses a path that leads to a device, a pipe or a socket, which must not be replaced and may keep one waiting.
+
+    Args:
+        path: A file's, which need not exist.
+
+    Raises:
+        OSError: If it is one of these; the text names it.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(f"{path} is a device, a pipe or a socket; give the name of a regular file")
 
 
 def remove_partial(folder: Path) -> None:

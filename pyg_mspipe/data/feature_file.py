@@ -51,7 +51,7 @@ def read_layout(path: Path) -> FeatureLayout:
             not have the size that its header says.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
         raise StreamError(f"{path} {what}; write features to a file with write_features or numpy.save")
     with path.open("rb") as file:
         try:

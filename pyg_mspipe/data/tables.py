@@ -50,7 +50,7 @@ def open_table(path: Path) -> Table:
         StreamError: If the file does not exist, has an unknown format, or cannot be read.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
         raise StreamError(f"{path} {what}; give the path of a file with one of the suffixes {', '.join(SUFFIXES)}")
     if not path.name.endswith(SUFFIXES):
         raise StreamError(f"{path}: the format of '{path.name}' is not known; use one of {', '.join(SUFFIXES)}")

@@ -14,7 +14,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from pyg_mspipe.data.atomic_write import atomic_write
+from pyg_mspipe.data.atomic_write import atomic_write, refuse_devices
 
 _FORMAT = 1
 
@@ -153,6 +153,7 @@ def _blocks(work: _Ints) -> Iterator[tuple[int, int]]:
 
 def _read(path: Path, key: str, shape: tuple[int, int]) -> _Ints | None:
     """Returns the index that a file holds under ``key``; None if it holds no such index, or is damaged."""
+    refuse_devices(path)
     try:
         # numpy checks checksums itself, but would leave a damaged file open; so the file is opened here.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
-from pyg_mspipe.data.atomic_write import atomic_write
+from pyg_mspipe.data.atomic_write import atomic_write, refuse_devices
 from pyg_mspipe.pipeline.record import STAGES, BatchRecord, StageName
 
 DEFAULT_LIMIT = 4096
@@ -221,6 +221,7 @@ _MEND = "give a trace as --timeline wrote it"
 
 
 def _content(path: Path | str) -> _Event:
+    refuse_devices(Path(path))
     with Path(path).open("rb") as file:
         try:
             content = json.load(file)

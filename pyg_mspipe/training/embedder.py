@@ -6,9 +6,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from pyg_mspipe.models import TemporalModel
-from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint
+from pyg_mspipe.training.checkpoint import CheckpointError
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.features import RunFeatures, check_same_features
+from pyg_mspipe.training.run_checkpoint import load_run_checkpoint
 from pyg_mspipe.training.run_folder import BEST
 
 # Settings beside those of the model itself that decide what it embeds.
@@ -26,7 +27,7 @@ def with_embedder(config: TrainConfig) -> TrainConfig:
     """
     if not config.embeddings or not (Path(config.embeddings) / BEST).exists():
         return config
-    theirs = load_checkpoint(Path(config.embeddings) / BEST)["config"]
+    theirs = load_run_checkpoint(Path(config.embeddings) / BEST)["config"]
     taken = {}
     for each in fields(config):
         if each.metadata["group"] != "Model" and each.name not in _READ_ALIKE:
@@ -59,7 +60,7 @@ def load_embedder(config: TrainConfig, model: TemporalModel, features: RunFeatur
     if not config.embeddings:
         return
     path = Path(config.embeddings) / BEST
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_run_checkpoint(path)
     if checkpoint["names"]["model"] != model.name:
         raise CheckpointError(
             f"{path} is of model {checkpoint['names']['model']}, this run has {model.name}; leave out the "

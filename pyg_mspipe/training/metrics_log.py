@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from pyg_mspipe.data.atomic_write import refuse_devices
 from pyg_mspipe.training.events import BatchTrained, EpochDone, Event, RunBegun, StagesDone
 from pyg_mspipe.training.run_folder import METRICS
 
@@ -34,6 +35,7 @@ class MetricsLog:
         self._writer: SummaryWriter | None = None
         if folder is None:
             return
+        refuse_devices(folder / METRICS)
         self._file = (folder / METRICS).open("ab")
         self._file.truncate(min(length, self._file.tell()))
         self._file.seek(0, os.SEEK_END)

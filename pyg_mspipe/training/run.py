@@ -12,9 +12,9 @@ from torch_geometric.data import TemporalData
 from pyg_mspipe.data import FeatureStore, Labels, load_stream
 from pyg_mspipe.distributed import EmulatedExecutor
 from pyg_mspipe.tasks.evaluation import score_batches
-from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint
+from pyg_mspipe.training.checkpoint import CheckpointError
 from pyg_mspipe.training.making import MakeModel, MakeTask
-from pyg_mspipe.training.run_checkpoint import Progress
+from pyg_mspipe.training.run_checkpoint import Progress, load_run_checkpoint
 from pyg_mspipe.training.run_folder import BEST, LAST
 from pyg_mspipe.training.single import SingleExecutor
 from pyg_mspipe.training.trainer import Trainer
@@ -60,7 +60,7 @@ def load_run(
         >>> run.embed(torch.tensor([3, 7])).shape, run.score(data.src[-2:], data.dst[-2:]).shape
         (torch.Size([2, 100]), torch.Size([2]))
     """
-    checkpoint = load_checkpoint(Path(folder) / BEST)
+    checkpoint = load_run_checkpoint(Path(folder) / BEST)
     checkpoint["config"]["parallel"] = "1x1x1"
     if data is None:
         data = open_stream(checkpoint["source"])
@@ -155,7 +155,7 @@ class Run:
         Args:
             epochs: How many epochs to train in all; by default as many as were planned.
         """
-        checkpoint = load_checkpoint(self._folder / LAST)
+        checkpoint = load_run_checkpoint(self._folder / LAST)
         if epochs is not None:
             checkpoint["config"]["epochs"] = epochs
             checkpoint["progress"]["stopped"] = False

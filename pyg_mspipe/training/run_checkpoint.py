@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,67 @@ class Progress:
     best: float = float("-inf")
     best_epoch: int = -1
     stopped: bool = False
+
+
+# What a run's checkpoint has, and what each is.
+_CONTENT: dict[str, type] = {
+    **dict.fromkeys(("config", "progress", "source", "features", "names"), dict),
+    **dict.fromkeys(("model", "task", "memory", "optimizer"), dict),
+    **dict.fromkeys(("stream", "static"), str),
+    "log_length": int,
+}
+
+
+def load_run_checkpoint(path: Path) -> dict[str, Any]:
+    """Returns the content of a run's ``last.pt`` or ``best.pt``.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CheckpointError: If there is no such file, or it is not the checkpoint of a run.
+    """
+    content = load_checkpoint(path)
+    try:
+        return checked(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def checked(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Returns the content of a run's checkpoint, and refuses what is none.
+
+    Args:
+        checkpoint: The result of :func:`load_checkpoint`.
+
+    Raises:
+        CheckpointError: If a part is missing, or is of another kind.
+    """
+    settings, progress = ({each.name: each for each in fields(kind)} for kind in (TrainConfig, Progress))
+    wrong = [name for name, kind in _CONTENT.items() if not isinstance(checkpoint.get(name), kind)]
+    if not wrong:
+        wrong += [f"config.{name}" for name in checkpoint["config"] if name not in settings]
+        # The dataclass's defaults are of the right kinds.
+        usual = Progress()
+        for name in progress:
+            found = checkpoint["progress"].get(name)
+            if type(found) is not type(getattr(usual, name)):
+                wrong.append(f"progress.{name}")
+        wrong += [f"progress.{name}" for name in checkpoint["progress"] if name not in progress]
+        names = checkpoint["names"]
+        wrong += [f"names.{name}" for name in ("model", "task") if not isinstance(names.get(name), str)]
+        parts = ("model", "task", "memory")
+        wrong += [part for part in parts if not all(isinstance(x, Tensor) for x in checkpoint[part].values())]
+        wrong += ["optimizer"] if not {"state", "param_groups"} <= checkpoint["optimizer"].keys() else []
+        kept = checkpoint["features"].values()
+        if not all(isinstance(each, dict) and {"digest", "path"} <= each.keys() for each in kept):
+            wrong.append("features")
+    if wrong:
+        raise CheckpointError(
+            f"not a run's checkpoint, whose {', '.join(wrong[:3])} are missing or of another kind; give last.pt or "
+            f"best.pt as a run of this version wrote it"
+        )
+    return checkpoint
 
 
 class RunCheckpoints:
@@ -120,6 +181,11 @@ class RunCheckpoints:
         Raises:
             CheckpointError: If one of them differs.
         """
+        checked(checkpoint)
+        for name in self._executor.random_state():
+            # On a GPU there is a second state, which a run on the CPU has not.
+            if not isinstance(checkpoint.get(name, ""), Tensor | None):
+                raise CheckpointError(f"the checkpoint has no {name}, the state of random numbers; give a whole one")
         if checkpoint["stream"] != self._about["stream"]:
             raise CheckpointError(
                 "the checkpoint is of another stream than the one given; give the stream that it was trained on"

@@ -37,7 +37,7 @@ from pyg_mspipe.training.making import (
     neighbor_sampler,
     pick_device,
 )
-from pyg_mspipe.training.run_checkpoint import Progress, RunCheckpoints
+from pyg_mspipe.training.run_checkpoint import Progress, RunCheckpoints, checked
 from pyg_mspipe.training.run_data import run_data
 from pyg_mspipe.training.run_folder import own_folder
 from pyg_mspipe.training.single import SingleExecutor
@@ -96,8 +96,8 @@ class Trainer:
         source: dict[str, Any] | None = None,
         similar_cache: Path | None = None,
     ) -> None:
-        self.config = config = with_embedder(config or TrainConfig())
-        self.executor = executor = executor or SingleExecutor()
+        self.config, self.executor = with_embedder(config or TrainConfig()), executor or SingleExecutor()
+        config, executor = self.config, self.executor
         self.listeners = list(listeners)
         self.folder = None if folder is None else Path(folder)
         self.console = console if console is not None and executor.team.leads else Console(quiet=True)
@@ -166,7 +166,7 @@ class Trainer:
         Raises:
             CheckpointError: If it has another stream, features, model or task.
         """
-        config = TrainConfig(**checkpoint["config"])
+        config = TrainConfig(**checked(checkpoint)["config"])
         options |= features_again(checkpoint["features"], config, options)
         trainer = cls(data, config, folder, source=checkpoint["source"], **options)
         trainer.load(checkpoint)

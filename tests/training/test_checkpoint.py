@@ -5,10 +5,14 @@ import random
 import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from small_runs import small_config, small_stream
+from typer.testing import CliRunner
 
-from pyg_mspipe.training import CheckpointError, load_checkpoint, save_checkpoint
+from pyg_mspipe.cli import app
+from pyg_mspipe.training import CheckpointError, Trainer, load_checkpoint, save_checkpoint
 
 CONTENT = {"weights": torch.arange(4.0), "state": {"t": torch.tensor([2**62])}, "step": 3, "best": float("-inf")}
 
@@ -146,3 +150,50 @@ def test_another_format_is_refused(tmp_path, content):
 def test_a_format_that_is_a_tensor_is_refused(tmp_path):
     torch.save({"format": torch.ones(2)}, tmp_path / "last.pt")
     refused(tmp_path / "last.pt", "this version reads 2")
+
+
+def flawed(checkpoint):
+    """Yields checkpoints of which one part is missing or of another kind, with the part's name."""
+    for name in checkpoint:
+        yield name, {key: value for key, value in checkpoint.items() if key != name}
+        if name != "format":
+            yield name, checkpoint | {name: 17.5}
+    for part in ("config", "progress", "names"):
+        for name in checkpoint[part]:
+            if part != "config":
+                yield name, checkpoint | {part: {key: x for key, x in checkpoint[part].items() if key != name}}
+            if name != "epochs":  # which the command sets anew
+                yield name, checkpoint | {part: checkpoint[part] | {name: [1]}}
+        yield (
+            part,
+            checkpoint | {part: checkpoint[part] | {"another": 1}} if part != "names" else checkpoint | {part: {}},
+        )
+    yield "model", checkpoint | {"model": {"weight": 3}}
+    yield "optimizer", checkpoint | {"optimizer": {}}
+    yield "features", checkpoint | {"features": {"features": {}}}
+
+
+def test_what_is_no_runs_checkpoint_is_refused_in_one_line_and_changes_nothing(tmp_path):
+    data = small_stream()
+    np.savez(tmp_path / "events.npz", **{name: data[name].numpy() for name in ("src", "dst", "t", "msg")})
+    source = {"name_or_path": str(tmp_path / "events.npz")}
+    Trainer(data, small_config(epochs=1), tmp_path / "run", source=source).fit()
+    path = tmp_path / "run" / "last.pt"
+    whole, before = load_checkpoint(path), path.read_bytes()
+    count = 0
+    for name, content in flawed(whole):
+        count += 1
+        save_checkpoint(path, {key: value for key, value in content.items() if key != "format"})
+        result = CliRunner().invoke(app, ["resume", str(tmp_path / "run"), "--epochs", "2"])
+        if name == "format":  # which is written anew
+            continue
+        assert result.exit_code == 2, (name, result.output, result.exception)
+        assert result.stderr.startswith("error: "), name
+        assert result.stderr.count("\n") == 1, name
+    assert count > 80
+    path.write_bytes(before)
+    for other in ("static.pt", "best.pt"):
+        (tmp_path / "run" / other).unlink(missing_ok=True)
+    save_checkpoint(path, {"vectors": torch.zeros(3)})
+    result = CliRunner().invoke(app, ["resume", str(tmp_path / "run")])
+    assert "not a run's checkpoint, whose config, progress, source are missing" in result.stderr
