@@ -9,6 +9,10 @@ import pytest
 os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:2")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--budget", type=float, default=0.0, help="Seconds in which tests/fuzz draws inputs of its own.")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real streams beside the repository; tests that need it are skipped where it is absent."""

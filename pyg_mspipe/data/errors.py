@@ -1,5 +1,7 @@
 """The one error of the data layer."""
 
+_LONGEST = 900
+
 
 class StreamError(ValueError):
     """A stream, a source or a split cannot be used; the text says what is wrong, where, and how to mend it.
@@ -9,7 +11,7 @@ class StreamError(ValueError):
     """
 
     def __init__(self, *problems: str) -> None:
-        super().__init__(*problems)
+        super().__init__(*map(_in_short, problems))
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -20,3 +22,9 @@ class StreamError(ValueError):
         """Returns the first problem."""
         problems = self.problems
         return problems[0] if problems else ""
+
+
+def _in_short(problem: str) -> str:
+    """Returns a problem as one line: what a file holds may have line breaks, and be of any length."""
+    line = " ".join(problem.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 3 :]}"

@@ -129,6 +129,9 @@ def _match_columns(
         names.setdefault("y", ["y"])
     names.setdefault("msg", ["msg"] if "msg" in available else _numbered(available, "msg"))
 
+    twice = [each for chosen in names.values() for each in chosen if list(available).count(each) > 1]
+    if twice:
+        raise StreamError(f"{path} has {list(available).count(twice[0])} columns '{twice[0]}'; rename all but one")
     missing = {field: absent for field in names if (absent := [n for n in names[field] if n not in available])}
     if missing:
         lacking = ", ".join(f"'{name}'" for names_of_field in missing.values() for name in names_of_field)
@@ -200,7 +203,7 @@ def _times(path: Path, table: Table, name: str, time_scale: float | None) -> Arr
     t = _numbers(path, table, name, times=True)
     factor = 1.0 if time_scale is None else time_scale
     finite = np.isfinite(t)
-    for extreme in (np.argmax, np.argmin) if finite.any() else ():
+    for extreme in (np.argmax, np.argmin) if t.ndim == 1 and finite.any() else ():
         event = int(extreme(np.where(finite, t, t[finite][0])))
         value = t[event].item()
         if abs(value * (int(factor) if factor == int(factor) else factor)) >= _PAST_TIME:

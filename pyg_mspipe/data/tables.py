@@ -82,7 +82,7 @@ def _schema(path: Path) -> pa.Schema:
     """Returns the columns of a Parquet or CSV file with their types; for a CSV file, guessed from its beginning."""
     if path.suffix == ".parquet":
         return parquet.read_schema(path)
-    with csv.open_csv(path, **_CSV) as reader:
+    with csv.open_csv(path, convert_options=csv.ConvertOptions(strings_can_be_null=True)) as reader:
         return reader.schema
 
 
@@ -118,7 +118,7 @@ def _open_npz(path: Path) -> Table:
 def _open_arrow(path: Path) -> Table:
     is_parquet = path.suffix == ".parquet"
     try:
-        table = parquet.read_table(path) if is_parquet else csv.read_csv(path, **_CSV)
+        table = parquet.read_table(path) if is_parquet else _read_csv(path)
         names = list(table.column_names)
     except UnicodeDecodeError as error:
         raise StreamError(f"{path}: the first line is not in UTF-8; {_SAVE_AS_UTF_8}") from error
@@ -149,8 +149,7 @@ def _open_arrow(path: Path) -> Table:
     def text(name: str) -> Array:
         # As texts of a dictionary, so that an id that occurs often takes no place of its own each time.
         kinds = {name: pa.dictionary(pa.int32(), pa.string())}
-        convert = csv.ConvertOptions(strings_can_be_null=True, include_columns=[name], column_types=kinds)
-        values = csv.read_csv(path, **_CSV | {"convert_options": convert})[name].combine_chunks().dictionary_decode()
+        values = _read_csv(path, include_columns=[name], column_types=kinds)[name].combine_chunks().dictionary_decode()
         array: Array = values.to_numpy(zero_copy_only=False)
         return array
 
@@ -231,11 +230,25 @@ def _skip_blank(row: csv.InvalidRow) -> str:
     return "error" if row.text.strip() else "skip"
 
 
-_CSV: dict[str, Any] = {
+def _read_csv(path: Path, **convert: Any) -> pa.Table:
+    """Returns a CSV file's columns; lines of blanks alone are no events."""
     # An empty text or NA is a missing value in a column of texts, as it is in a column of numbers.
-    "convert_options": csv.ConvertOptions(strings_can_be_null=True),
-    "parse_options": csv.ParseOptions(invalid_row_handler=_skip_blank),
-}
+    options = csv.ConvertOptions(strings_can_be_null=True, **convert)
+    try:
+        return csv.read_csv(path, convert_options=options)
+    except pa.ArrowInvalid:
+        # Arrow calls a handler with rows of another length, which it cannot where they are no UTF-8.
+        line = _first_not_utf_8(path)
+        if line is not None:
+            raise StreamError(f"{path}: line {line} is not in UTF-8; {_SAVE_AS_UTF_8}") from None
+    parse = csv.ParseOptions(invalid_row_handler=_skip_blank)
+    return csv.read_csv(path, convert_options=options, parse_options=parse)
+
+
+def _first_not_utf_8(path: Path) -> int | None:
+    """Returns the first line of a file that is not in UTF-8, from 1."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        return next((number for number, line in enumerate(file, start=1) if not _is_utf_8(line)), None)
 
 
 def _stack_lists(path: Path, name: str, lists: pa.Array) -> Array:
