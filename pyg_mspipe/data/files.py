@@ -89,10 +89,11 @@ def read_label_columns(path: Path, *, time_scale: float | None = None) -> tuple[
     t = _times(path, table, "t", time_scale)
     columns = [_numbers(path, table, name) for name in names[2:]]
     y = np.stack(columns, axis=1) if len(columns) > 1 or names[2] != "y" else columns[0]
-    if not len(node) or len({len(node), len(t), len(y)}) > 1:
+    if not len(node) or len({len(node), len(t), len(y)}) > 1 or node.ndim != 1 or t.ndim != 1:
         raise StreamError(f"{path} has {len(node)} nodes, {len(t)} times and {len(y)} labels; give one of each per row")
     for name, values in (("node", node), ("t", t)):
-        odd = np.flatnonzero(~np.isfinite(values) | (values != np.trunc(values)))
+        most = 2.0 / np.finfo(values.dtype).eps if values.dtype.kind == "f" else _PAST_TIME
+        odd = np.flatnonzero(~np.isfinite(values) | (values != np.trunc(values)) | (values >= most) | (values <= -most))
         if odd.size:
             raise StreamError(f"{path}: {table.place(int(odd[0]))}: {name} is {values[odd[0]]}, not a whole number")
     return torch.from_numpy(node.astype(np.int64)), torch.from_numpy(t.astype(np.int64)), torch.from_numpy(y)

@@ -55,7 +55,7 @@ def ids_of(values: Array) -> Ids:
         raise UnusableIdError(0, f"holds values of type {values.dtype}; give a number or a text for each event")
     if values.dtype.kind == "f":
         most = 2.0 / np.finfo(values.dtype).eps
-        odd = np.flatnonzero(~np.isfinite(values) | (values != np.trunc(values)) | (np.abs(values) > most))
+        odd = np.flatnonzero(~np.isfinite(values) | (values != np.trunc(values)) | (np.abs(values) >= most))
         if odd.size:
             one = values[odd[0]].item()
             raise UnusableIdError(int(odd[0]), f"holds {one!r}, which is no id; give ids as integers or as texts")

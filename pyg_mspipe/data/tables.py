@@ -87,7 +87,8 @@ def _schema(path: Path) -> pa.Schema:
 
 
 def _open_npz(path: Path) -> Table:
-    unreadable = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
+    # For what is damaged zipfile and numpy have errors of any kind.
+    unreadable = (OSError, ValueError, EOFError, KeyError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error)
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)

@@ -131,7 +131,7 @@ def _value_problems(name: str, values: Tensor, place: Place) -> Iterator[str]:
         if event is not None:
             yield f"{place(event)}: {name} is {values[event].item()}, not a whole number; {mend}"
         exact_up_to = 2.0 / torch.finfo(values.dtype).eps
-        event = _first(finite & (values.abs() > exact_up_to))
+        event = _first(finite & (values.abs() >= exact_up_to))
         if event is not None:
             yield (
                 f"{place(event)}: {name} is {values[event].item():.0f}, past {exact_up_to:.0f}, where "
