@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -35,8 +36,10 @@ def one_line_errors() -> Iterator[None]:
     """Turns bad input into one line on the standard error and exit code 2; ``--debug`` shows the traceback."""
     try:
         yield
-    except (StreamError, ConfigError, PlanError, DisagreementError, CheckpointError, DivergedError, OSError) as error:
+    except (StreamError, ConfigError, PlanError, DisagreementError, CheckpointError, DivergedError) as error:
         _fail(error, str(error))
+    except OSError as error:
+        _fail(error, _with_mend(error))
     except (TrainerLostError, SharedMemoryError) as error:
         _fail(error, str(error), FAILED)
     except (MemoryError, RuntimeError) as error:
@@ -52,6 +55,27 @@ def one_line_errors() -> Iterator[None]:
         typer.echo("interrupted", err=True)
         # A second Ctrl-C ends the process at once, without exit handlers or waiting for threads.
         _exit_now(INTERRUPTED)
+
+
+_MENDS = {
+    errno.ENOSPC: "free some there; what was complete before is kept",
+    errno.EDQUOT: "free some there; what was complete before is kept",
+    errno.EACCES: "make it accessible, or give another place",
+    errno.EPERM: "make it accessible, or give another place",
+    errno.EROFS: "give another place",
+    errno.ENOENT: "its folder may have been removed; make it again, or give another place",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.EMFILE: "raise the limit of open files: ulimit -n",
+}
+
+
+def _with_mend(error: OSError) -> str:
+    """Returns what went wrong with which file, and what to do; the system says the first alone."""
+    if error.errno is None:
+        return str(error)
+    file = "" if error.filename is None else f"{error.filename}: "
+    mend = _MENDS.get(error.errno)
+    return f"{file}{error.strerror}" + ("" if mend is None else f"; {mend}")
 
 
 def in_flags(text: str) -> str:

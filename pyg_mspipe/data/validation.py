@@ -34,6 +34,8 @@ def check_stream(
     Raises:
         StreamError: If `find_problems` finds a problem.
     """
+    if not isinstance(data, TemporalData):
+        raise StreamError(f"the stream is a {type(data).__name__}; give a TemporalData, such as load_stream returns")
     problems = find_problems(data, sort=sort, msg_names=msg_names, place=place)
     if problems:
         raise StreamError(*problems)
@@ -94,6 +96,9 @@ def _shape_problems(data: TemporalData) -> Iterator[str]:
     for name, value in present.items():
         if not isinstance(value, Tensor):
             yield f"{name} is a {type(value).__name__}; make it a tensor with torch.as_tensor({name})"
+            return
+        if value.layout != torch.strided:
+            yield f"{name} is a sparse tensor; pass {name}.to_dense()"
             return
         shape = tuple(value.shape)
         if name in required and len(shape) != 1:

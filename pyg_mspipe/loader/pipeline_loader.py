@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 import weakref
 from collections import deque
@@ -182,8 +183,8 @@ class PipelineLoader:
             raise ValueError(f"batch_size={batch_size}; give at least 1")
         if prefetch < 1:
             raise ValueError(f"prefetch={prefetch}; give at least 1")
-        if neg_sampling_ratio < 0:
-            raise ValueError(f"neg_sampling_ratio={neg_sampling_ratio}; give at least 0")
+        if not 0 <= neg_sampling_ratio < math.inf:
+            raise ValueError(f"neg_sampling_ratio={neg_sampling_ratio}; give a number from 0")
         if events.step != 1 or not 0 <= events.start <= events.stop <= data.num_events:
             raise ValueError(f"events={events} are no consecutive events of a stream of {data.num_events}")
         largest = int(torch.maximum(data.src, data.dst).max())

@@ -60,7 +60,7 @@ class NodeState(ABC):
             pipeline.drain()
 
     def still(self) -> AbstractContextManager[None]:
-        """Keeps the state as it is, with all commits applied; any thread may look at it then."""
+        """Returns a context that keeps the state as it is, with all commits applied; any thread may look at it then."""
         pipeline = self.pipeline
         return nullcontext() if pipeline is None else pipeline.still()
 

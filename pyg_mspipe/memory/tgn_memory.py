@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from pyg_mspipe.memory.checks import check_events, check_ids
 from pyg_mspipe.memory.memory_updater import MemoryUpdater
 from pyg_mspipe.memory.message_rows import MessageCommit, MessageRows
 from pyg_mspipe.memory.message_state import MessageState
@@ -134,7 +135,11 @@ class TGNMemory(MemoryUpdater):
 
         Returns:
             Memory, [U, memory_dim], and last update, Int64[U], on the weights' device.
+
+        Raises:
+            ValueError: If ``n_id`` holds what is no node's id.
         """
+        check_ids("n_id", n_id, self.num_nodes)
         if not self.training:
             n_id = n_id.to(self.memory.device)
             return self.memory[n_id].to(self.device), self.last_update[n_id].to(self.device)
@@ -157,10 +162,9 @@ class TGNMemory(MemoryUpdater):
             raw_msg: [B, raw_msg_dim]; kept without its gradient.
 
         Raises:
-            ValueError: If ``t`` is not integral or ``raw_msg`` has another shape.
+            ValueError: If ``t`` is not integral, a shape is another one, or an id is no node's; the state is as it was.
         """
-        if t.is_floating_point():
-            raise ValueError(f"t has dtype {t.dtype}; give whole times as int64, in a finer unit if need be")
+        check_events(src, dst, t, self.num_nodes)
         if tuple(raw_msg.shape) != (src.numel(), self.raw_msg_dim):
             expected = (src.numel(), self.raw_msg_dim)
             raise ValueError(f"raw_msg has shape {tuple(raw_msg.shape)}, not {expected}; give a row for each event")

@@ -490,7 +490,7 @@ def test_an_update_that_fails_is_raised_with_its_batch_and_leaves_no_thread():
     [
         ({"batch_size": 0}, "batch_size=0; give at least 1"),
         ({"prefetch": 0}, "prefetch=0; give at least 1"),
-        ({"neg_sampling_ratio": -0.5}, "neg_sampling_ratio=-0.5; give at least 0"),
+        ({"neg_sampling_ratio": -0.5}, "neg_sampling_ratio=-0.5; give a number from 0"),
         ({"events": range(0, 621)}, r"events=range\(0, 621\) are no consecutive events of a stream of 620"),
         ({"events": range(-1, 5)}, "no consecutive events"),
         ({"events": range(0, 100, 2)}, "no consecutive events"),
