@@ -23,6 +23,7 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz")
 Array: TypeAlias = npt.NDArray[Any]
 
 _SAVE_AS_UTF_8 = "save the file as UTF-8"
+_GZIP = 20  # how many times as long as its file a text may be
 
 
 @dataclass(frozen=True)
@@ -235,15 +236,19 @@ def _read_csv(path: Path, **convert: Any) -> pa.Table:
     """Returns a CSV file's columns; lines of blanks alone are no events."""
     # An empty text or NA is a missing value in a column of texts, as it is in a column of numbers.
     options = csv.ConvertOptions(strings_can_be_null=True, **convert)
+    # A line break within quotes ends no row.
+    parse = csv.ParseOptions(newlines_in_values=True)
     try:
-        return csv.read_csv(path, convert_options=options)
+        return csv.read_csv(path, convert_options=options, parse_options=parse)
     except pa.ArrowInvalid:
         # Arrow calls a handler with rows of another length, which it cannot where they are no UTF-8.
         line = _first_not_utf_8(path)
         if line is not None:
             raise StreamError(f"{path}: line {line} is not in UTF-8; {_SAVE_AS_UTF_8}") from None
-    parse = csv.ParseOptions(invalid_row_handler=_skip_blank)
-    return csv.read_csv(path, convert_options=options, parse_options=parse)
+    parse = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=_skip_blank)
+    # A row longer than a block is read where all are one block.
+    read = csv.ReadOptions(block_size=min(max(path.stat().st_size + 1, 1 << 20) * _GZIP, (1 << 31) - 1))
+    return csv.read_csv(path, read_options=read, convert_options=options, parse_options=parse)
 
 
 def _first_not_utf_8(path: Path) -> int | None:

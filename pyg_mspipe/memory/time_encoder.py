@@ -17,13 +17,21 @@ _TWO_PI = 2 * math.pi
 # Two pi in parts of few bits, but for the last: up to _FEW_TURNS times one of them is exact in float32.
 _PARTS = (6.25, 2.0**-5, 2.0**-9, _TWO_PI - 6.25 - 2.0**-5 - 2.0**-9)
 _FEW_TURNS = 2.0**19
+# Up to here a double of two pi is fine enough.
+_MANY_TURNS = 2.0**30
 
 
 def _remainder(x: Tensor) -> Tensor:
-    """Returns ``x``: Float32[...], less the nearest multiple of two pi, to within 1e-6."""
+    """Returns ``x``: Float32[...], less the nearest multiple of two pi, to within 1e-6.
+
+    Of more turns than these it returns ``x`` itself in double precision, of which sine and cosine are exact.
+    """
     turns = (x * (1 / _TWO_PI)).round_()
     low, high = torch.aminmax(turns)
-    if max(-low.item(), high.item()) < _FEW_TURNS:
+    most = max(-low.item(), high.item())
+    if not most < _MANY_TURNS:
+        return x.double()
+    if most < _FEW_TURNS:
         x = x.clone()
         for part in _PARTS:
             x.sub_(turns, alpha=part)
@@ -41,17 +49,18 @@ class _Cosine(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        if x.dtype is torch.float32 and not x.is_cuda and x.numel():
+        dtype = x.dtype
+        if dtype is torch.float32 and not x.is_cuda and x.numel():
             x = _remainder(x)
         ctx.save_for_backward(x)
-        return x.cos()
+        return x.cos().to(dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         x: Tensor
         (x,) = ctx.saved_tensors
-        return x.sin().mul_(grad).neg_()
+        return x.sin().to(grad.dtype).mul_(grad).neg_()
 
 
 class TimeEncoder(PyGTimeEncoder):

@@ -347,3 +347,21 @@ def test_a_column_y_of_texts_is_left_alone_unless_asked_for(tmp_path):
 def test_time_scale_takes_times_of_single_precision(tmp_path):
     np.savez(tmp_path / "s.npz", src=[0], dst=[1], t=np.array([20000.5], dtype=np.float32))
     assert load_stream(tmp_path / "s.npz", time_scale=1000).t.tolist() == [20000500]
+
+
+@pytest.mark.parametrize("rows", [1_000, 40_000])
+def test_a_line_break_within_quotes_ends_no_event(tmp_path, rows):
+    path = tmp_path / "e.csv"
+    text = "".join(f'{n % 7},{n % 5},{n},"a {n}\n1,2,{n},b"\n' for n in range(rows))
+    path.write_text(f"src,dst,t,note\n{text}")
+    data = load_stream(path)
+    assert data.num_events == rows
+    assert data.t.tolist() == list(range(rows))
+
+
+@pytest.mark.parametrize("name", ["e.csv", "e.csv.gz"])
+def test_a_cell_may_be_longer_than_arrows_blocks(tmp_path, name):
+    data = load_stream(
+        write(tmp_path / name, {"src": [0, 1], "dst": [1, 0], "t": [1, 2], "note": ["x" * 10_000_000, "y"]})
+    )
+    assert data.src.tolist() == [0, 1]

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,6 +33,28 @@ def test_encodings_and_gradients_are_pygs_for_small_and_large_times(exponent, se
         )
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs, atol=2e-6, rtol=1e-5)
+
+
+@settings(deadline=None)
+@given(exponent=st.integers(0, 37), seed=st.integers(0, 100))
+def test_cosine_and_sine_are_exact_for_arguments_of_any_size(exponent, seed):
+    generator = torch.Generator().manual_seed(seed)
+    encoder = TimeEncoder(1)
+    with torch.no_grad():
+        encoder.lin.weight.fill_(1)
+        encoder.lin.bias.zero_()
+    t = (3 * 10.0**exponent * (2 * torch.rand(9, generator=generator) - 1)).requires_grad_()
+    out = encoder(t)
+    out.sum().backward()
+    # Python's own functions take off multiples of two pi exactly.
+    exact = torch.tensor([math.cos(x) for x in t.tolist()])
+    slope = torch.tensor([-math.sin(x) for x in t.tolist()])
+    torch.testing.assert_close(out.detach().view(-1), exact, atol=1e-6, rtol=0)
+    torch.testing.assert_close(t.grad, slope, atol=1e-6, rtol=0)
+
+
+def test_times_that_are_no_numbers_stay_so():
+    assert TimeEncoder(2)(torch.tensor([float("nan"), float("inf")])).isnan().all()
 
 
 def test_a_seed_gives_pygs_weights_and_resetting_draws_new_ones_like_pyg():
