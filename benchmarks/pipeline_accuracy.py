@@ -9,14 +9,13 @@ that their staleness is a matter of the mode and not of the machine; ``exact`` a
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -136,7 +135,7 @@ def _files(streams: Sequence[str], folder: Path, *, quick: bool) -> dict[str, Pa
 
 def _run(todo: Sequence[Task], files: dict[str, Path], epochs: int, jobs: int, console: Console) -> dict[Task, Outcome]:
     outcomes = {}
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ThreadPoolExecutor(jobs) as pool:  # each waits for a process of its own
         running = {pool.submit(train, task, files[task.stream], epochs): task for task in todo}
         for number, done in enumerate(as_completed(running), start=1):
             task = running[done]

@@ -20,11 +20,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from torch.distributed import TCPStore
 
 # A piece of work that takes this long on the machine that the limit below was chosen on.
 _REFERENCE = 0.15
+_run = subprocess.run
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["pyg_mspipe.cli.app", "sklearn.metrics", "torch.nn.parallel"])
 
@@ -37,7 +39,7 @@ def patience() -> float:
     """
     begin = time.monotonic()
     for _ in range(3):
-        subprocess.run([sys.executable, "-c", "import numpy"], check=True)
+        _run([sys.executable, "-c", "import numpy"], check=True)
     return 300.0 * max(1.0, (time.monotonic() - begin) / (3 * _REFERENCE))
 
 
@@ -124,13 +126,14 @@ def _become(command: Sequence[str], env: Mapping[str, str], cwd: str, outputs: S
         atexit._run_exitfuncs()
 
 
-def torchrun(count: int, *command: object, check: bool = True) -> list[tuple[str, str]]:
+def torchrun(count: int, *command: object, check: bool = True, cwd: Path | str | None = None) -> list[tuple[str, str]]:
     """Runs a command in some processes that meet as torchrun's do, and returns what each wrote.
 
     Args:
         count: How many processes.
         command: As :class:`Forked` takes it.
         check: Whether a process that fails fails the test.
+        cwd: Where they run.
     """
     # As torchrun does: whoever starts the processes serves the store at which they meet.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=patience()))
@@ -146,7 +149,7 @@ def torchrun(count: int, *command: object, check: bool = True) -> list[tuple[str
         "OMP_NUM_THREADS": "1",
     }
     ranks = map(str, range(count))
-    processes = [Forked(*command, env=common | {"RANK": rank, "LOCAL_RANK": rank}) for rank in ranks]
+    processes = [Forked(*command, env=common | {"RANK": rank, "LOCAL_RANK": rank}, cwd=cwd) for rank in ranks]
     try:
         said = [process.communicate() for process in processes]
     finally:
@@ -156,6 +159,23 @@ def torchrun(count: int, *command: object, check: bool = True) -> list[tuple[str
         for process, (out, errors) in zip(processes, said, strict=True):
             assert process.returncode == 0, out + errors
     return said
+
+
+def run_forked(command: Sequence[str], *, cwd: Path | str | None = None, check: bool = False, **options: object) -> Any:
+    """Runs a command as ``subprocess.run`` does, forked where it is Python's, alone or under torchrun."""
+    python, *rest = map(str, command)
+    if python != sys.executable:
+        return _run(command, cwd=cwd, check=check, **options)
+    if rest[:2] == ["-m", "torch.distributed.run"]:
+        place = rest.index("--nproc-per-node")
+        said = torchrun(int(rest[place + 1]), *rest[place + 2 :], cwd=cwd)
+        done = subprocess.CompletedProcess(command, 0, "".join(out for out, _ in said), "")
+    else:
+        process = Forked(*rest, cwd=cwd)
+        done = subprocess.CompletedProcess(command, process.wait(), *process.communicate())
+    if check:
+        done.check_returncode()
+    return done
 
 
 def marked() -> tuple[dict[str, str], str]:

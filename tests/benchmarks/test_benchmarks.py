@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import run_forked
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -24,7 +25,8 @@ def benchmarks(*args):
 
 # One of those that differ in their settings alone stands for all.
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "parallel_rate_two_layers"])
-def test_a_benchmark_runs_and_writes_its_result(name, tmp_path):
+def test_a_benchmark_runs_and_writes_its_result(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", run_forked)
     reason = BENCHMARKS[name].why_not()
     if reason:
         pytest.skip(reason)
