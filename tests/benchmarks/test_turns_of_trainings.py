@@ -27,9 +27,9 @@ def named_processes(text):
 
 def test_trainings_go_on_turn_after_turn_past_the_end_of_their_epochs(stream):
     # An epoch of 1,400 events has 28 batches, so that every other turn is a shorter one.
-    rows = {"one": [PacedTraining(stream, "1x1x1", 50)], "two": [PacedTraining(stream, "1x1x2", 50)]}
+    rows = {"one": [PacedTraining(stream, "1x1x1", 50)], "another": [PacedTraining(stream, "1x1x1", 50)]}
     rates = list(take_turns(rows, 5))
-    assert [list(each) for each in rates] == 5 * [["one", "two"]]
+    assert [list(each) for each in rates] == 5 * [["one", "another"]]
     assert all(rate > 0 for each in rates for (rate,) in each.values())
     assert not named_processes(stream)
 

@@ -33,8 +33,9 @@ def interrupted(folder, module, *command):
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=patience(), check=False)
 
 
-@pytest.mark.parametrize("module", ["torch", "pyg_mspipe.cli.app"])
-@pytest.mark.parametrize("command", [[sys.executable, "-m", "pyg_mspipe"], [MSPIPE]])
+@pytest.mark.parametrize(
+    ("command", "module"), [([sys.executable, "-m", "pyg_mspipe"], "torch"), ([MSPIPE], "pyg_mspipe.cli.app")]
+)
 def test_a_command_ends_in_one_line(tmp_path, module, command):
     done = interrupted(tmp_path, module, *command, "--version")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
