@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch_geometric.typing
 from torch import Tensor
@@ -20,10 +22,19 @@ def segment_max(src: Tensor, ptr: Tensor) -> Tensor:
         src: ``[M]``, any real dtype.
         ptr: Int64[S + 1], non-decreasing, from 0 to ``M``.
     """
-    if torch_geometric.typing.WITH_TORCH_SCATTER:
+    if torch_geometric.typing.WITH_TORCH_SCATTER and (not src.is_cuda or _built_for_cuda()):
         out: Tensor = torch_scatter.segment_max_csr(src, ptr)[0]
         return out
     return src.new_zeros(ptr.numel() - 1).scatter_reduce_(0, segment_ids(ptr), src, "amax", include_self=False)
+
+
+@cache
+def _built_for_cuda() -> bool:
+    """Returns whether torch_scatter knows CUDA: where it was compiled beside a torch for CPUs, it does not."""
+    try:
+        return int(torch.ops.torch_scatter.cuda_version()) >= 0
+    except (AttributeError, RuntimeError):
+        return False
 
 
 def segment_argmax(src: Tensor, ptr: Tensor, *, last: bool) -> Tensor:
