@@ -18,6 +18,7 @@ from pyg_mspipe.memory.gru_update import gru_update
 from pyg_mspipe.memory.messages import LatestMessages, PendingMessages, TieRule
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
+from pyg_mspipe.memory.untouched import is_untouched
 
 Cell = Literal["gru", "rnn"]
 """What computes a new row from an old one and its message: a GRU, or a plain recurrent cell with tanh."""
@@ -96,8 +97,9 @@ class MemoryUpdater(Module):
         updated = latest.t.masked_fill(~latest.valid, 0)
         elapsed = torch.where(latest.valid, latest.t - last_update, 0)
         t_enc = self.time_enc(elapsed.to(latest.raw_msg.dtype))
-        joins = type(self.msg_s_module) is IdentityMessage
-        if joins and type(self.gru) is GRUCell and not memory.requires_grad:
+        joins = all(is_untouched(each, IdentityMessage) for each in (self.msg_s_module, self.msg_d_module))
+        if joins and is_untouched(self.gru, GRUCell) and self.gru.bias and not memory.requires_grad:
+            assert isinstance(self.gru, GRUCell)
             empty = (~latest.valid).nonzero().view(-1)
             return gru_update(self.gru, memory, (other, latest.raw_msg), t_enc, empty), updated
 
@@ -105,7 +107,7 @@ class MemoryUpdater(Module):
             message = torch.cat([memory, other, latest.raw_msg, t_enc], dim=1)
             return self.gru(message.masked_fill(~latest.valid.unsqueeze(1), 0), memory), updated
 
-        message = t_enc.new_zeros(memory.size(0), self.gru.input_size)
+        message = t_enc.new_zeros(memory.size(0), int(self.msg_s_module.out_channels))  # type: ignore[arg-type]
         for module, role in ((self.msg_s_module, latest.is_source), (self.msg_d_module, ~latest.is_source)):
             row = (latest.valid & role).nonzero().view(-1)
             sent = module(memory[row], other[row], latest.raw_msg[row], t_enc[row])

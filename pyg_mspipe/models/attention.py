@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Linear, Module
 
 from pyg_mspipe.graph.neighbor_sampler import Hop
+from pyg_mspipe.memory.untouched import is_untouched
 from pyg_mspipe.models.grid_attention import grid_attention
 
 
@@ -72,6 +74,8 @@ class TemporalAttention(Module):
         x_target = x.index_select(0, hop.target)
         x_edge = x.index_select(0, hop.neighbor.view(-1)).view(size, k, -1)
         inputs = (x_edge, t_enc, msg) if msg.size(-1) else (x_edge, t_enc)
+        if not all(is_untouched(lin, Linear) for lin in (self.lin_key, self.lin_value, self.lin_edge)):
+            return self._by_calls(x_target, x_edge, torch.cat(inputs[1:], dim=-1), hop.mask)
 
         width = sum(each.size(-1) for each in inputs)
         weight_key = torch.cat([self.lin_key.weight, self.lin_edge.weight], dim=1).view(heads, -1, width)
@@ -87,3 +91,17 @@ class TemporalAttention(Module):
         out = out + total * self.lin_value.bias.view(heads, -1)
         embedding: Tensor = out.reshape(size, -1) + self.lin_skip(x_target)
         return embedding
+
+    def _by_calls(self, x_target: Tensor, x_edge: Tensor, edge: Tensor, mask: Tensor) -> Tensor:
+        """Returns the same, [R, out_channels], from calls of all layers: for who has hooks on them."""
+        size, k = mask.shape
+        query = self.lin_query(x_target).view(size, self.heads, 1, -1)
+        of_edge = self.lin_edge(edge)
+        projected = (lin(x_edge) + of_edge for lin in (self.lin_key, self.lin_value))
+        key, value = (each.view(size, k, self.heads, -1).transpose(1, 2) for each in projected)
+        score = (query * key).sum(-1) / math.sqrt(key.size(-1))
+        known = mask.unsqueeze(1)
+        alpha = score.masked_fill(~known, torch.finfo(score.dtype).min).softmax(dim=-1) * known
+        alpha = F.dropout(alpha, self.dropout, self.training)
+        out: Tensor = (alpha.unsqueeze(-1) * value).sum(dim=2).reshape(size, -1) + self.lin_skip(x_target)
+        return out
