@@ -30,8 +30,6 @@ NodeFeatures = Annotated[
 MovedStream = Annotated[Path | None, typer.Option(help="Where the stream's file is now, if it was moved.")]
 MovedFeatures = Annotated[Path | None, typer.Option(help="Where the file of event features is now.")]
 MovedNodeFeatures = Annotated[Path | None, typer.Option(help="Where the file of node features is now.")]
-
-
 MovedLabels = Annotated[Path | None, typer.Option(help="Where the file of labels is now.")]
 
 

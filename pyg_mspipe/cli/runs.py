@@ -176,8 +176,10 @@ def evaluate(
         result |= {part: asdict(each) for part, each in metrics.items()}
         with atomic_write(run / EVALUATION) as file:
             file.write(f"{json.dumps(result, indent=2)}\n".encode())
-        told = [f"cut-off {how['cut_off']}", *(f"negatives from {each}" for each in [how.get("negatives")] if each)]
-        console.print(table_of(trainer.task, metrics, f"{run}, epoch {result['epoch']}; {', '.join(told)}"))
+        told = f"{run}, epoch {result['epoch']}; cut-off {how['cut_off']}"
+        if "negatives" in how:
+            told += f", negatives from {how['negatives']}"
+        console.print(table_of(trainer.task, metrics, told))
 
 
 def _check_timeline(config: TrainConfig) -> None:

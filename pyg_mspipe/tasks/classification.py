@@ -14,7 +14,7 @@ from pyg_mspipe.data.labels import Labels
 from pyg_mspipe.data.splits import StreamSplit
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.queries import Queries, ask_labelled_events, ask_labelled_nodes
-from pyg_mspipe.tasks.labelled import LabelledTask, labels_or_none, together
+from pyg_mspipe.tasks.labelled import LabelledTask, needed_labels, together
 from pyg_mspipe.tasks.task import Metrics
 
 ClassWeights = Literal["none", "balanced"]
@@ -50,25 +50,31 @@ class Classification(LabelledTask):
 
     Args:
         embedding_dim: Width of the embeddings.
-        ends: How many embeddings a label has.
         labels: The labels.
         split: The parts of the stream.
         class_weights: How much a label weighs in the loss.
 
     Attributes:
+        ends: How many embeddings a label has.
         kind: ``"binary"``, ``"classes"`` or ``"several"``.
     """
 
+    ends = 1
     weight: Tensor | None
 
     def __init__(
-        self, embedding_dim: int, ends: int, labels: Labels | None, split: StreamSplit, class_weights: ClassWeights
+        self,
+        embedding_dim: int,
+        *,
+        labels: Labels | None,
+        split: StreamSplit,
+        class_weights: ClassWeights = "none",
     ) -> None:
-        labels = labels_or_none(labels, type(self).__name__)
+        labels = needed_labels(labels, type(self).__name__)
         several = labels.y.dim() == 2
         kind = "several" if several else "binary" if labels.num_classes == 2 else "classes"
         out = 1 if kind == "binary" else labels.num_classes
-        super().__init__(ends * embedding_dim, embedding_dim, out, labels, split)
+        super().__init__(self.ends * embedding_dim, embedding_dim, out, labels, split)
         self.kind, self.out = kind, out
         y = labels.y[labels.rows(split.train)]
         if several and bool(((labels.y != 0) & (labels.y != 1)).any()):
@@ -171,16 +177,6 @@ class NodeClassification(Classification):
         ValueError: If there are no labels in a part of the stream, or all of it are of one class.
     """
 
-    def __init__(
-        self,
-        embedding_dim: int,
-        *,
-        labels: Labels | None,
-        split: StreamSplit,
-        class_weights: ClassWeights = "none",
-    ) -> None:
-        super().__init__(embedding_dim, 1, labels, split, class_weights)
-
     def queries(self, src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
         """Returns the queries of the nodes that have labels."""
         return ask_labelled_nodes(src, dst, negatives, labels)
@@ -200,16 +196,7 @@ class EdgeClassification(Classification):
     """
 
     own_moments = False
-
-    def __init__(
-        self,
-        embedding_dim: int,
-        *,
-        labels: Labels | None,
-        split: StreamSplit,
-        class_weights: ClassWeights = "none",
-    ) -> None:
-        super().__init__(embedding_dim, 2, labels, split, class_weights)
+    ends = 2
 
     def queries(self, src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
         """Returns the queries of both ends of the events that have labels."""

@@ -80,8 +80,8 @@ class LabelledTask(Task):
         return z
 
 
-def labels_or_none(labels: Labels | None, task: str) -> Labels:
-    """Returns labels that a task needs.
+def needed_labels(labels: Labels | None, task: str) -> Labels:
+    """Returns the labels of a task that cannot do without.
 
     Args:
         labels: The labels, if there are any.

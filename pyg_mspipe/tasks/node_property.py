@@ -12,7 +12,7 @@ from pyg_mspipe.data.labels import Labels
 from pyg_mspipe.data.splits import StreamSplit
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.queries import Queries, ask_labelled_nodes
-from pyg_mspipe.tasks.labelled import LabelledTask, labels_or_none, together
+from pyg_mspipe.tasks.labelled import LabelledTask, needed_labels, together
 from pyg_mspipe.tasks.task import Metrics
 
 _RANKS = 10
@@ -51,7 +51,7 @@ class NodeProperty(LabelledTask):
     cuts_at_labels = True
 
     def __init__(self, embedding_dim: int, *, labels: Labels | None, split: StreamSplit) -> None:
-        labels = labels_or_none(labels, type(self).__name__)
+        labels = needed_labels(labels, type(self).__name__)
         if labels.y.dim() != 2 or labels.num_classes < 2:
             raise ValueError(
                 "task property needs labels with a number for each of at least two classes; give columns y_0, y_1 and "

@@ -1,7 +1,5 @@
 """Every built-in model, in every mode and plan."""
 
-import random
-import time
 from itertools import product
 
 import pytest
@@ -13,9 +11,7 @@ from tied_stream import tied_stream
 from pyg_mspipe import load_run
 from pyg_mspipe.data import TensorFeatures
 from pyg_mspipe.distributed import EmulatedExecutor, ParallelPlan
-from pyg_mspipe.memory import RowState
 from pyg_mspipe.models.registry import MODELS
-from pyg_mspipe.pipeline import Batches
 from pyg_mspipe.training import ConfigError, Interrupted, StagesDone, Trainer, load_checkpoint
 
 OTHERS = [name for name in MODELS if name != "tgn"]
@@ -25,20 +21,6 @@ FEW = {"batch_size": 70, "threads": 1}
 @pytest.fixture(scope="module")
 def data():
     return tied_stream()
-
-
-@pytest.fixture
-def late_stages(monkeypatch):
-    """Stages take random times before their work."""
-    delays = random.Random(3)
-    for owner, name in ((Batches, "draw"), (Batches, "gather"), (RowState, "await_fetch"), (RowState, "await_apply")):
-        own = getattr(owner, name)
-
-        def late(*args, own=own):
-            time.sleep(delays.random() * (0.02 if delays.random() < 0.1 else 0.003))
-            return own(*args)
-
-        monkeypatch.setattr(owner, name, late)
 
 
 def trained(data, folder, **settings):
