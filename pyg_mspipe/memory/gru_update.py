@@ -14,14 +14,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import GRUCell
 
+from pyg_mspipe.memory.precision import autocast_dtype, full_precision
+
 # Rows of a low precision product are rounded up to a multiple of this.
 _ROW_BLOCK = 64
-
-
-def autocast_dtype(x: Tensor) -> torch.dtype:
-    """Returns the dtype in which matrix products of ``x`` are to be computed: autocast's where it is on."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def _joined(parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
@@ -114,7 +110,7 @@ def gru_update(gru: GRUCell, h: Tensor, constant: tuple[Tensor, ...], x: Tensor,
         empty: Int64[K], rows whose input is taken as zeros.
     """
     dtype = autocast_dtype(x)
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device.type):
         out: Tensor = _GRUUpdate.apply(  # type: ignore[no-untyped-call]
             x, gru.weight_ih, gru.weight_hh, gru.bias_ih, gru.bias_hh, h, empty, dtype, *constant
         )

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch_geometric.nn.models.tgn import TimeEncoder as PyGTimeEncoder
 
+from pyg_mspipe.memory.precision import full_precision
+
 TimeInit = Literal["random", "log"]
 """Where a time encoder starts, see :class:`TimeEncoder`."""
 
@@ -101,6 +103,6 @@ class TimeEncoder(PyGTimeEncoder):
     def forward(self, t: Tensor) -> Tensor:
         """Returns the encoding of ``t``: any shape, floating; ``M`` items give ``[M, out_channels]``."""
         # Autocast would round arguments of 10^6 to multiples of thousands.
-        with torch.autocast(t.device.type, enabled=False):
+        with full_precision(t.device.type):
             out: Tensor = _Cosine.apply(self.lin(t.view(-1, 1)))  # type: ignore[no-untyped-call]
         return out

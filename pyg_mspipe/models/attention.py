@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import Linear, Module
 
 from pyg_mspipe.graph.neighbor_sampler import Hop
+from pyg_mspipe.memory.precision import full_precision
 from pyg_mspipe.memory.untouched import is_untouched
 from pyg_mspipe.models.grid_attention import grid_attention
 
@@ -58,8 +59,6 @@ class TemporalAttention(Module):
         for module in (self.lin_key, self.lin_query, self.lin_value, self.lin_edge, self.lin_skip):
             module.reset_parameters()
 
-    # Its products are small, and on a CPU those gain nothing from a lower precision.
-    @torch.autocast("cpu", enabled=False)  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor, hop: Hop, t_enc: Tensor, msg: Tensor) -> Tensor:
         """Returns the embedding of each target row: [R, out_channels].
 
@@ -69,6 +68,11 @@ class TemporalAttention(Module):
             t_enc: [R, k, time_dim], the encoded time of each edge; any finite value where there is no edge.
             msg: [R, k, msg_dim], the message of each edge, as finite where there is none; carries no gradient.
         """
+        # Its products are small, and on a CPU those gain nothing from a lower precision.
+        with full_precision("cpu"):
+            return self._attend(x, hop, t_enc, msg)
+
+    def _attend(self, x: Tensor, hop: Hop, t_enc: Tensor, msg: Tensor) -> Tensor:
         size, k = hop.mask.shape
         heads = self.heads
         x_target = x.index_select(0, hop.target)

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pyg_mspipe.memory.precision import full_precision
+
 
 class _GridAttention(torch.autograd.Function):
     @staticmethod
@@ -72,7 +74,7 @@ def grid_attention(
     if dropout > 0:
         kept = F.dropout(mask.new_ones(mask.size(0), query.size(1), mask.size(1), dtype=dtype), dropout)
     # Products this small are bound by reading their inputs; rounding those to half precision first costs more.
-    with torch.autocast(query.device.type, enabled=False):
+    with full_precision(query.device.type):
         summed, total = _GridAttention.apply(  # type: ignore[no-untyped-call]
             query.to(dtype), offset.to(dtype), mask, kept, *inputs
         )

@@ -92,11 +92,15 @@ class Objective(Module):
             return head(self.model(batch), batch)
 
     def autocast(self, device: torch.device) -> torch.autocast:
-        """Returns a context in which the large products are computed as this module wants them.
+        """Returns a context in which the large products are computed as this module wants them, of weights as they are.
 
         Args:
             device: On which they are computed.
         """
+        if self.bf16:
+            # Torch forgets casts of weights when it leaves the outermost autocast, which it mistakes in a thread where
+            # a Ctrl-C once came in between: what is trained would then be computed with weights of long ago.
+            torch.clear_autocast_cache()
         return torch.autocast(device.type, torch.bfloat16, enabled=self.bf16)
 
 

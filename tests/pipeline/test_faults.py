@@ -47,6 +47,19 @@ def watched(training):
     return training
 
 
+@pytest.fixture(autouse=True)
+def _torch_as_it_was():
+    """An interrupt in torch's own ``no_grad`` or ``autocast`` leaves those on, which no test after it should see."""
+    yield
+    forget_contexts()
+
+
+def forget_contexts():
+    torch.set_grad_enabled(True)
+    for _ in range(torch.autocast_increment_nesting()):
+        torch.autocast_decrement_nesting()
+
+
 class InterruptsAt:
     """Sends a signal at the n-th line of Python that this thread runs, from a function on."""
 
@@ -206,6 +219,7 @@ def test_whatever_ends_a_pass_what_was_handed_over_is_committed(kind):
             pass
         finally:
             sys.settrace(None)
+            forget_contexts()
         end = time.monotonic() + patience()
         while own_threads() and time.monotonic() < end:
             time.sleep(0.001)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch_geometric.data import TemporalData
 
@@ -5,7 +6,7 @@ from pyg_mspipe import TGN, Batches, NegativeSampler, NeighborSampler, TemporalC
 from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
 
-def made():
+def made(**options):
     generator = torch.Generator().manual_seed(0)
     src, dst = torch.randint(0, 6, (2, 40), generator=generator)
     data = TemporalData(src=src, dst=dst, t=torch.arange(40), msg=torch.randn(40, 2, generator=generator))
@@ -13,7 +14,7 @@ def made():
     model = TGN(6, 2, memory_dim=4, time_dim=4, embedding_dim=4, dropout=0.0)
     sampler = NeighborSampler(TemporalCSR.from_stream(data), [3])
     batches = Batches(data, range(40), 10, sampler, NegativeSampler.from_destinations(dst))
-    return Objective(model, LinkPrediction(4)), batches
+    return Objective(model, LinkPrediction(4), **options), batches
 
 
 def gradients(objective):
@@ -58,3 +59,28 @@ def test_no_batch_gives_a_zero_that_reaches_every_weight():
     loss.backward()
     assert loss.item() == 0
     assert all(x.grad is not None and not x.grad.any() for x in objective.parameters())
+
+
+def trained_losses(num_steps):
+    objective, batches = made(bf16=True)
+    optimizer = torch.optim.SGD(objective.parameters(), lr=1.0)
+    return [train_step(objective, batches.read(0, 2), [optimizer]).item() for _ in range(num_steps)]
+
+
+@pytest.fixture
+def autocast_never_left():
+    """What a Ctrl-C between torch's entering of autocast and its being remembered leaves behind."""
+    torch.autocast_increment_nesting()
+    yield
+    torch.autocast_decrement_nesting()
+    torch.clear_autocast_cache()
+
+
+def test_weights_of_long_ago_are_not_used_where_a_context_of_autocast_was_never_left(autocast_never_left):
+    found = trained_losses(3)
+    torch.autocast_decrement_nesting()
+    torch.clear_autocast_cache()
+    expected = trained_losses(3)
+    torch.autocast_increment_nesting()
+    assert found == expected
+    assert len(set(found)) == 3
