@@ -11,7 +11,7 @@ from torch_geometric.data import TemporalData
 
 from oracles.events import Stream, ask_pairs
 from oracles.memory import Oracle
-from pyg_mspipe.data import TensorFeatures
+from pyg_mspipe.data import FeatureStore, TensorFeatures
 from pyg_mspipe.graph import CutOff, NeighborSampler, TemporalCSR
 from pyg_mspipe.models import TemporalModel
 from pyg_mspipe.pipeline import Batches
@@ -47,6 +47,13 @@ def small_stream(*events: tuple[int, int, int]) -> Stream:
     src, dst, t = torch.tensor(events).T
     msg = torch.arange(len(events)).float().unsqueeze(1)
     return Stream(TemporalData(src=src, dst=dst, t=t, msg=msg), NUM_NODES)
+
+
+class Float64Batches(Batches):
+    """Batches whose features are float64."""
+
+    def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
+        return super()._read(features, ids).double()
 
 
 class Case:
@@ -85,7 +92,7 @@ class Case:
         events = range(begin, data.num_events)
         features = {} if x is None else {"node_features": TensorFeatures(x)}
         options = {"num_negatives": num_negatives, "cut_off": cut_off, "memory_begin": begin} | features
-        self.batches = Batches(data, events, batch_size, sampler, self._negatives, **options)
+        self.batches = Float64Batches(data, events, batch_size, sampler, self._negatives, **options)
         self.num_training = round(len(self.batches) * training_share)
 
     def _negatives(self, size: int, *, epoch: int, batch: int) -> Tensor:
@@ -100,13 +107,17 @@ class Case:
 
 
 def randomized(model: TemporalModel, seed: int = 0) -> dict[str, Tensor]:
-    """Draws a model's parameters from [-0.5, 0.5], and returns copies in float64, by name, that collect gradients."""
+    """Draws a model's parameters from [-0.5, 0.5], and returns copies of them, by name, that collect gradients.
+
+    Both are float64: a layer norm of nearly equal numbers makes more of float32's rounding than a comparison forgives.
+    """
     generator = torch.Generator().manual_seed(seed)
     copies = {}
+    model.double()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(torch.rand(parameter.shape, generator=generator) - 0.5)
-            copies[name] = parameter.double().clone().requires_grad_()
+            copies[name] = parameter.clone().requires_grad_()
     return copies
 
 
@@ -192,4 +203,4 @@ def assert_close(found: Tensor, expected: Tensor, where: str) -> None:
     if not expected.is_floating_point():
         assert torch.equal(found, expected), where
         return
-    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5, msg=lambda text: f"{where}: {text}")
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5, msg=lambda text: f"{where}: {text}")
