@@ -71,6 +71,11 @@ def test_two_trainers_under_torchrun_report_once_and_do_as_one_process_that_stan
     assert float(alone[0].split()[-1]) > 0.7
 
 
+def test_a_model_of_ones_own_learns_in_two_processes():
+    said = "".join(out for out, _ in torchrun(2, ROOT / "examples/tgn_ddp.py", "--epochs", "1"))
+    assert float(said.split()[-1]) > 0.8
+
+
 def test_a_timeline_is_read_and_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     said = run("examples/read_timeline.py", "--staleness", "1", "--png", tmp_path / "out.png")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import Module
+
+from pyg_mspipe.memory.kept_tensors import KeptTensors
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Recall:
         module: That computes them.
     """
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: KeptTensors) -> None:
         self._module = module
         self._computed: _Computed | None = None
 
@@ -40,7 +41,7 @@ class Recall:
             memory: [U, memory_dim].
             last_update: Int64[U].
             place: Int64[N], gets the position of each node in ``n_id``.
-            alone: Whether nobody else writes the module's buffers, so that a change of theirs counts.
+            alone: Whether nobody else writes the module's state, so that a change of it counts.
         """
         place[n_id] = torch.arange(n_id.numel(), device=place.device)
         self._computed = _Computed(n_id, before, memory, last_update, self._made_from(alone))
@@ -55,7 +56,7 @@ class Recall:
         Args:
             n_id: Int64[C].
             place: The positions that :meth:`keep` wrote.
-            alone: Whether nobody else writes the module's buffers.
+            alone: Whether nobody else writes the module's state.
         """
         known = self._computed
         if known is None or known.made_from != self._made_from(alone) or not known.n_id.numel():
@@ -76,8 +77,8 @@ class Recall:
         self._computed = None
 
     def _made_from(self, alone: bool) -> tuple[int, ...]:
-        """Returns what changes whenever weights, or buffers, are written in place."""
-        read = (*self._module.parameters(), *self._module.buffers()) if alone else self._module.parameters()
+        """Returns what changes whenever weights, or the state, are written in place."""
+        read = (*self._module.parameters(), *(self._module.kept_tensors() if alone else ()))
         return tuple(x._version for x in read)
 
     def _forget(self, _: Tensor) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 
 from pyg_mspipe.memory.mailbox import deliver
 from pyg_mspipe.memory.mitigation import Mitigation
-from pyg_mspipe.memory.node_state import NodeState
+from pyg_mspipe.memory.node_state import NodeState, Pipeline
 from pyg_mspipe.memory.plan import MemoryPlan
 from pyg_mspipe.memory.rows import Commit, MemoryRows, catch_up, count_missed, with_missed
+from pyg_mspipe.memory.writes import Writes
 
 
 class PlannedBatch(Protocol):
@@ -64,6 +66,7 @@ class RowState(NodeState):
         self.mitigation = mitigation
         # On the CPU and one tensor, so that processes can share it.
         self._span = torch.zeros(3, dtype=torch.long)
+        self._writes = Writes()
 
     @property
     def num_nodes(self) -> int:
@@ -90,6 +93,20 @@ class RowState(NodeState):
         """Whether there is a mitigation."""
         return self.mitigation is not None
 
+    @contextmanager
+    def pipelined(self, pipeline: Pipeline) -> Iterator[None]:
+        """Puts ``pipeline`` between, as :meth:`NodeState.pipelined`.
+
+        Raises:
+            ForeignWriteError: At the end of a pass in which rows were changed by anything but its commits.
+        """
+        with super().pipelined(pipeline), self._writes.watched(self._tensors()):
+            yield
+            self._writes.check(self._tensors())
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return tuple(self.tables.values())
+
     def clear(self, begin: int, *, within_pipeline: bool = False) -> None:
         """Sets all rows to zero.
 
@@ -102,14 +119,20 @@ class RowState(NodeState):
         """
         if self.pipeline is not None and not within_pipeline:
             raise RuntimeError("the memory is cleared while a pipeline is running; finish or close its pass first")
-        for table in self.tables.values():
-            table.zero_()
+        with self._writes.by_owner(self._tensors()):
+            for table in self.tables.values():
+                table.zero_()
         if self.mitigation is not None:
             self.mitigation.reset_state()
         self._span.fill_(begin)
 
     def fetch(self, batch: PlannedBatch, *, mitigated: bool = False) -> MemoryRows:
-        """Returns the rows that a batch's plan reads, as :meth:`NodeState.fetch`."""
+        """Returns the rows that a batch's plan reads, as :meth:`NodeState.fetch`.
+
+        Raises:
+            ForeignWriteError: If rows were changed in this pass by anything but its commits.
+        """
+        self._writes.check(self._tensors())
         plan = batch.plan
         if plan is None or not self.tables:
             return MemoryRows({}, {})
@@ -141,10 +164,11 @@ class RowState(NodeState):
         if self.mitigation is not None and commit.before is not None:
             before, after = (x.to(self.device) for x in (commit.before, commit.rows["memory"]))
             self.mitigation.observe(n_id, before, after)
-        for name, rows in commit.rows.items():
-            self.tables[name].index_copy_(0, n_id, rows.to(self.tables[name]))
-        if commit.mails is not None:
-            deliver(self.tables, *(x.to(self.device) for x in commit.mails.tensors()))
+        with self._writes.by_owner(self._tensors()):
+            for name, rows in commit.rows.items():
+                self.tables[name].index_copy_(0, n_id, rows.to(self.tables[name]))
+            if commit.mails is not None:
+                deliver(self.tables, *(x.to(self.device) for x in commit.mails.tensors()))
         self._span[1] = commit.stop
         if settled:
             self._span[2] = commit.stop
@@ -171,8 +195,9 @@ class RowState(NodeState):
             for n_id, values in rows:
                 for name, value in values.items():
                     settled[name].index_copy_(0, n_id.to(self.device), value.to(settled[name]))
-            for name, table in settled.items():
-                self.tables[name].copy_(table)
+            with self._writes.by_owner(self._tensors()):
+                for name, table in settled.items():
+                    self.tables[name].copy_(table)
             self._span[2] = self._span[1]
 
     def save(self) -> dict[str, Tensor]:
@@ -199,8 +224,9 @@ class RowState(NodeState):
                 f"memory state has rows of {found}, the model {own}; load it into a model of the same sizes"
             )
         with self.exclusive():
-            for name, table in self.tables.items():
-                table.copy_(state[name])
+            with self._writes.by_owner(self._tensors()):
+                for name, table in self.tables.items():
+                    table.copy_(state[name])
             self._span.copy_(state["span"])
             if self.mitigation is not None:
                 self.mitigation.load_mitigation_state(dict(state))

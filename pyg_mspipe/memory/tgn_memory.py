@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mspipe.memory.checks import check_events, check_ids
+from pyg_mspipe.memory.kept_tensors import KeptTensors
 from pyg_mspipe.memory.memory_updater import MemoryUpdater
 from pyg_mspipe.memory.message_rows import MessageCommit, MessageRows
 from pyg_mspipe.memory.message_state import MessageState
@@ -26,13 +27,14 @@ _Self = TypeVar("_Self", bound=Module)
 _FLUSH_CHUNK = 1 << 14
 
 
-class TGNMemory(MemoryUpdater):
+class TGNMemory(KeptTensors, MemoryUpdater):
     """The memory of the Temporal Graph Network (Rossi et al. 2020, arXiv 2006.10637), a drop-in for PyG's.
 
     Same constructor, modules, methods, ``state_dict`` keys and numbers as :class:`torch_geometric.nn.TGNMemory`. What
     differs: messages are kept in tensors, so a step costs no Python work per node or event; ``update_state`` takes over
-    what ``forward`` has just computed for the same nodes; and a node without messages never receives another node's
-    (as it does in PyG with ``LastAggregator`` where torch_scatter is missing).
+    what ``forward`` has just computed for the same nodes; a node without messages never receives another node's (as it
+    does in PyG with ``LastAggregator`` where torch_scatter is missing); and the state is no buffer, so that
+    ``DistributedDataParallel`` leaves each process its own.
 
     With PyG's ``IdentityMessage`` and a ``LastAggregator`` only one message is computed for each node, and only the
     gradients that reach a parameter.
@@ -64,9 +66,7 @@ class TGNMemory(MemoryUpdater):
         (torch.Size([3, 8]), tensor([10,  0, 10]))
     """
 
-    memory: Tensor
-    last_update: Tensor
-    _assoc: Tensor
+    kept = ("memory", "last_update", "_assoc")
 
     def __init__(
         self,
@@ -86,11 +86,10 @@ class TGNMemory(MemoryUpdater):
         self.raw_msg_dim = raw_msg_dim
         self.memory_device = None if memory_device is None else torch.device(memory_device)
 
-        state = {"device": self.memory_device}
-        self.register_buffer("memory", torch.zeros(num_nodes, memory_dim, **state))  # type: ignore[arg-type]
-        self.register_buffer("last_update", torch.zeros(num_nodes, dtype=torch.long, **state))  # type: ignore[arg-type]
-        # Position of a node in what forward computed last. PyG has this buffer in its state_dict too.
-        self.register_buffer("_assoc", torch.zeros(num_nodes, dtype=torch.long, **state))  # type: ignore[arg-type]
+        self.memory = torch.zeros(num_nodes, memory_dim, device=self.memory_device)
+        self.last_update = torch.zeros(num_nodes, dtype=torch.long, device=self.memory_device)
+        # Position of a node in what forward computed last. PyG has it in its state_dict too.
+        self._assoc = torch.zeros(num_nodes, dtype=torch.long, device=self.memory_device)
 
         self._state = MessageState(self.memory, self.last_update, raw_msg_dim, self.tie_rule(), mitigation)
         self._recall = Recall(self)
@@ -99,7 +98,7 @@ class TGNMemory(MemoryUpdater):
     @property
     def state(self) -> MessageState:
         """What is kept of each node, as pipelines know it."""
-        if self._state.memory is not self.memory:  # a buffer was put in its place
+        if self._state.memory is not self.memory:  # another tensor was put in its place
             self._state.follow(self.memory, self.last_update)
         return self._state
 
@@ -209,7 +208,7 @@ class TGNMemory(MemoryUpdater):
             self._set_mode(bool(state["training"]))
 
     def state_dict(self, *args: Any, **options: Any) -> Any:
-        """Returns parameters and buffers, with all commits applied."""
+        """Returns parameters and state, with all commits applied."""
         self.state.drain()
         return super().state_dict(*args, **options)
 
@@ -236,10 +235,7 @@ class TGNMemory(MemoryUpdater):
         memory, last_update = torch.empty_like(self.memory), torch.empty_like(self.last_update)
         for n_id in torch.arange(self.num_nodes, device=memory.device).split(_FLUSH_CHUNK):
             memory[n_id], last_update[n_id] = (x.to(memory.device) for x in self._compute(self._read(n_id)))
-        self.state.cut()
-        self.memory.copy_(memory)
-        self.last_update.copy_(last_update)
-        self.state.store.clear()
+        self.state.settle(memory, last_update)
         self._recall.clear()
 
     def _commit(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> MessageCommit:
@@ -281,11 +277,9 @@ class TGNMemory(MemoryUpdater):
 
     def _apply(self: _Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Self:
         assert isinstance(self, TGNMemory)
-        state = {name: self._buffers.pop(name) for name in ("memory", "last_update", "_assoc")}
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, x in state.items():
-            assert x is not None
-            target = fn(x[:0]) if self.memory_device is not None else fn(x)
-            self._buffers[name] = target if self.memory_device is None else x.to(target.dtype)
+        super()._apply(fn, recurse)
         self._recall.clear()
         return self
+
+    def _moved(self, x: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:
+        return fn(x) if self.memory_device is None else x.to(fn(x[:0]).dtype)

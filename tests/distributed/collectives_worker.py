@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+from torch_geometric.nn.models.tgn import IdentityMessage
 
 from pyg_mspipe.distributed.gradients import GradientSums, OrderedSum, add_in_order
 from pyg_mspipe.distributed.shared_memory import SharedMemoryError, share
+from pyg_mspipe.memory import LastAggregator, TGNMemory
 
 SIZES = [1, 2, 3, 4, 5, 7, 64, 1001]
 ENDS = {
@@ -83,6 +85,35 @@ def gradients():
     return {"wrong": wrong, "buckets": buckets}
 
 
+class OwnModel(torch.nn.Module):
+    """A memory within a module, as users have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory = TGNMemory(5, 1, 4, 4, IdentityMessage(1, 4, 4), LastAggregator())
+        self.lin = torch.nn.Linear(4, 1)
+
+    def forward(self, n_id):
+        return self.lin(self.memory(n_id)[0])
+
+
+def memories():
+    """What the wrapper of data parallel training leaves of memories that differ."""
+    rank = dist.get_rank()
+    model = OwnModel()
+    together = DistributedDataParallel(model)
+    for step in range(3):
+        update = torch.tensor([rank]), torch.tensor([4]), torch.tensor([10 * step + rank]), torch.ones(1, 1)
+        before = copy.deepcopy(model.memory)
+        loss = together(torch.arange(5)).sum()
+        model.memory.update_state(*update)
+        loss.backward()
+        model.memory.detach()
+        before.update_state(*update)
+    kept = torch.allclose(before.memory, model.memory.memory, atol=1e-6)
+    return {"kept": kept, "last update": model.memory.last_update.tolist()}
+
+
 def content(seed):
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.randint(0, 2, shape, generator=generator).to(dtype) for name, (dtype, shape) in ENDS.items()}
@@ -131,6 +162,7 @@ if __name__ == "__main__":
     dist.init_process_group("gloo")
     found, tensors = shared()
     result = {"sums": all_reduces(), "gradients": gradients(), "shared": found, "refused": refused(), "names": names()}
+    result["memories"] = memories()
     torch.save(result, Path(sys.argv[1]) / f"{dist.get_rank()}.pt")
     dist.barrier()
     dist.destroy_process_group()

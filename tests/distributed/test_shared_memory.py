@@ -25,6 +25,8 @@ def test_four_processes_add_up_in_the_order_of_their_ranks_and_share_memory_by_t
         assert len(others[0]) > 1
         assert others == others[:1] * 4
         assert all(found["shared"].values()), found["shared"]
+        assert found["memories"]["kept"], "the wrapper has written to node memory"
+        assert found["memories"]["last update"][:4] == [10 + rank if node == rank else 0 for node in range(4)]
         assert "MiB of shared memory is not available in" in found["refused"]
         assert found["refused"].endswith("; give more (in a container: --shm-size), or take a smaller k or memory_dim")
         if sys.platform == "linux":

@@ -24,6 +24,7 @@ from pyg_mspipe import (
     synthetic,
 )
 from pyg_mspipe.data import MappedFeatures, TensorFeatures, write_features
+from pyg_mspipe.memory.writes import ForeignWriteError
 from pyg_mspipe.pipeline import PipelineError
 
 BATCH = 50
@@ -524,3 +525,27 @@ def test_a_stream_that_cannot_be_used_is_refused():
     data.t = data.t.flip(0)
     with pytest.raises(StreamError, match="t decreases"):
         PipelineLoader(data, memory)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("staleness", ["sequential", "exact", "minimal", 2])
+def test_rows_that_something_else_changes_end_the_pass(staleness, last):
+    example = Loop(stream())
+    loader = PipelineLoader(example.data, example.memory, staleness=staleness, overlap="always", **OPTIONS)
+    example.begin_epoch()
+
+    def train():
+        for index, batch in enumerate(loader):
+            example.train_step(batch, batch.n_id, batch.edge_index, batch.edge_time, batch.edge_attr)
+            if index == (len(loader) - 1 if last else 4):
+                loader.memory.state.drain()
+                example.memory.memory[3] = 1.0
+
+    with pytest.raises((PipelineError, ForeignWriteError), match="changed during a pass by something other than its"):
+        train()
+    assert own_threads() == []
+    assert example.memory.state.pipeline is None
+    # Between two passes everybody may write.
+    example.begin_epoch()
+    example.memory.memory[3] = 1.0
+    example.pipelined(example.train_step, loader)

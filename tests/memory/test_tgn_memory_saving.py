@@ -95,3 +95,23 @@ def test_a_state_brings_the_mode_that_it_belongs_to(training):
     other.load_memory_state(memory.memory_state())
     assert other.training is training
     assert torch.equal(other.eval().memory, memory.eval().memory)
+
+
+def test_the_state_is_saved_where_pyg_has_it_and_is_no_buffer():
+    memory, _ = trained()
+    assert list(memory.buffers()) == []
+    state = memory.state_dict()
+    other = memory_of(TGNMemory, memory.raw_msg_dim, LastAggregator())
+    assert other.load_state_dict(state) is not None
+    assert all(torch.equal(x, y) for x, y in zip(other.kept_tensors(), memory.kept_tensors(), strict=True))
+    within = torch.nn.Sequential(other)
+    assert {f"0.{name}" for name in state} == set(within.state_dict())
+    within.load_state_dict({f"0.{name}": x for name, x in state.items()}, assign=True)
+    assert other.memory is state["memory"]
+
+    del state["last_update"]
+    assert other.load_state_dict(state, strict=False).missing_keys == ["last_update"]
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "last_update"'):
+        other.load_state_dict(state)
+    with pytest.raises(RuntimeError, match=r"_assoc has shape \(3,\), the module's is \(\d+,\)"):
+        other.load_state_dict(state | {"_assoc": torch.zeros(3)}, strict=False)
