@@ -8,16 +8,18 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from typing import Protocol
 
 import torch
-from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import FeatureStore, NegativeSampler, TensorFeatures
+from pyg_mspipe.data import FeatureStore, NegativeSampler
 from pyg_mspipe.data.feature_store import check_features
 from pyg_mspipe.data.validation import check_stream
 from pyg_mspipe.graph import NeighborSampler, Strategy, TemporalCSR
-from pyg_mspipe.memory import TGNMemory
+from pyg_mspipe.loader.no_state import NoState
+from pyg_mspipe.loader.temporal_batches import TemporalBatches
+from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.engine import PipelineEngine
 from pyg_mspipe.pipeline.overlap import Overlap, parse_overlap
@@ -28,78 +30,24 @@ from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
 _RECORDS = 10_000
 
 
-class TemporalBatches:
-    """Batches as PyG's examples use them. A batch is a function of its epoch and number alone.
+class PipelinedMemory(Protocol):
+    """A memory whose rows a loader fetches ahead and whose commits it applies, such as :class:`~pyg_mspipe.TGNMemory`.
 
-    Args:
-        data: The stream, validated.
-        events: The event ids that are cut into batches.
-        batch_size: Events in a batch.
-        sampler: Samples neighbours, over the same stream.
-        negatives: Draws negatives; none draws none.
-        neg_sampling_ratio: Negatives for each event.
-        device: Where batches are brought to.
-        features: The features of the events; by default the stream's ``msg``.
-        node_features: The features of the nodes, if there are any.
+    While ``state.pipeline`` is set, ``forward`` takes the rows that it has fetched, and an update hands it the commit.
     """
 
-    def __init__(
-        self,
-        data: TemporalData,
-        events: range,
-        batch_size: int,
-        sampler: NeighborSampler,
-        negatives: NegativeSampler | None,
-        neg_sampling_ratio: float,
-        device: torch.device,
-        features: FeatureStore | None = None,
-        node_features: FeatureStore | None = None,
-    ) -> None:
-        self.data = data
-        self.events = events
-        self.batch_size = batch_size
-        self.sampler = sampler
-        self.negatives = negatives
-        self.neg_sampling_ratio = neg_sampling_ratio
-        self.device = device
-        self.features = TensorFeatures(data.msg) if features is None else features
-        self.node_features = node_features
+    num_nodes: int
+    training: bool
 
-    def __len__(self) -> int:
-        """Returns the number of batches."""
-        return -(-len(self.events) // self.batch_size)
+    @property
+    def device(self) -> torch.device:
+        """Where batches are brought to."""
+        ...
 
-    def events_of(self, index: int) -> range:
-        """Returns the event ids of batch ``index``."""
-        return self.events[index * self.batch_size : (index + 1) * self.batch_size]
-
-    def draw(self, events: range, epoch: int, index: int) -> TemporalData:
-        """Returns the events with ``neg_dst``, ``n_id``, ``edge_index`` and ``e_id`` (stage 1)."""
-        batch = self.data[events.start : events.stop]
-        batch.msg = torch.arange(events.start, events.stop, device=batch.src.device)  # until the rows are gathered
-        nodes = [batch.src, batch.dst]
-        if self.negatives is not None:
-            size = round(self.neg_sampling_ratio * len(events))
-            batch.neg_dst = self.negatives(size, epoch=epoch, batch=index).to(batch.src.device)
-            nodes.append(batch.neg_dst)
-        batch.n_id, batch.edge_index, batch.e_id = self.sampler(torch.cat(nodes), events.start, epoch=epoch)
-        return batch
-
-    def gather(self, batch: TemporalData) -> TemporalData:
-        """Returns the batch with ``msg``, ``edge_time``, ``edge_attr`` and ``x``, on the device (stage 2)."""
-        batch.edge_time = self.data.t.index_select(0, batch.e_id)
-        rows = self._read(self.features, torch.cat([batch.msg, batch.e_id]))
-        batch.msg, batch.edge_attr = rows.split([batch.num_events, batch.e_id.numel()])
-        if self.node_features is not None:
-            batch.x = self._read(self.node_features, batch.n_id)
-        return batch.to(self.device, non_blocking=True)
-
-    def as_of(self, batch: TemporalData, index: int, version: int) -> TemporalData:
-        """Returns the batch: what waits for its nodes is stored with their memory, of whatever version."""
-        return batch
-
-    def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
-        return features.read(ids).to(self.device, non_blocking=True).float()
+    @property
+    def state(self) -> NodeState:
+        """What is kept of each node."""
+        ...
 
 
 class PipelineLoader:
@@ -128,13 +76,15 @@ class PipelineLoader:
     ones; and what was given to ``update_state`` must not be changed in place.
 
     With the memory in evaluation mode it is read in order; batches are still sampled and gathered ahead, but for
-    ``"sequential"``.
+    ``"sequential"``. So it is without a memory (``memory=None``), for loops that do not call ``forward`` and
+    ``update_state`` once for each batch: several updates or none, another library's memory, a model without any.
 
     Args:
         data: The stream. For validation give all of it, and ``events``, so that neighbours from before are found.
-        memory: A memory of :mod:`pyg_mspipe`. Call ``forward`` and ``update_state`` once for each batch.
+        memory: A memory of :mod:`pyg_mspipe`, or any with the same protocol. Call ``forward`` and ``update_state`` once
+            for each batch. With none, the loop reads and updates its memory itself, as often as it likes.
         batch_size: Events in a batch.
-        num_neighbors: Neighbours of a node, for each hop.
+        num_neighbors: Neighbours of a node, for each hop; ``[]`` or ``[0]`` takes none.
         neg_sampling_ratio: Negatives for each event, from the range of the destinations up to the end of ``events``; 0
             draws none.
         staleness: See above.
@@ -149,6 +99,7 @@ class PipelineLoader:
         features: The features of the events, one row for each, as in :class:`~pyg_mspipe.data.MappedFeatures`; ``msg``
             and ``edge_attr`` are read from there. By default they are the stream's ``msg``.
         node_features: The features of the nodes, one row for each.
+        device: Where batches are brought to, by default the memory's device or, without one, the stream's.
 
     Attributes:
         epoch: The number of the next pass; it decides the negatives.
@@ -162,7 +113,7 @@ class PipelineLoader:
     def __init__(
         self,
         data: TemporalData,
-        memory: TGNMemory,
+        memory: PipelinedMemory | None = None,
         *,
         batch_size: int = 1,
         num_neighbors: Sequence[int] = (10,),
@@ -176,6 +127,7 @@ class PipelineLoader:
         on_record: Callable[[BatchRecord], None] | None = None,
         features: FeatureStore | None = None,
         node_features: FeatureStore | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
         data = check_stream(data)
         events = range(data.num_events) if events is None else events
@@ -188,14 +140,17 @@ class PipelineLoader:
         if events.step != 1 or not 0 <= events.start <= events.stop <= data.num_events:
             raise ValueError(f"events={events} are no consecutive events of a stream of {data.num_events}")
         largest = int(torch.maximum(data.src, data.dst).max())
-        if largest >= memory.num_nodes:
+        if memory is not None and largest >= memory.num_nodes:
             raise ValueError(f"the stream has a node {largest}, the memory {memory.num_nodes} nodes; make it larger")
         check_features(features, node_features, num_events=data.num_events, num_nodes=largest + 1)
-        csr = TemporalCSR.from_stream(data, memory.num_nodes)
+        csr = TemporalCSR.from_stream(data, largest + 1 if memory is None else memory.num_nodes)
         # Destinations up to the last event's: of later ones nothing is known yet.
         known = data.dst[: events.stop] if events else data.dst
         negatives = NegativeSampler.from_destinations(known, seed=seed) if neg_sampling_ratio else None
-        sampler = NeighborSampler(csr, num_neighbors, strategy, seed)
+        sampler = NeighborSampler(csr, num_neighbors if any(num_neighbors) else [], strategy, seed)
+        if device is None:
+            device = data.src.device if memory is None else memory.device
+        self.device = torch.device(device)
         self._batches = TemporalBatches(
             data,
             events,
@@ -203,7 +158,7 @@ class PipelineLoader:
             sampler,
             negatives,
             neg_sampling_ratio,
-            memory.device,
+            self.device,
             features=features,
             node_features=node_features,
         )
@@ -243,12 +198,13 @@ class PipelineLoader:
             running.close()
 
     def _pass(self, epoch: int) -> Generator[TemporalData, None, None]:
-        training = self.memory.training
+        memory = self.memory
+        training = memory is not None and memory.training
         as_given = training or self.staleness == "sequential"
         engine = PipelineEngine(
             self._batches,
-            self.memory.state,
-            device=self.memory.device,
+            NoState() if memory is None else memory.state,
+            device=self.device,
             staleness=self.staleness if as_given else "exact",
             epoch=epoch,
             prefetch=self.prefetch,
@@ -264,10 +220,10 @@ class PipelineLoader:
                 yield flight.batch
                 committed |= flight.commit is not None
         self._overlap[training] = engine.overlap
-        if training and len(self) and not committed:
+        if training and engine.asked and not committed:
             warnings.warn(
                 "update_state was not called for any batch of the pass, so the memory has seen none of its events; "
-                "call it once for each batch of the loader",
+                "call it once for each batch of the loader, or give the loader memory=None and read it yourself",
                 stacklevel=2,
             )
 

@@ -100,12 +100,10 @@ class RowState(NodeState):
         Raises:
             ForeignWriteError: At the end of a pass in which rows were changed by anything but its commits.
         """
-        with super().pipelined(pipeline), self._writes.watched(self._tensors()):
+        # With the span: shared between processes all are parts of one tensor, which has one count of writes.
+        with super().pipelined(pipeline), self._writes.watched(self.tensors().values()):
             yield
-            self._writes.check(self._tensors())
-
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return tuple(self.tables.values())
+            self._writes.check(self.tensors().values())
 
     def clear(self, begin: int, *, within_pipeline: bool = False) -> None:
         """Sets all rows to zero.
@@ -119,12 +117,12 @@ class RowState(NodeState):
         """
         if self.pipeline is not None and not within_pipeline:
             raise RuntimeError("the memory is cleared while a pipeline is running; finish or close its pass first")
-        with self._writes.by_owner(self._tensors()):
+        with self._writes.by_owner(self.tensors().values()):
             for table in self.tables.values():
                 table.zero_()
+            self._span.fill_(begin)
         if self.mitigation is not None:
             self.mitigation.reset_state()
-        self._span.fill_(begin)
 
     def fetch(self, batch: PlannedBatch, *, mitigated: bool = False) -> MemoryRows:
         """Returns the rows that a batch's plan reads, as :meth:`NodeState.fetch`.
@@ -132,7 +130,7 @@ class RowState(NodeState):
         Raises:
             ForeignWriteError: If rows were changed in this pass by anything but its commits.
         """
-        self._writes.check(self._tensors())
+        self._writes.check(self.tensors().values())
         plan = batch.plan
         if plan is None or not self.tables:
             return MemoryRows({}, {})
@@ -164,14 +162,14 @@ class RowState(NodeState):
         if self.mitigation is not None and commit.before is not None:
             before, after = (x.to(self.device) for x in (commit.before, commit.rows["memory"]))
             self.mitigation.observe(n_id, before, after)
-        with self._writes.by_owner(self._tensors()):
+        with self._writes.by_owner(self.tensors().values()):
             for name, rows in commit.rows.items():
                 self.tables[name].index_copy_(0, n_id, rows.to(self.tables[name]))
             if commit.mails is not None:
                 deliver(self.tables, *(x.to(self.device) for x in commit.mails.tensors()))
-        self._span[1] = commit.stop
-        if settled:
-            self._span[2] = commit.stop
+            self._span[1] = commit.stop
+            if settled:
+                self._span[2] = commit.stop
 
     def catch_up(self, rows: MemoryRows, commits: Sequence[Commit]) -> MemoryRows:
         """Returns rows with some commits' in place of older ones, as :meth:`NodeState.catch_up`."""
@@ -195,10 +193,10 @@ class RowState(NodeState):
             for n_id, values in rows:
                 for name, value in values.items():
                     settled[name].index_copy_(0, n_id.to(self.device), value.to(settled[name]))
-            with self._writes.by_owner(self._tensors()):
+            with self._writes.by_owner(self.tensors().values()):
                 for name, table in settled.items():
                     self.tables[name].copy_(table)
-            self._span[2] = self._span[1]
+                self._span[2] = self._span[1]
 
     def save(self) -> dict[str, Tensor]:
         """Returns the whole state as a flat dictionary of tensors, with all commits applied."""
@@ -224,10 +222,10 @@ class RowState(NodeState):
                 f"memory state has rows of {found}, the model {own}; load it into a model of the same sizes"
             )
         with self.exclusive():
-            with self._writes.by_owner(self._tensors()):
+            with self._writes.by_owner(self.tensors().values()):
                 for name, table in self.tables.items():
                     table.copy_(state[name])
-            self._span.copy_(state["span"])
+                self._span.copy_(state["span"])
             if self.mitigation is not None:
                 self.mitigation.load_mitigation_state(dict(state))
 

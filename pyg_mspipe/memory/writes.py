@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor
@@ -29,7 +29,7 @@ class Writes:
         self._foreign = False
 
     @contextmanager
-    def watched(self, tensors: Sequence[Tensor]) -> Iterator[None]:
+    def watched(self, tensors: Iterable[Tensor]) -> Iterator[None]:
         """Watches tensors until the context is left."""
         self._left = _counts(tensors)
         try:
@@ -38,7 +38,7 @@ class Writes:
             self._left, self._foreign = None, False
 
     @contextmanager
-    def by_owner(self, tensors: Sequence[Tensor]) -> Iterator[None]:
+    def by_owner(self, tensors: Iterable[Tensor]) -> Iterator[None]:
         """Lets the owner write to its tensors."""
         if self._left is not None:
             self._foreign |= self._left != _counts(tensors)
@@ -46,7 +46,7 @@ class Writes:
         if self._left is not None:
             self._left = _counts(tensors)
 
-    def check(self, tensors: Sequence[Tensor]) -> None:
+    def check(self, tensors: Iterable[Tensor]) -> None:
         """Raises if somebody else has written.
 
         Raises:
@@ -60,6 +60,6 @@ class Writes:
         return {"_left": None, "_foreign": False}
 
 
-def _counts(tensors: Sequence[Tensor]) -> list[tuple[int, int]]:
+def _counts(tensors: Iterable[Tensor]) -> list[tuple[int, int]]:
     # Tensors made in inference mode have no count.
     return [(id(x), 0 if x.is_inference() else x._version) for x in tensors]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -44,6 +45,7 @@ class PipelineEngine(Generic[B]):
 
     Attributes:
         overlap: Whether stages run in threads; none until that is decided.
+        asked: Whether anybody has asked for rows that were fetched.
 
     Raises:
         ValueError: If ``prefetch`` is below 1.
@@ -82,6 +84,8 @@ class PipelineEngine(Generic[B]):
         self._recent: deque[InFlight[B]] = deque()  # trained, and missed by batches to come
         self._unreported: deque[InFlight[B]] = deque()
         self._begun = False
+        self._process = os.getpid()
+        self.asked = False
 
     def __len__(self) -> int:
         """Returns the number of batches to come."""
@@ -115,6 +119,7 @@ class PipelineEngine(Generic[B]):
     def fetched(self) -> Any:
         """Returns the rows of the batch in training; none once its update is handed over, which they do not have."""
         flight = self._current
+        self.asked = True
         return None if flight is None or flight.commit is not None else flight.rows
 
     def commit(self, commit: Any) -> None:
@@ -192,9 +197,10 @@ class PipelineEngine(Generic[B]):
                 self._times.end(flight_left.record)
                 self._unreported.append(flight_left)
             self._current = self._runner = None
-            self._times.wait()
-            self._observe()
-            self._report()
+            if os.getpid() == self._process:
+                self._times.wait()
+                self._observe()
+                self._report()
 
     def _count_missed(self, flight: InFlight[B]) -> None:
         """Notes which commits a fetch has missed, and forwards them if it must have missed none."""

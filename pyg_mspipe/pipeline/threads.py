@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -52,6 +53,7 @@ class StageThreads(Generic[B]):
         self._awaited: int | None = None
         self._updating: tuple[int, float] | None = None  # which batch's commit is applied, and since when
         self._failure: BaseException | None = None
+        self._process = os.getpid()
         self._closing = False
         loops = {"sample": self._sample, "copy": self._copy, "update": self._update}
         self._threads = [
@@ -72,7 +74,10 @@ class StageThreads(Generic[B]):
 
         Raises:
             PipelineError: If a stage failed.
+            RuntimeError: In a fork of the process.
         """
+        if os.getpid() != self._process:
+            raise RuntimeError("a pass that is under way cannot go on in a fork of its process; begin one there")
         with self._lock:
             self._current = None
             self._awaited = index
@@ -117,6 +122,8 @@ class StageThreads(Generic[B]):
         Raises:
             PipelineError: If one of them failed.
         """
+        if os.getpid() != self._process:
+            return  # A fork has no threads to end, and what they held when it was made stays held.
         with self._lock:
             self._closing = True
             for condition in (self._may_sample, self._may_copy, self._may_update):

@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 from itertools import count
@@ -425,7 +426,7 @@ def test_a_new_pass_closes_the_one_that_was_left():
     next(left)
     assert own_threads()
     with pytest.warns(UserWarning, match="update_state was not called for any batch of the pass"):
-        assert len(list(loader)) == 13
+        assert [loop.memory(batch.n_id)[0].size(1) for batch in loader] == [8] * 13
     assert not own_threads()
     with pytest.raises(StopIteration):
         next(left)
@@ -496,7 +497,6 @@ def test_an_update_that_fails_is_raised_with_its_batch_and_leaves_no_thread():
         ({"events": range(-1, 5)}, "no consecutive events"),
         ({"events": range(0, 100, 2)}, "no consecutive events"),
         ({"events": range(7, 3)}, "no consecutive events"),
-        ({"num_neighbors": [0]}, "a number of at least 1 for each hop"),
         ({"num_neighbors": [5, 0]}, "a number of at least 1 for each hop"),
         ({"strategy": "latest"}, "strategy='latest' is unknown"),
         ({"staleness": "none"}, "staleness is 'none'; choose sequential, exact, minimal"),
@@ -549,3 +549,94 @@ def test_rows_that_something_else_changes_end_the_pass(staleness, last):
     example.begin_epoch()
     example.memory.memory[3] = 1.0
     example.pipelined(example.train_step, loader)
+
+
+@pytest.mark.parametrize("num_neighbors", [[5], [0], []])
+@pytest.mark.parametrize("staleness", ["sequential", "exact", 2])
+def test_without_a_memory_a_loop_updates_its_own_as_often_as_it_likes(staleness, num_neighbors):
+    data = stream()
+    kept, expected = (memory_of(data) for _ in range(2))
+    expected.load_state_dict(kept.state_dict())
+    options = OPTIONS | {"num_neighbors": num_neighbors}
+    loader = PipelineLoader(data, staleness=staleness, overlap="always", **options)
+    sampler = NeighborSampler(TemporalCSR.from_stream(data), [5] if any(num_neighbors) else [])
+    first = 0
+    for batch in loader:
+        n_id, edge_index, e_id = sampler(torch.cat([batch.src, batch.dst, batch.neg_dst]), first)
+        assert torch.equal(batch.n_id, n_id)
+        assert torch.equal(batch.edge_index, edge_index)
+        assert torch.equal(batch.edge_attr, data.msg[e_id])
+        assert torch.equal(kept(batch.n_id)[0], expected(n_id)[0])
+        for memory in (kept, expected):
+            for part in torch.arange(batch.num_events).split(20):
+                memory.update_state(batch.src[part], batch.dst[part], batch.t[part], batch.msg[part])
+            memory.detach()
+        first += batch.num_events
+    assert first == data.num_events
+    assert_same_memory(kept, expected)
+    assert own_threads() == []
+
+
+class Wrapped(torch.nn.Module):
+    """A memory of one's own around the package's."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.num_nodes = inner, inner.num_nodes
+
+    @property
+    def device(self):
+        return self.inner.device
+
+    @property
+    def state(self):
+        return self.inner.state
+
+    def forward(self, n_id):
+        return self.inner(n_id)
+
+
+def test_any_module_with_the_protocol_is_a_memory():
+    one, other = Loop(stream()), Loop(stream())
+    one.begin_epoch()
+    other.begin_epoch()
+    wrapped = Wrapped(other.memory)
+    one.pipelined(one.train_step, PipelineLoader(one.data, one.memory, overlap="always", **OPTIONS))
+    other.pipelined(other.train_step, PipelineLoader(other.data, wrapped, overlap="always", **OPTIONS))
+    assert one.losses == other.losses
+    assert_same_memory(one.memory, other.memory)
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_who_only_looks_at_the_batches_is_not_warned(memory, recwarn):
+    data = stream()
+    loader = PipelineLoader(data, memory_of(data) if memory else None, **OPTIONS)
+    assert len(list(loader)) == len(loader)
+    assert not recwarn.list
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("overlap", ["always", "never"])
+def test_a_fork_may_close_a_pass_and_not_go_on_with_it(overlap):
+    loop = Loop(stream())
+    loader = PipelineLoader(loop.data, loop.memory, overlap=overlap, **OPTIONS)
+    loop.begin_epoch()
+    batches = iter(loader)
+    ends = []
+    for number, batch in enumerate(batches):
+        loop.train_step(batch, batch.n_id, batch.edge_index, batch.edge_time, batch.edge_attr)
+        if number % 2 and (child := os.fork()):
+            ends.append(os.waitpid(child, 0)[1])
+        elif number % 2:
+            try:
+                if overlap == "always":
+                    with pytest.raises(RuntimeError, match="cannot go on in a fork of its process; begin one there"):
+                        next(batches)
+                loader.close()
+                loader.close()
+                os._exit(0)
+            finally:
+                os._exit(1)
+    assert ends == [0] * (len(loader) // 2)
+    assert own_threads() == []

@@ -22,7 +22,7 @@ from pyg_mspipe import (
     TGNMemory,
     synthetic,
 )
-from pyg_mspipe.loader.pipeline_loader import TemporalBatches
+from pyg_mspipe.loader.temporal_batches import TemporalBatches
 from pyg_mspipe.pipeline import InFlight, PipelineEngine
 from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 

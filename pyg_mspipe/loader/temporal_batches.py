@@ -1,0 +1,84 @@
+"""Batches as PyG's examples use them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data import FeatureStore, NegativeSampler, TensorFeatures
+from pyg_mspipe.graph import NeighborSampler
+
+
+class TemporalBatches:
+    """Batches as PyG's examples use them. A batch is a function of its epoch and number alone.
+
+    Args:
+        data: The stream, validated.
+        events: The event ids that are cut into batches.
+        batch_size: Events in a batch.
+        sampler: Samples neighbours, over the same stream.
+        negatives: Draws negatives; none draws none.
+        neg_sampling_ratio: Negatives for each event.
+        device: Where batches are brought to.
+        features: The features of the events; by default the stream's ``msg``.
+        node_features: The features of the nodes, if there are any.
+    """
+
+    def __init__(
+        self,
+        data: TemporalData,
+        events: range,
+        batch_size: int,
+        sampler: NeighborSampler,
+        negatives: NegativeSampler | None,
+        neg_sampling_ratio: float,
+        device: torch.device,
+        features: FeatureStore | None = None,
+        node_features: FeatureStore | None = None,
+    ) -> None:
+        self.data = data
+        self.events = events
+        self.batch_size = batch_size
+        self.sampler = sampler
+        self.negatives = negatives
+        self.neg_sampling_ratio = neg_sampling_ratio
+        self.device = device
+        self.features = TensorFeatures(data.msg) if features is None else features
+        self.node_features = node_features
+
+    def __len__(self) -> int:
+        """Returns the number of batches."""
+        return -(-len(self.events) // self.batch_size)
+
+    def events_of(self, index: int) -> range:
+        """Returns the event ids of batch ``index``."""
+        return self.events[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def draw(self, events: range, epoch: int, index: int) -> TemporalData:
+        """Returns the events with ``neg_dst``, ``n_id``, ``edge_index`` and ``e_id`` (stage 1)."""
+        batch = self.data[events.start : events.stop]
+        batch.msg = torch.arange(events.start, events.stop, device=batch.src.device)  # until the rows are gathered
+        nodes = [batch.src, batch.dst]
+        if self.negatives is not None:
+            size = round(self.neg_sampling_ratio * len(events))
+            batch.neg_dst = self.negatives(size, epoch=epoch, batch=index).to(batch.src.device)
+            nodes.append(batch.neg_dst)
+        batch.n_id, batch.edge_index, batch.e_id = self.sampler(torch.cat(nodes), events.start, epoch=epoch)
+        return batch
+
+    def gather(self, batch: TemporalData) -> TemporalData:
+        """Returns the batch with ``msg``, ``edge_time``, ``edge_attr`` and ``x``, on the device (stage 2)."""
+        batch.edge_time = self.data.t.index_select(0, batch.e_id)
+        rows = self._read(self.features, torch.cat([batch.msg, batch.e_id]))
+        batch.msg, batch.edge_attr = rows.split([batch.num_events, batch.e_id.numel()])
+        if self.node_features is not None:
+            batch.x = self._read(self.node_features, batch.n_id)
+        return batch.to(self.device, non_blocking=True)
+
+    def as_of(self, batch: TemporalData, index: int, version: int) -> TemporalData:
+        """Returns the batch: what waits for its nodes is stored with their memory, of whatever version."""
+        return batch
+
+    def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
+        return features.read(ids).to(self.device, non_blocking=True).float()
