@@ -16,7 +16,6 @@ from pyg_mspipe.memory.messages import MessageStore, TieRule
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.node_state import NodeState, Pipeline
 from pyg_mspipe.memory.rows import count_missed
-from pyg_mspipe.memory.writes import Writes
 
 
 class MessageState(NodeState):
@@ -51,11 +50,11 @@ class MessageState(NodeState):
         self.store = MessageStore(
             memory.size(0), raw_msg_dim, dtype=memory.dtype, device=memory.device, tie=tie or "last"
         )
-        self._writes = Writes()
         self._forwards: bool | None = None  # whether commits of this pipeline replace all older messages
 
-    def _tensors(self) -> tuple[Tensor, Tensor]:
-        return self.memory, self.last_update
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns rows, [N, memory_dim], and last updates, Int64[N], by name."""
+        return {"memory": self.memory, "last_update": self.last_update}
 
     @property
     def device(self) -> torch.device:
@@ -69,22 +68,17 @@ class MessageState(NodeState):
 
     @contextmanager
     def pipelined(self, pipeline: Pipeline) -> Iterator[None]:
-        """Puts ``pipeline`` between, as :meth:`NodeState.pipelined`.
-
-        Raises:
-            ForeignWriteError: At the end of a pass in which rows were changed by anything but its commits.
-        """
-        with super().pipelined(pipeline), self._writes.watched(self._tensors()):
+        """Puts ``pipeline`` between, as :meth:`NodeState.pipelined`."""
+        with super().pipelined(pipeline):
             self._forwards = None
             yield
-            self._writes.check(self._tensors())
 
     def clear(self) -> None:
         """Sets rows and last updates to zero and forgets all messages."""
         if self.mitigation is not None:
             self.mitigation.reset_state()
         self.cut()
-        with self._writes.by_owner(self._tensors()):
+        with self._writes.by_owner(self.tensors().values()):
             self.memory.zero_()
             self.last_update.zero_()
         self.store.clear()
@@ -100,7 +94,7 @@ class MessageState(NodeState):
         Raises:
             ForeignWriteError: If rows were changed in this pass by anything but its commits.
         """
-        self._writes.check(self._tensors())
+        self._writes.check(self.tensors().values())
         if self._forwards is None:
             latest = self.store.latest_time()
             self._forwards = latest is None or int(batch.t[0]) >= latest
@@ -139,14 +133,14 @@ class MessageState(NodeState):
     def write(self, n_id: Tensor, memory: Tensor, last_update: Tensor) -> None:
         """Writes rows, [C, memory_dim], and last updates, Int64[C], of nodes: Int64[C]."""
         n_id = n_id.to(self.device)
-        with self._writes.by_owner(self._tensors()):
+        with self._writes.by_owner(self.tensors().values()):
             self.memory.index_copy_(0, n_id, memory.to(self.memory))
             self.last_update[n_id] = last_update.to(self.device)
 
     def settle(self, memory: Tensor, last_update: Tensor) -> None:
         """Takes over all rows, [N, memory_dim], and last updates, Int64[N], in which no message waits any more."""
         self.cut()
-        with self._writes.by_owner(self._tensors()):
+        with self._writes.by_owner(self.tensors().values()):
             self.memory.copy_(memory)
             self.last_update.copy_(last_update)
         self.store.clear()
@@ -187,7 +181,7 @@ class MessageState(NodeState):
                 f"{own[0]} and {own[1][0]}; load it into a module of the same sizes"
             )
         self.cut()
-        with self._writes.by_owner(self._tensors()):
+        with self._writes.by_owner(self.tensors().values()):
             self.memory.copy_(state["memory"])
             self.last_update.copy_(state["last_update"])
         self.store.load_state(state)

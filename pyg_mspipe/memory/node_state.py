@@ -7,6 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
+from torch import Tensor
+
+from pyg_mspipe.memory.writes import Writes
+
 
 class Pipeline(Protocol):
     """What stands between a memory in training and its state while batches are prefetched."""
@@ -37,6 +41,11 @@ class NodeState(ABC):
 
     def __init__(self) -> None:
         self.pipeline: Pipeline | None = None
+        self._writes = Writes()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Returns the tensors that commits are written to, [N, ...] and others, by name."""
+        return {}
 
     @contextmanager
     def pipelined(self, pipeline: Pipeline) -> Iterator[None]:
@@ -44,12 +53,15 @@ class NodeState(ABC):
 
         Raises:
             RuntimeError: If there is one already.
+            ForeignWriteError: At the end of a pass in which the state was changed by anything but its commits.
         """
         if self.pipeline is not None:
             raise RuntimeError("the memory is in use by another pipeline; finish or close that one first")
         self.pipeline = pipeline
         try:
-            yield
+            with self._writes.watched(self.tensors().values()):
+                yield
+                self._writes.check(self.tensors().values())
         finally:
             self.pipeline = None
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -12,10 +11,9 @@ from torch import Tensor
 
 from pyg_mspipe.memory.mailbox import deliver
 from pyg_mspipe.memory.mitigation import Mitigation
-from pyg_mspipe.memory.node_state import NodeState, Pipeline
+from pyg_mspipe.memory.node_state import NodeState
 from pyg_mspipe.memory.plan import MemoryPlan
 from pyg_mspipe.memory.rows import Commit, MemoryRows, catch_up, count_missed, with_missed
-from pyg_mspipe.memory.writes import Writes
 
 
 class PlannedBatch(Protocol):
@@ -66,7 +64,6 @@ class RowState(NodeState):
         self.mitigation = mitigation
         # On the CPU and one tensor, so that processes can share it.
         self._span = torch.zeros(3, dtype=torch.long)
-        self._writes = Writes()
 
     @property
     def num_nodes(self) -> int:
@@ -92,18 +89,6 @@ class RowState(NodeState):
     def mitigates(self) -> bool:
         """Whether there is a mitigation."""
         return self.mitigation is not None
-
-    @contextmanager
-    def pipelined(self, pipeline: Pipeline) -> Iterator[None]:
-        """Puts ``pipeline`` between, as :meth:`NodeState.pipelined`.
-
-        Raises:
-            ForeignWriteError: At the end of a pass in which rows were changed by anything but its commits.
-        """
-        # With the span: shared between processes all are parts of one tensor, which has one count of writes.
-        with super().pipelined(pipeline), self._writes.watched(self.tensors().values()):
-            yield
-            self._writes.check(self.tensors().values())
 
     def clear(self, begin: int, *, within_pipeline: bool = False) -> None:
         """Sets all rows to zero.
