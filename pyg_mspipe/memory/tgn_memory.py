@@ -123,6 +123,8 @@ class TGNMemory(KeptTensors, MemoryUpdater):
         self.state.cut()
         self._recall.clear()
 
+    # What a batch needs of the state differs from batch to batch, so that compiled code would be compiled ever anew.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, n_id: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the current memory of nodes and the time of their last update.
 
@@ -149,6 +151,7 @@ class TGNMemory(KeptTensors, MemoryUpdater):
         self._recall.keep(n_id, rows.memory, memory, last_update, place=self._assoc, alone=alone)
         return memory, last_update
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def update_state(self, src: Tensor, dst: Tensor, t: Tensor, raw_msg: Tensor) -> None:
         """Takes new events into the state: applies the pending messages of their nodes and stores the new ones.
 

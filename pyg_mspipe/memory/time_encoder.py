@@ -104,5 +104,8 @@ class TimeEncoder(PyGTimeEncoder):
         """Returns the encoding of ``t``: any shape, floating; ``M`` items give ``[M, out_channels]``."""
         # Autocast would round arguments of 10^6 to multiples of thousands.
         with full_precision(t.device.type):
-            out: Tensor = _Cosine.apply(self.lin(t.view(-1, 1)))  # type: ignore[no-untyped-call]
+            if torch.compiler.is_compiling():  # which has a cosine of its own, and would ask for the largest argument
+                out: Tensor = self.lin(t.view(-1, 1)).cos()
+            else:
+                out = _Cosine.apply(self.lin(t.view(-1, 1)))  # type: ignore[no-untyped-call]
         return out
