@@ -1,9 +1,13 @@
-"""Checks of what a loop hands to a memory."""
+"""Checks of what a loop hands to a memory, and of what it is made of."""
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
+from torch.nn import Module
+from torch_geometric.nn.models.tgn import IdentityMessage, LastAggregator
 
 
 def check_ids(name: str, ids: Tensor, num_nodes: int) -> None:
@@ -45,3 +49,41 @@ def check_events(src: Tensor, dst: Tensor, t: Tensor, num_nodes: int) -> None:
             raise ValueError(f"{name} has shape {tuple(x.shape)}, not ({src.numel()},); give one for each event")
     check_ids("src", src, num_nodes)
     check_ids("dst", dst, num_nodes)
+
+
+_OF_PYG = ("_reset_message_store", "_update_memory", "_get_updated_memory", "_update_msg_store", "_compute_msg")
+
+
+def check_overrides(kind: type) -> None:
+    """Refuses a subclass of our memory that was written for PyG's, with other private methods.
+
+    Args:
+        kind: The class.
+
+    Raises:
+        TypeError: If it has such a method.
+    """
+    found = [name for name in _OF_PYG if hasattr(kind, name)]
+    if found:
+        raise TypeError(
+            f"{kind.__name__} defines {', '.join(found)}, which PyG's TGNMemory calls and this one does not; give "
+            f"it a message_module or an aggregator_module of your own instead, or override compute"
+        )
+
+
+def note_namesakes(*modules: Module) -> None:
+    """Warns of modules that bear the name of one of PyG's and are another class.
+
+    Args:
+        modules: Message modules and aggregators.
+    """
+    for module in modules:
+        kind = type(module)
+        namesake = {"IdentityMessage": IdentityMessage, "LastAggregator": LastAggregator}.get(kind.__name__)
+        if namesake is not None and not issubclass(kind, namesake):
+            warnings.warn(
+                f"{kind.__module__}.{kind.__name__} is another class than PyG's of that name, so it is called for "
+                f"every message; if it does the same, PyG's is faster: from torch_geometric.nn.models.tgn import "
+                f"{kind.__name__}",
+                stacklevel=3,
+            )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pyg_mspipe.memory.checks import check_events, check_ids
+from pyg_mspipe.memory.checks import check_events, check_ids, check_overrides, note_namesakes
 from pyg_mspipe.memory.kept_tensors import KeptTensors
 from pyg_mspipe.memory.memory_updater import MemoryUpdater
 from pyg_mspipe.memory.message_rows import MessageCommit, MessageRows
@@ -53,6 +53,9 @@ class TGNMemory(KeptTensors, MemoryUpdater):
         mitigation: What is done about rows that a pipeline fetched too early, see
             :func:`~pyg_mspipe.memory.mitigation.make_mitigation`.
 
+    Raises:
+        TypeError: If a subclass has methods in place of PyG's private ones, which nothing would call.
+
     Example:
         >>> import torch
         >>> from torch_geometric.nn.models.tgn import IdentityMessage, LastAggregator
@@ -81,6 +84,8 @@ class TGNMemory(KeptTensors, MemoryUpdater):
         time_init: TimeInit = "random",
         mitigation: Mitigation | None = None,
     ) -> None:
+        check_overrides(type(self))
+        note_namesakes(message_module, aggregator_module)
         super().__init__(memory_dim, time_dim, message_module, aggregator_module, time_init, mitigation)
         self.num_nodes = num_nodes
         self.raw_msg_dim = raw_msg_dim

@@ -72,3 +72,35 @@ def test_streams_that_are_none():
         check_stream(None)
     with pytest.raises(StreamError, match=r"src is a sparse tensor; pass src\.to_dense\(\)"):
         check_stream(TemporalData(src=torch.tensor([0, 1]).to_sparse(), dst=torch.tensor([1, 0]), t=torch.arange(2)))
+
+
+def test_a_subclass_with_methods_of_pygs_is_refused():
+    class Own(TGNMemory):
+        def _get_updated_memory(self, n_id):
+            return super()._get_updated_memory(n_id)
+
+        def _compute_msg(self, n_id, msg_store, msg_module):
+            return super()._compute_msg(n_id, msg_store, msg_module)
+
+    said = "Own defines _get_updated_memory, _compute_msg, which PyG's TGNMemory calls and this one does not"
+    with pytest.raises(TypeError, match=said):
+        Own(4, 1, 3, 3, IdentityMessage(1, 3, 3), LastAggregator())
+
+
+def namesake(name, base):
+    """A class of that name that is not PyG's, as TGB's examples bring along."""
+    return type(name, (torch.nn.Module,), {"out_channels": 10, "forward": base.forward})
+
+
+def test_modules_that_only_bear_the_names_of_pygs_are_noted(recwarn):
+    message, aggregator = (namesake(x.__name__, x)() for x in (IdentityMessage, LastAggregator))
+    said = r"test_checks.IdentityMessage is another class than PyG's of that name, so it is called for every message"
+    with pytest.warns(UserWarning, match=said) as seen:
+        memory = TGNMemory(4, 1, 3, 3, message, LastAggregator())
+    assert seen[0].filename == __file__
+    with pytest.warns(UserWarning, match="import LastAggregator"):
+        TGNMemory(4, 1, 3, 3, IdentityMessage(1, 3, 3), aggregator)
+    memory.update_state(*(torch.tensor(x) for x in GOOD.values()), torch.ones(2, 1))
+    recwarn.clear()
+    TGNMemory(4, 1, 3, 3, IdentityMessage(1, 3, 3), LastAggregator())
+    assert not recwarn.list
