@@ -107,7 +107,9 @@ class PipelineEngine(Generic[B]):
             batches = range(self.first, len(self.source))
             if self.overlap is None:
                 tried: list[BatchRecord] = []
+                self._work.tries = True
                 yield from self._run(batches[:TRIAL], tried)
+                self._work.tries = False
                 if len(batches) <= TRIAL:
                     return
                 self.overlap = hides_waiting(tried)

@@ -23,7 +23,8 @@ class BatchRecord:
         fetched: The version that the fetch saw: commits ``0..fetched - 1``.
         staleness: How many commits the batch missed when it was trained, ``s_i``: ``index - fetched``, or 0 where the
             missing commits were forwarded.
-        computed: How long each stage's thread computed rather than waited; not measured for training.
+        busy: How long each stage's thread computed or waited for a core, rather than for anything else; measured while
+            the pipeline tries whether stages are to run in threads.
     """
 
     index: int
@@ -33,7 +34,7 @@ class BatchRecord:
     bound: int = 0
     fetched: int = 0
     staleness: int = 0
-    computed: dict[StageName, float] = field(default_factory=dict)
+    busy: dict[StageName, float] = field(default_factory=dict)
 
     def duration(self, stage: StageName) -> float:
         """Returns how long ``stage``, which is finished, worked, in seconds."""

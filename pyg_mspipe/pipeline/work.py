@@ -11,6 +11,7 @@ import torch
 from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline import stages
 from pyg_mspipe.pipeline.durations import RunningDurations
+from pyg_mspipe.pipeline.overlap import busy_time
 from pyg_mspipe.pipeline.record import BatchRecord, StageName
 from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight, StateVersion
 
@@ -47,6 +48,7 @@ class StageWork(Generic[B]):
 
     Attributes:
         state: The version of the memory state.
+        tries: Whether it is measured what stages wait for.
         lock: Held to read or add to the estimates, and by whoever has more to guard.
     """
 
@@ -65,6 +67,7 @@ class StageWork(Generic[B]):
         self.device = device
         self.estimates = estimates
         self.state = StateVersion(first, self.device)
+        self.tries = False
         self.lock = threading.Lock()
         self._memory = memory
         self._catches_up = catches_up
@@ -84,14 +87,15 @@ class StageWork(Generic[B]):
         record = flight.record
         try:
             self._await_turn(name, flight)
-            computed = time.thread_time()
+            busy = busy_time() if self.tries else 0.0
             record.begin[name] = self.now()
             with torch.no_grad():
                 self._run(name, flight)
         except Exception as error:
             raise PipelineError(name, flight.index, error) from error
         finish = self.now()
-        record.computed[name] = time.thread_time() - computed
+        if self.tries:
+            record.busy[name] = busy_time() - busy
         with self.lock:
             record.finish[name] = finish
             self.estimates.observe(name, finish - record.begin[name])
