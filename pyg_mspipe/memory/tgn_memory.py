@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from pyg_mspipe._choices import TimeInit
 from pyg_mspipe.memory.checks import check_events, check_ids
 from pyg_mspipe.memory.memory_updater import MemoryUpdater
 from pyg_mspipe.memory.message_rows import MessageCommit, MessageRows
 from pyg_mspipe.memory.message_state import MessageState
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.recall import Recall
-from pyg_mspipe.memory.time_encoder import TimeInit
 from pyg_mspipe.memory.whole import whole
 
 _Self = TypeVar("_Self", bound=Module)
