@@ -36,6 +36,8 @@ def one_line_errors() -> Iterator[None]:
     """Turns bad input into one line on the standard error and exit code 2; ``--debug`` shows the traceback."""
     try:
         yield
+    except typer.Exit:
+        raise
     except (ConfigError, PlanError) as error:
         _fail(error, str(error))
     except OSError as error:
@@ -52,6 +54,8 @@ def one_line_errors() -> Iterator[None]:
         _fail(error, str(error))
     except _failures() as error:
         _fail(error, str(error), FAILED)
+    except _bad_settings() as error:
+        _fail(error, str(error))
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _SHORT_OF_MEMORY):
             raise
@@ -59,20 +63,25 @@ def one_line_errors() -> Iterator[None]:
         _fail(error, f"memory does not suffice ({error}); {mend}")
 
 
-# Python asks for these classes only where none of the classes above fits, and so once PyTorch is loaded.
+# Python asks for these classes only where none of those above fits, and so once their modules are loaded.
 def _bad_input() -> tuple[type[Exception], ...]:
     from pyg_mspipe.data import StreamError
     from pyg_mspipe.distributed import DisagreementError
-    from pyg_mspipe.tasks import DivergedError
     from pyg_mspipe.training import CheckpointError
 
-    return StreamError, DisagreementError, CheckpointError, DivergedError
+    return StreamError, DisagreementError, CheckpointError
 
 
 def _failures() -> tuple[type[Exception], ...]:
     from pyg_mspipe.distributed import SharedMemoryError, TrainerLostError
 
-    return TrainerLostError, SharedMemoryError
+    return SharedMemoryError, TrainerLostError
+
+
+def _bad_settings() -> tuple[type[Exception], ...]:
+    from pyg_mspipe.tasks import DivergedError
+
+    return (DivergedError,)
 
 
 _MENDS = {

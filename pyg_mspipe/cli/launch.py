@@ -97,6 +97,8 @@ def launched(config: TrainConfig, emulate: bool, command: str) -> Iterator[Launc
     if emulate:
         raise ConfigError("--emulate is for one process; start without torchrun, or leave it out")
     with loading():
+        # All is loaded before the processes meet: those that wait for one that still loads would give it up.
+        from pyg_mspipe.cli import fitting  # noqa: F401
         from pyg_mspipe.distributed import World
         from pyg_mspipe.distributed.team import WorldTeam
         from pyg_mspipe.training import pick_device
