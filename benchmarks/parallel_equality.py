@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.harness.benchmark import Benchmark, Result, Run, find_stream
 from benchmarks.harness.launch import Training
 from pyg_mspipe import ParallelPlan
-from pyg_mspipe.distributed.planner import shapes
+from pyg_mspipe.distributed.plan import shapes
 
 
 @dataclass(frozen=True)

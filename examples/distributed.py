@@ -10,7 +10,7 @@ Started without torchrun, one process does what the two would do, one after the 
 import argparse
 
 from pyg_mspipe import ParallelPlan, TrainConfig, Trainer, load_stream
-from pyg_mspipe.distributed import EmulatedExecutor, ProcessExecutor, World
+from pyg_mspipe.distributed import EmulatedExecutor, ProcessExecutor, World, torchrun_started
 from pyg_mspipe.training import pick_device
 
 parser = argparse.ArgumentParser()
@@ -27,7 +27,7 @@ def report(progress):
     print(f"{progress.step} steps of {plan.world} trainers, best validation AP {progress.best:.4f}")
 
 
-if World.started():
+if torchrun_started():
     world = World(plan, pick_device(config.device), config.timeout)
     progress = Trainer(data, config, executor=ProcessExecutor(world)).fit()
     if world.leads:

@@ -1,9 +1,11 @@
 """Fast training of memory-based temporal graph networks for PyTorch Geometric."""
 
-from pyg_mspipe._loading import loading
+from typing import TYPE_CHECKING
+
+from pyg_mspipe._lazy import lazy
 from pyg_mspipe._version import __version__
 
-with loading():
+if TYPE_CHECKING:
     from pyg_mspipe.data import (
         NegativeSampler,
         StreamError,
@@ -21,6 +23,29 @@ with loading():
     from pyg_mspipe.models import TGN, LinkPredictor, TemporalAttention
     from pyg_mspipe.pipeline import Batch, Batches
     from pyg_mspipe.training import TrainConfig, Trainer, load_run
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "data": [
+                "NegativeSampler",
+                "StreamError",
+                "StreamSplit",
+                "check_stream",
+                "load_stream",
+                "split_stream",
+                "synthetic",
+                "unseen_nodes_mask",
+            ],
+            "distributed": ["ParallelPlan"],
+            "graph": ["NeighborSample", "NeighborSampler", "TemporalCSR"],
+            "loader": ["PipelineLoader"],
+            "memory": ["LastAggregator", "TGNMemory", "TimeEncoder"],
+            "models": ["TGN", "LinkPredictor", "TemporalAttention"],
+            "pipeline": ["Batch", "Batches"],
+            "training": ["TrainConfig", "Trainer", "load_run"],
+        },
+    )
 
 __all__ = [
     "TGN",

@@ -28,7 +28,7 @@ from torch.distributed import TCPStore
 _REFERENCE = 0.15
 _run = subprocess.run
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["pyg_mspipe.cli.app", "sklearn.metrics", "torch.nn.parallel"])
+_forks.set_forkserver_preload(["pyg_mspipe.cli.app", "pyg_mspipe.cli.fitting", "sklearn.metrics", "torch.nn.parallel"])
 
 
 @functools.cache

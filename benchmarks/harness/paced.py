@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from pyg_mspipe import ParallelPlan, TrainConfig, Trainer, load_stream
-from pyg_mspipe.distributed import ProcessExecutor, World
+from pyg_mspipe.distributed import ProcessExecutor, World, torchrun_started
 from pyg_mspipe.tasks import LinkMetrics, Metrics
 from pyg_mspipe.training import Advanced, Event, Interrupted, SingleExecutor, keep_freed_memory
 from pyg_mspipe.training.metrics_log import MetricsLog
@@ -72,7 +72,7 @@ class _Turns:
             self._controller.write(f"{events} {seconds}\n")
             self._controller.flush()
             over += not self._controller.readline()
-        if World.started():
+        if torchrun_started():
             dist.broadcast(over, src=0)
         self._began = time.perf_counter()
         if over:
@@ -107,7 +107,7 @@ def main(
     )
     data = load_stream(stream)
     keep_freed_memory()
-    world = World(ParallelPlan.parse(plan), torch.device("cpu"), config.timeout) if World.started() else None
+    world = World(ParallelPlan.parse(plan), torch.device("cpu"), config.timeout) if torchrun_started() else None
     executor = _SingleExecutor() if world is None else _ProcessExecutor(world)
     # The trainer itself has no folder, as nothing is to be saved.
     with TemporaryDirectory() as folder, MetricsLog(Path(folder)) as log, suppress(Interrupted):

@@ -15,11 +15,12 @@ from pyg_mspipe.cli.settings import with_settings
 from pyg_mspipe.cli.simulate import simulate
 from pyg_mspipe.cli.stream_options import with_reading
 from pyg_mspipe.cli.timeline import timeline
+from pyg_mspipe.cli.usage import OneLineGroup
 
 app = typer.Typer(
     name="mspipe",
+    cls=OneLineGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from pyg_mspipe._loading import loading
 from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import BAD_INPUT, State, in_flags, one_line_errors
-from pyg_mspipe.data import StreamError, StreamSummary, summarize
-from pyg_mspipe.training.run import open_stream
+
+if TYPE_CHECKING:
+    from pyg_mspipe.data import StreamSummary
 
 app = typer.Typer(no_args_is_help=True, help="Look at a stream of events.")
 
@@ -39,6 +41,9 @@ def info(
         mspipe data info wikipedia
     """
     with one_line_errors():
+        with loading():
+            from pyg_mspipe.data import StreamError, summarize
+            from pyg_mspipe.training.source import open_stream
         source = options.source_of(stream, **reading)
         try:
             data = open_stream(source)

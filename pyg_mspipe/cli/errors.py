@@ -12,10 +12,10 @@ from typing import NoReturn
 
 import typer
 
-from pyg_mspipe.data import StreamError
-from pyg_mspipe.distributed import DisagreementError, PlanError, SharedMemoryError, TrainerLostError, World
-from pyg_mspipe.tasks import DivergedError
-from pyg_mspipe.training import CheckpointError, ConfigError, Interrupted
+from pyg_mspipe.distributed.plan import PlanError
+from pyg_mspipe.distributed.torchrun import torchrun_started
+from pyg_mspipe.training.config import ConfigError
+from pyg_mspipe.training.interrupt import Interrupted
 
 BAD_INPUT = 2
 FAILED = 1
@@ -36,17 +36,12 @@ def one_line_errors() -> Iterator[None]:
     """Turns bad input into one line on the standard error and exit code 2; ``--debug`` shows the traceback."""
     try:
         yield
-    except (StreamError, ConfigError, PlanError, DisagreementError, CheckpointError, DivergedError) as error:
+    except typer.Exit:
+        raise
+    except (ConfigError, PlanError) as error:
         _fail(error, str(error))
     except OSError as error:
         _fail(error, _with_mend(error))
-    except (TrainerLostError, SharedMemoryError) as error:
-        _fail(error, str(error), FAILED)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _SHORT_OF_MEMORY):
-            raise
-        mend = "lower the sizes, or number ids that lie far apart with --relabel: each up to the largest takes a row"
-        _fail(error, f"memory does not suffice ({error}); {mend}")
     except Interrupted as interrupted:
         if str(interrupted):
             typer.echo(str(interrupted), err=True)
@@ -55,6 +50,38 @@ def one_line_errors() -> Iterator[None]:
         typer.echo("interrupted", err=True)
         # A second Ctrl-C ends the process at once, without exit handlers or waiting for threads.
         _exit_now(INTERRUPTED)
+    except _bad_input() as error:
+        _fail(error, str(error))
+    except _failures() as error:
+        _fail(error, str(error), FAILED)
+    except _bad_settings() as error:
+        _fail(error, str(error))
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _SHORT_OF_MEMORY):
+            raise
+        mend = "lower the sizes, or number ids that lie far apart with --relabel: each up to the largest takes a row"
+        _fail(error, f"memory does not suffice ({error}); {mend}")
+
+
+# Python asks for these classes only where none of those above fits, and so once their modules are loaded.
+def _bad_input() -> tuple[type[Exception], ...]:
+    from pyg_mspipe.data import StreamError
+    from pyg_mspipe.distributed import DisagreementError
+    from pyg_mspipe.training import CheckpointError
+
+    return StreamError, DisagreementError, CheckpointError
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from pyg_mspipe.distributed import SharedMemoryError, TrainerLostError
+
+    return SharedMemoryError, TrainerLostError
+
+
+def _bad_settings() -> tuple[type[Exception], ...]:
+    from pyg_mspipe.tasks import DivergedError
+
+    return (DivergedError,)
 
 
 _MENDS = {
@@ -111,7 +138,7 @@ def _fail(error: Exception, text: str, code: int = BAD_INPUT) -> NoReturn:
 
 
 def _exit(code: int) -> NoReturn:
-    if World.started():
+    if torchrun_started():
         # When torch closes its connections to the other processes, it may wait for processes that are gone.
         _exit_now(code)
     raise typer.Exit(code) from None

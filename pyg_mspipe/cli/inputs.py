@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pyg_mspipe.models.registry import absolute
-from pyg_mspipe.training import ConfigError, TrainConfig
+from pyg_mspipe.training.config import ConfigError, TrainConfig
 
 _PANEL = "Reading the stream"
 
@@ -41,7 +40,13 @@ def with_whole_paths(config: TrainConfig) -> TrainConfig:
     """
     paths = {name: getattr(config, name) for name in ("labels", "embeddings")}
     whole: dict[str, Any] = {name: str(Path(path).resolve()) if path else "" for name, path in paths.items()}
-    return replace(config, model=absolute(config.model), task=absolute(config.task), **whole)
+    return replace(config, model=_with_whole_path(config.model), task=_with_whole_path(config.task), **whole)
+
+
+def _with_whole_path(name: str) -> str:
+    """Returns ``FILE.py:CLASS`` with the whole path of the file, and other names as they are."""
+    file, colon, attribute = name.rpartition(":")
+    return f"{Path(file).resolve()}:{attribute}" if colon else name
 
 
 def row_notes(source: dict[str, Any], paths: dict[str, Path | None], labels: str) -> list[str]:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pyg_mspipe._loading import loading
 from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
-from pyg_mspipe.data import split_stream
-from pyg_mspipe.distributed import ParallelPlan, PlanError, Seat, SweepSchedule
-from pyg_mspipe.distributed.planner import PlanChoice, choose_plan, shapes, spread
-from pyg_mspipe.distributed.shared_memory import spare_host_memory
-from pyg_mspipe.memory import RowState
-from pyg_mspipe.memory.stream_memory import node_tables
-from pyg_mspipe.training import ConfigError, TrainConfig
-from pyg_mspipe.training.run import open_stream
+from pyg_mspipe.distributed.plan import ParallelPlan, PlanError, Seat, shapes, spread
+from pyg_mspipe.training.config import ConfigError, TrainConfig
+
+if TYPE_CHECKING:
+    from pyg_mspipe.distributed import PlanChoice, SweepSchedule
 
 _STYLES = ("black on bright_cyan", "black on bright_yellow", "black on bright_green", "black on bright_magenta")
 _MOST_TRAINERS = 4096
@@ -98,8 +96,15 @@ def plan(
             if memory_dim < 1:
                 raise ConfigError(f"--memory-dim is {memory_dim}; give at least 1")
             _trainers(world, hosts)
-            source = options.source_of(auto, **reading)
-            data = open_stream(source)
+            with loading():
+                from pyg_mspipe.data import split_stream
+                from pyg_mspipe.distributed import choose_plan
+                from pyg_mspipe.distributed.shared_memory import spare_host_memory
+                from pyg_mspipe.training.source import open_stream
+            data = open_stream(options.source_of(auto, **reading))
+            with loading():
+                from pyg_mspipe.memory import RowState
+                from pyg_mspipe.memory.stream_memory import node_tables
             choice = choose_plan(
                 data,
                 split_stream(data).train,
@@ -125,6 +130,8 @@ def _trainers(world: int, hosts: int) -> list[int]:
 
 
 def _show_plan(plan: ParallelPlan, trainers: list[int], epochs: int, batches: int, console: Console) -> None:
+    from pyg_mspipe.distributed import SweepSchedule
+
     host_of = plan.hosts(trainers)
     schedule = SweepSchedule(plan, batches)
     sweeps = plan.sweeps(epochs)

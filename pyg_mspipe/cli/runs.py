@@ -11,36 +11,23 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from rich.console import Console
-from torch_geometric.data import TemporalData
 
+from pyg_mspipe._loading import loading
 from pyg_mspipe.cli import inputs
 from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
+from pyg_mspipe.cli.finished import finished, is_finished
 from pyg_mspipe.cli.launch import Launch, launched
-from pyg_mspipe.cli.metrics_table import table_of
 from pyg_mspipe.cli.settings import read_toml, tables_of_settings
-from pyg_mspipe.data import FeatureStore
 from pyg_mspipe.data.atomic_write import atomic_write, refuse_devices
-from pyg_mspipe.distributed.world import World
-from pyg_mspipe.training import (
-    ConfigError,
-    Interrupted,
-    TrainConfig,
-    Trainer,
-    keep_freed_memory,
-)
-from pyg_mspipe.training.features import features_again, open_features
-from pyg_mspipe.training.making import check_classes, without_meaning
-from pyg_mspipe.training.run import open_stream
-from pyg_mspipe.training.run_checkpoint import load_run_checkpoint
+from pyg_mspipe.distributed.torchrun import torchrun_may_restart
+from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.run_folder import BEST, EVALUATION, LAST, has_run
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=False)]
 
 # The tables of a TOML file for the flags that are neither a setting nor say how to read the stream.
 _TABLES = {"out": "output", "overwrite": "output", "emulate": "parallel"}
-_NEAR_CHANCE = 0.05
-_A_FEW_EPOCHS = 3
 
 Emulate = Annotated[bool, typer.Option("--emulate", help="Emulate all trainers of --parallel in one process.")]
 
@@ -86,12 +73,15 @@ def train(
         paths = {name: None if path is None else Path(path) for name, path in given.items()}
         chosen = TrainConfig(**{name: values.pop(name) for name in settings})
         chosen = inputs.with_whole_paths(chosen)
-        check_classes(chosen)
         values["root"] = Path(values["root"])
         source = options.source_of(stream, **values)
         _check_timeline(chosen)
+        _check_classes(chosen)
         out = None if out is None else Path(out)
         with launched(chosen, emulate, "train ...") as launch:
+            with loading():
+                from pyg_mspipe.training.features import open_features
+                from pyg_mspipe.training.source import open_stream
             before = _before_restart(launch, out)
             folder = launch.first(lambda: _folder(stream, out, overwrite or before is not None))
             data, stores = launch.load(lambda: (open_stream(source), open_features(paths, chosen)))
@@ -100,11 +90,13 @@ def train(
             for note in (times, unused, *inputs.row_notes(source, paths, chosen.labels)):
                 if note is not None:
                     launch.echo(note)
-            trainer = _trainer(launch, data, folder, source, stores)
+            with loading():
+                from pyg_mspipe.cli import fitting
+            trainer = fitting.make_trainer(launch, data, folder, source, stores)
             if before is None:
-                _fit(launch, trainer, folder, replace=overwrite)
+                fitting.fit(launch, trainer, folder, replace=overwrite)
             else:
-                _go_on(launch, trainer, folder, before)
+                fitting.go_on(launch, trainer, folder, before)
 
 
 def resume(
@@ -126,6 +118,10 @@ def resume(
         torchrun --nproc-per-node 4 -m pyg_mspipe resume runs/four
     """
     with one_line_errors():
+        with loading():
+            from pyg_mspipe.training.features import features_again
+            from pyg_mspipe.training.run_checkpoint import load_run_checkpoint
+            from pyg_mspipe.training.source import open_stream
         checkpoint = load_run_checkpoint(run / LAST)
         if epochs is not None:
             checkpoint["config"]["epochs"] = epochs
@@ -136,17 +132,18 @@ def resume(
         before = checkpoint["config"]["parallel"]
         chosen = TrainConfig(**checkpoint["config"] | {"parallel": parallel or before})
         source = checkpoint["source"]
-        if _is_finished(checkpoint["progress"], chosen.epochs):
+        if is_finished(checkpoint["progress"], chosen.epochs):
             # Nothing is left to train, so no processes need to be connected.
             open_stream(source)
             if os.environ.get("RANK", "0") == "0":
-                typer.echo(_finished(run, checkpoint["progress"]))
+                typer.echo(finished(run, checkpoint["progress"]))
             return
         with launched(chosen, emulate, f"resume {run}") as launch:
             kept = checkpoint["features"]
             data, stores = launch.load(lambda: (open_stream(source), features_again(kept, chosen, {})))
-            trainer = _trainer(launch, data, run, source, stores)
-            _go_on(launch, trainer, run, checkpoint)
+            with loading():
+                from pyg_mspipe.cli import fitting
+            fitting.go_on(launch, fitting.make_trainer(launch, data, run, source, stores), run, checkpoint)
 
 
 def evaluate(
@@ -162,11 +159,18 @@ def evaluate(
         mspipe evaluate runs/clicks
     """
     with one_line_errors():
+        with loading():
+            from pyg_mspipe.training.run_checkpoint import load_run_checkpoint
+            from pyg_mspipe.training.source import open_stream
         checkpoint = load_run_checkpoint(run / BEST)
         inputs.move(checkpoint, stream, features, node_features, labels)
         console = Console()
         checkpoint["config"]["parallel"] = "1x1x1"
-        trainer = Trainer.resume(open_stream(checkpoint["source"]), checkpoint, run, console=console)
+        data = open_stream(checkpoint["source"])
+        with loading():
+            from pyg_mspipe.cli.metrics_table import table_of
+            from pyg_mspipe.training import Trainer
+        trainer = Trainer.resume(data, checkpoint, run, console=console)
         with console.status("evaluating"):
             metrics = trainer.test(checkpoint)
         how: dict[str, str] = {"cut_off": trainer.config.cut_off}
@@ -195,96 +199,28 @@ def _check_timeline(config: TrainConfig) -> None:
         raise ConfigError(f"--timeline {path}: the folder {path.parent} is not writable; give another file")
 
 
+def _check_classes(config: TrainConfig) -> None:
+    """Refuses a model or a task that does not suit the settings; what is built in suits all but mitigations."""
+    if ":" in config.model + config.task or config.mitigation != "none":
+        with loading():
+            from pyg_mspipe.training.making import check_classes
+        check_classes(config)
+
+
 def _before_restart(launch: Launch, out: Path | None) -> dict[str, Any] | None:
     """Returns the last checkpoint of a run that torchrun has restarted; None if there is none.
 
     Raises:
         ConfigError: If torchrun may restart the run, but without --out each start would choose another folder.
     """
-    if World.may_restart() and out is None:
+    if torchrun_may_restart() and out is None:
         raise ConfigError("torchrun's --max-restarts needs --out, so that a restarted run finds its checkpoint")
     if launch.world is None or not launch.world.restarted or out is None or not (out / LAST).is_file():
         return None
+    from pyg_mspipe.training.run_checkpoint import load_run_checkpoint
+
     checkpoint = load_run_checkpoint(out / LAST)
     return checkpoint if checkpoint["config"] == asdict(launch.config) else None
-
-
-def _trainer(
-    launch: Launch,
-    data: TemporalData,
-    folder: Path,
-    source: dict[str, Any],
-    stores: dict[str, FeatureStore | None],
-) -> Trainer:
-    return Trainer(
-        data,
-        launch.config,
-        folder,
-        executor=launch.executor,
-        console=Console(),
-        source=source,
-        similar_cache=inputs.similar_cache(source),
-        features=stores["features"],
-        node_features=stores["node_features"],
-    )
-
-
-def _is_finished(progress: dict[str, Any], epochs: int) -> bool:
-    return bool(progress["stopped"] or progress["epoch"] >= epochs)
-
-
-def _finished(folder: Path, progress: dict[str, Any]) -> str:
-    epochs = progress["epoch"]
-    return f"{folder} is finished; to train more than {epochs} epochs give --epochs, or see: mspipe evaluate {folder}"
-
-
-def _go_on(launch: Launch, trainer: Trainer, folder: Path, checkpoint: dict[str, Any]) -> None:
-    trainer.load(checkpoint)
-    progress = trainer.progress
-    if _is_finished(asdict(progress), trainer.config.epochs):
-        launch.echo(_finished(folder, asdict(progress)))
-        return
-    launch.echo(f"resuming {folder} at epoch {progress.epoch + 1}, batch {progress.batch}")
-    _fit(launch, trainer, folder)
-
-
-def _fit(launch: Launch, trainer: Trainer, folder: Path, *, replace: bool = False) -> None:
-    keep_freed_memory()
-    fresh = trainer.progress.step == 0
-    unused = without_meaning(trainer.config, trainer.model) if fresh else []
-    if unused:
-        launch.echo(f"model {trainer.config.model} has no {', '.join(unused)}: what was given is passed over")
-    if trainer.task.labels is not None and trainer.task.labels.dropped:
-        launch.echo(f"labels after the last event are left out: {trainer.task.labels.dropped:,}")
-    epochs, at_once = trainer.config.epochs, trainer.plan.epochs_per_sweep
-    whole = trainer.plan.sweeps(epochs) * at_once
-    if whole != epochs:
-        launch.echo(f"plan {trainer.config.parallel} trains {at_once} epochs in a sweep: {epochs} become {whole}")
-    try:
-        progress = trainer.fit(replace=replace)
-    except Interrupted:
-        if not launch.leads:
-            raise
-        if not (folder / LAST).exists():
-            raise Interrupted("interrupted before the first batch; start again with the same command") from None
-        start = "mspipe" if launch.world is None else "torchrun ... -m pyg_mspipe"
-        raise Interrupted(f"interrupted; go on with: {start} resume {folder}") from None
-    timeline = trainer.config.timeline
-    if timeline and fresh:
-        others = "" if launch.world is None or launch.world.plan.world == 1 else ", those of the other ranks beside it"
-        launch.echo(f"timeline in {timeline}{others}; read it with: mspipe timeline {timeline}")
-    task = trainer.task
-    near_chance = task.chance is not None and progress.best < task.chance + _NEAR_CHANCE
-    if near_chance and progress.epoch >= _A_FEW_EPOCHS:
-        launch.echo(
-            f"validation {task.best_label} is near {task.chance:g}, which is chance: check that mspipe data info shows "
-            "the events, nodes and times that you expect, train more epochs, or try another --lr or --time-init log"
-        )
-    why = "stopped early, " if progress.stopped else ""
-    launch.echo(
-        f"{why}best validation {task.best_label} {progress.best:.4f} in epoch {progress.best_epoch + 1} "
-        f"(cut-off {trainer.config.cut_off}); checkpoint {folder / BEST}"
-    )
 
 
 def _folder(stream: str, out: Path | None, overwrite: bool) -> Path:

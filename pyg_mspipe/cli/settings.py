@@ -13,7 +13,7 @@ import typer
 
 from pyg_mspipe.cli.flags import with_flags
 from pyg_mspipe.data.atomic_write import refuse_devices
-from pyg_mspipe.training import ConfigError, TrainConfig
+from pyg_mspipe.training.config import ConfigError, TrainConfig
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,9 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from pyg_mspipe.cli.flags import with_flags
-from pyg_mspipe.data.files import unused_columns
-from pyg_mspipe.data.summary import guess_time_unit
-from pyg_mspipe.data.tables import text_columns
 
 _PANEL = "Reading the stream"
 _COLUMNS_SHOWN = 10
@@ -94,6 +91,8 @@ def source_of(
 
 def time_note(source: dict[str, Any], first: int, last: int) -> str | None:
     """Returns a note if a file holds times in a unit finer than seconds and --time-scale was not given."""
+    from pyg_mspipe.data.summary import guess_time_unit
+
     unit = guess_time_unit(first, last).removeprefix("epoch ")
     if unit not in _TO_SECONDS or "time_scale" in source or not Path(source["name_or_path"]).is_file():
         return None
@@ -102,6 +101,9 @@ def time_note(source: dict[str, Any], first: int, last: int) -> str | None:
 
 def column_note(source: dict[str, Any]) -> str | None:
     """Returns a note on the columns of a file that are not used; None if all are."""
+    from pyg_mspipe.data.files import unused_columns
+    from pyg_mspipe.data.tables import text_columns
+
     path = Path(source["name_or_path"])
     unused = unused_columns(path, source.get("columns")) if path.is_file() else []
     if not unused:

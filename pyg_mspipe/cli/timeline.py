@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from pyg_mspipe.cli.errors import one_line_errors
-from pyg_mspipe.pipeline import BatchRecord
-from pyg_mspipe.timeline import draw_timeline, read_trace, summarize_timeline
-from pyg_mspipe.timeline.trace import read_title
-from pyg_mspipe.training import ConfigError
+from pyg_mspipe.training.config import ConfigError
+
+if TYPE_CHECKING:
+    from pyg_mspipe.pipeline import BatchRecord
 
 
 def timeline(
@@ -41,6 +41,9 @@ def timeline(
             raise ConfigError(f"{trace} does not exist; give the trace that --timeline wrote")
         if trace.name == "metrics.jsonl":
             raise ConfigError(f"{trace} is the log of a run; give the trace that --timeline wrote")
+        from pyg_mspipe.timeline import draw_timeline, read_trace, summarize_timeline
+        from pyg_mspipe.timeline.trace import read_title
+
         try:
             records = read_trace(trace)
             summary = summarize_timeline(records)

@@ -1,16 +1,38 @@
 """Streams of events: loading, checking, splitting, generating, features by id, and drawing negatives."""
 
-from pyg_mspipe.data.baselines import popularity_ap
-from pyg_mspipe.data.errors import StreamError
-from pyg_mspipe.data.feature_file import write_features
-from pyg_mspipe.data.feature_store import FeatureStore, MappedFeatures, TensorFeatures
-from pyg_mspipe.data.labels import Labels, read_labels
-from pyg_mspipe.data.negatives import DrawNegatives, NegativeSampler
-from pyg_mspipe.data.splits import StreamSplit, split_stream, unseen_nodes_mask
-from pyg_mspipe.data.streams import load_stream
-from pyg_mspipe.data.summary import DegreeSketch, StreamSummary, summarize
-from pyg_mspipe.data.synthetic import synthetic
-from pyg_mspipe.data.validation import check_stream, find_problems
+from typing import TYPE_CHECKING
+
+from pyg_mspipe._lazy import lazy
+
+if TYPE_CHECKING:
+    from pyg_mspipe.data.baselines import popularity_ap
+    from pyg_mspipe.data.errors import StreamError
+    from pyg_mspipe.data.feature_file import write_features
+    from pyg_mspipe.data.feature_store import FeatureStore, MappedFeatures, TensorFeatures
+    from pyg_mspipe.data.generator import synthetic
+    from pyg_mspipe.data.labels import Labels, read_labels
+    from pyg_mspipe.data.negatives import DrawNegatives, NegativeSampler
+    from pyg_mspipe.data.splits import StreamSplit, split_stream, unseen_nodes_mask
+    from pyg_mspipe.data.streams import load_stream
+    from pyg_mspipe.data.summary import DegreeSketch, StreamSummary, summarize
+    from pyg_mspipe.data.validation import check_stream, find_problems
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "baselines": ["popularity_ap"],
+            "errors": ["StreamError"],
+            "feature_file": ["write_features"],
+            "feature_store": ["FeatureStore", "MappedFeatures", "TensorFeatures"],
+            "labels": ["Labels", "read_labels"],
+            "negatives": ["DrawNegatives", "NegativeSampler"],
+            "splits": ["StreamSplit", "split_stream", "unseen_nodes_mask"],
+            "streams": ["load_stream"],
+            "summary": ["DegreeSketch", "StreamSummary", "summarize"],
+            "generator": ["synthetic"],
+            "validation": ["check_stream", "find_problems"],
+        },
+    )
 
 __all__ = [
     "DegreeSketch",

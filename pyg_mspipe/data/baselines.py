@@ -1,8 +1,14 @@
 """The baseline that a model must beat: destinations scored by how often they occurred so far."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
-from torch_geometric.data import TemporalData
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
 
 
 def popularity_ap(data: TemporalData, events: range, negatives: Tensor) -> float:

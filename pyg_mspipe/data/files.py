@@ -1,20 +1,26 @@
 """Reading of event streams from the columns of a file."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
-from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.ids import Ids, UnusableIdError, ids_of, number_by_appearance
 from pyg_mspipe.data.tables import Array, Table, column_names, first_unlike, is_like, open_table
+from pyg_mspipe.data.temporal_data import temporal_data
 from pyg_mspipe.data.validation import Place
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
 
 _NUMBERS = (pa.float64(),)
 _TIMES = (*_NUMBERS, pa.timestamp("ns"), pa.timestamp("ns", "UTC"))
@@ -57,7 +63,7 @@ def read_stream(
         offset = np.max(src, initial=-1, where=np.isfinite(src)) + 1
         dst = np.where(dst < 0, dst, dst + offset)  # a negative id stays negative, so that check_stream names it
     t = _times(path, table, names["t"][0], time_scale)
-    data = TemporalData(src=torch.from_numpy(src), dst=torch.from_numpy(dst), t=torch.from_numpy(t))
+    data = temporal_data(src=torch.from_numpy(src), dst=torch.from_numpy(dst), t=torch.from_numpy(t))
     if "msg" in names:
         data.msg = _features(path, table, names["msg"])
     if "y" in names:

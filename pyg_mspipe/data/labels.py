@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.files import read_label_columns
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
 
 
 @dataclass(frozen=True)

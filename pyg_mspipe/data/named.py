@@ -1,18 +1,23 @@
 """Published streams by name: the JODIE sets through PyG, the TGB sets through py-tgb."""
 
+from __future__ import annotations
+
 import os
 import warnings
 import zipfile
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
+from pyg_mspipe.data.temporal_data import temporal_data
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
 
 JODIE_NAMES = ("wikipedia", "reddit", "mooc", "lastfm")
 TGB_NAMES = (
@@ -40,6 +45,7 @@ def read_jodie(name: str, root: Path) -> TemporalData:
     Raises:
         StreamError: If it cannot be downloaded or its file is damaged.
     """
+    from torch_geometric.data import TemporalData
     from torch_geometric.datasets import JODIEDataset  # takes half a second, and few streams need it
 
     folder = root / "JODIE"
@@ -74,7 +80,7 @@ def read_tgb(name: str, root: Path) -> TemporalData:
     """
     events = _read_tgb(name, root)
     features = events["edge_feat"]
-    return TemporalData(
+    return temporal_data(
         src=torch.from_numpy(events["sources"]),
         dst=torch.from_numpy(events["destinations"]),
         t=torch.from_numpy(events["timestamps"]),

@@ -1,14 +1,19 @@
 """Chronological splits of a stream."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
 
 _FLOAT32_WHOLE, _FLOAT64_WHOLE = 2**24, 2**53  # what holds every whole number up to here
 

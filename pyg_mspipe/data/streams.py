@@ -1,20 +1,23 @@
 """Loading of a stream by name or path: published sets, files and the generator."""
 
+from __future__ import annotations
+
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from torch_geometric.data import TemporalData
+from typing import TYPE_CHECKING, Any
 
 from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.files import NamesAsIdsError, read_stream
+from pyg_mspipe.data.generator import synthetic
 from pyg_mspipe.data.named import JODIE_NAMES, TGB_NAMES, read_jodie, read_tgb
-from pyg_mspipe.data.synthetic import synthetic
 from pyg_mspipe.data.tables import SUFFIXES
 from pyg_mspipe.data.validation import Place, check_stream
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
 
 _NAMES = (*JODIE_NAMES, *TGB_NAMES, "synthetic")
 

@@ -1,10 +1,15 @@
 """A summary of a stream: counts, times, ties and degrees, with warnings about possible mistakes."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch_geometric.data import TemporalData
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
 
 _MANY_LABELS = 20
 _EPOCH_UNITS = (("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))

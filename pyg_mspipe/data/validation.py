@@ -1,13 +1,18 @@
 """The check of event streams, on whose guarantees all other code relies."""
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
 
 Place = Callable[[int], str]
 """Returns where in its source the event with a given number is, for error messages."""
@@ -34,6 +39,8 @@ def check_stream(
     Raises:
         StreamError: If `find_problems` finds a problem.
     """
+    from torch_geometric.data import TemporalData
+
     if not isinstance(data, TemporalData):
         raise StreamError(f"the stream is a {type(data).__name__}; give a TemporalData, such as load_stream returns")
     problems = find_problems(data, sort=sort, msg_names=msg_names, place=place)

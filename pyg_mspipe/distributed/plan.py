@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -144,3 +144,26 @@ class ParallelPlan:
                     f"multiple of {self.group_size} processes, or take a larger k"
                 )
         return [host_of[self.ranks(group)[0]] for group in range(self.memory)]
+
+
+def shapes(world: int) -> Iterator[ParallelPlan]:
+    """Yields all plans of ``world`` trainers, in the order of ``i`` and then ``j``."""
+    for minibatch in divisors(world):
+        for epoch in divisors(world // minibatch):
+            yield ParallelPlan(minibatch, epoch, world // minibatch // epoch)
+
+
+def spread(world: int, hosts: int) -> list[int]:
+    """Returns how many of ``world`` trainers run on each host.
+
+    Raises:
+        PlanError: If the trainers cannot be spread evenly, or there is not one for each host.
+    """
+    if world < 1 or hosts < 1 or world % hosts:
+        raise PlanError(f"{world} trainers on {hosts} hosts; give each host the same number of them, at least 1")
+    return [world // hosts] * hosts
+
+
+def divisors(number: int) -> list[int]:
+    """Returns all whole numbers that divide ``number``, in ascending order."""
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]

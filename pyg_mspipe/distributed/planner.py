@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch_geometric.data import TemporalData
 
-from pyg_mspipe.distributed.plan import ParallelPlan, PlanError
+from pyg_mspipe.distributed.plan import ParallelPlan, PlanError, divisors, spread
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
 
 _SMALLEST, _LARGEST = 50, 12_800
 
@@ -48,24 +50,6 @@ class PlanChoice:
     largest_batch: int
     group_bytes: int
     reasons: tuple[str, ...]
-
-
-def shapes(world: int) -> Iterator[ParallelPlan]:
-    """Yields all plans of ``world`` trainers, in the order of ``i`` and then ``j``."""
-    for minibatch in _divisors(world):
-        for epoch in _divisors(world // minibatch):
-            yield ParallelPlan(minibatch, epoch, world // minibatch // epoch)
-
-
-def spread(world: int, hosts: int) -> list[int]:
-    """Returns how many of ``world`` trainers run on each host.
-
-    Raises:
-        PlanError: If the trainers cannot be spread evenly, or there is not one for each host.
-    """
-    if world < 1 or hosts < 1 or world % hosts:
-        raise PlanError(f"{world} trainers on {hosts} hosts; give each host the same number of them, at least 1")
-    return [world // hosts] * hosts
 
 
 def last_dependency(src: Tensor, dst: Tensor) -> Tensor:
@@ -137,7 +121,7 @@ def choose_plan(
     src, dst = data.src[events.start : events.stop], data.dst[events.start : events.stop]
     measured, largest, why_batch = _largest_batch(last_dependency(src, dst), here, batch_size, max_loss)
 
-    minibatch = max(i for i in _divisors(here) if i == 1 or i * batch_size <= largest)
+    minibatch = max(i for i in divisors(here) if i == 1 or i * batch_size <= largest)
     total = minibatch * batch_size
     num_batches = -(-len(events) // total)
     if num_batches < hosts:
@@ -152,7 +136,7 @@ def choose_plan(
             f"narrower memory, or hosts that have more"
         )
     most = min(host_memory // group_bytes, num_batches // hosts)
-    groups = max(g for g in _divisors(here // minibatch) if g <= most)
+    groups = max(g for g in divisors(here // minibatch) if g <= most)
     plan = ParallelPlan(minibatch, here // minibatch // groups, groups * hosts)
     reasons = (
         why_batch,
@@ -169,7 +153,7 @@ def _largest_batch(
     """Returns what batch sizes cost, the largest one up to which no loss is too high, and why."""
     num_events = dependency.numel()
     powers = itertools.takewhile(lambda size: size <= _LARGEST, (_SMALLEST << n for n in itertools.count()))
-    sizes = {size for size in (*powers, *(i * batch_size for i in _divisors(here))) if size <= num_events}
+    sizes = {size for size in (*powers, *(i * batch_size for i in divisors(here))) if size <= num_events}
     base = missed_share(dependency, batch_size)
     measured = []
     for size in sorted(sizes | {batch_size}):
@@ -191,7 +175,7 @@ def _why_minibatch(minibatch: int, here: int, batch_size: int) -> str:
     together = f"i = {minibatch}: {minibatch} x {batch_size:,} events make a batch of {minibatch * batch_size:,}"
     if minibatch == here:
         return f"{together}, with all trainers of a host"
-    more = min(i for i in _divisors(here) if i > minibatch)
+    more = min(i for i in divisors(here) if i > minibatch)
     return f"{together}; {more}, the next divisor of the {here} on a host, would make one of {more * batch_size:,}"
 
 
@@ -200,7 +184,7 @@ def _why_memory(plan: ParallelPlan, hosts: int, size: int, host_memory: int, num
     takes = f"k = {plan.memory}: a memory group takes {_in_units(size)} ({holds})"
     if plan.epoch == 1:
         return f"{takes}, and a host has {_in_units(host_memory)} for its {here:,}, the most that its trainers make"
-    more = min(g for g in _divisors(here * plan.epoch) if g > here)
+    more = min(g for g in divisors(here * plan.epoch) if g > here)
     if more * size > host_memory:
         return f"{takes}, and {more} of them on a host do not fit into its {_in_units(host_memory)}"
     return (
@@ -221,7 +205,3 @@ def _in_units(size: int) -> str:
             return f"{amount:,.3g} {unit}"
         amount /= 1024
     return f"{amount:,.1f} GiB"
-
-
-def _divisors(number: int) -> list[int]:
-    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]

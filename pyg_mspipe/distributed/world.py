@@ -103,20 +103,10 @@ class World:
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
-    @staticmethod
-    def started() -> bool:
-        """Returns whether torchrun has started this process."""
-        return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
-
     @property
     def restarted(self) -> bool:
         """Whether torchrun has restarted the run after a failure, by the count of its agent on any host."""
         return any(process.restarts for process in self._processes)
-
-    @staticmethod
-    def may_restart() -> bool:
-        """Returns whether torchrun would restart the run after a failure."""
-        return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
     @property
     def seat(self) -> Seat:

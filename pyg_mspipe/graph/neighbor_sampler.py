@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from pyg_mspipe._choices import Strategy
 from pyg_mspipe.graph.hashing import uniform_hash
 from pyg_mspipe.graph.temporal_csr import TemporalCSR
-
-Strategy = Literal["recent", "uniform"]
-"""Which neighbours are sampled: the last ones, or a uniform draw without replacement from all earlier ones."""
-
-CutOff = Literal["batch", "event"]
-"""Which events a query sees: those before its batch, or all that lie strictly before its own time."""
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from pyg_mspipe.data.atomic_write import atomic_write, refuse_devices
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 _FORMAT = 1
 
@@ -137,6 +140,8 @@ def load_or_compute(
 
 def _neighbors(ends: _Ints, num_nodes: int, max_degree: int) -> csr_array:
     """Returns the 0/1 adjacency matrix, int32 [N, N], each event in both directions, with empty columns for hubs."""
+    from scipy.sparse import csr_array
+
     pairs = np.unique(np.concatenate([ends[0] * num_nodes + ends[1], ends[1] * num_nodes + ends[0]]))
     node, neighbor = pairs // num_nodes, pairs % num_nodes
     kept = np.bincount(node, minlength=num_nodes)[neighbor] <= max_degree

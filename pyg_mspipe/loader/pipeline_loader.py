@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe._choices import Overlap
 from pyg_mspipe.data import FeatureStore, NegativeSampler
 from pyg_mspipe.data.feature_store import check_features
 from pyg_mspipe.data.validation import check_stream
@@ -22,7 +23,7 @@ from pyg_mspipe.loader.temporal_batches import TemporalBatches
 from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.engine import PipelineEngine
-from pyg_mspipe.pipeline.overlap import Overlap, parse_overlap
+from pyg_mspipe.pipeline.overlap import parse_overlap
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import LayerNorm, Linear
 
+from pyg_mspipe._choices import TimeInit
 from pyg_mspipe.memory.mailbox import MAIL, MAIL_TIME, RECEIVED, Mails, mail_tables
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.node_memory import MemoryBatch, NodeMemory
@@ -16,7 +17,7 @@ from pyg_mspipe.memory.plan import plan_mails
 from pyg_mspipe.memory.row_state import RowState
 from pyg_mspipe.memory.rows import Commit
 from pyg_mspipe.memory.stream_memory import node_tables
-from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
+from pyg_mspipe.memory.time_encoder import TimeEncoder
 
 
 class MailMemory(NodeMemory):

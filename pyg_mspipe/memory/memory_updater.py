@@ -12,12 +12,13 @@ from torch.nn import GRUCell, Module, RNNCell
 from torch_geometric.nn.models.tgn import IdentityMessage
 from torch_geometric.nn.models.tgn import LastAggregator as PyGLastAggregator
 
+from pyg_mspipe._choices import TimeInit
 from pyg_mspipe.graph.segment import segment_max
 from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.gru_update import gru_update
 from pyg_mspipe.memory.messages import LatestMessages, PendingMessages, TieRule
 from pyg_mspipe.memory.mitigation import Mitigation
-from pyg_mspipe.memory.time_encoder import TimeEncoder, TimeInit
+from pyg_mspipe.memory.time_encoder import TimeEncoder
 from pyg_mspipe.memory.untouched import is_untouched
 
 Cell = Literal["gru", "rnn"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from pyg_mspipe._choices import TimeInit
 from pyg_mspipe.graph.pending_events import PendingEvents
 from pyg_mspipe.memory.aggregators import LastAggregator
 from pyg_mspipe.memory.memory_updater import Cell, MemoryUpdater
@@ -17,7 +18,6 @@ from pyg_mspipe.memory.node_memory import MemoryBatch, MessageSource, NodeMemory
 from pyg_mspipe.memory.plan import plan_last_message
 from pyg_mspipe.memory.row_state import RowState
 from pyg_mspipe.memory.rows import Commit
-from pyg_mspipe.memory.time_encoder import TimeInit
 
 # Nodes whose messages are applied at once; bounds the messages that exist at a time.
 _SETTLE_CHUNK = 1 << 14

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from pyg_mspipe._choices import TimeInit
 from pyg_mspipe.memory.checks import check_events, check_ids, check_overrides, note_namesakes
 from pyg_mspipe.memory.kept_tensors import KeptTensors
 from pyg_mspipe.memory.memory_updater import MemoryUpdater
@@ -18,7 +19,6 @@ from pyg_mspipe.memory.message_rows import MessageCommit, MessageRows
 from pyg_mspipe.memory.message_state import MessageState
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.recall import Recall
-from pyg_mspipe.memory.time_encoder import TimeInit
 from pyg_mspipe.memory.whole import whole
 
 _Self = TypeVar("_Self", bound=Module)

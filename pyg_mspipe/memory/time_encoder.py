@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch_geometric.nn.models.tgn import TimeEncoder as PyGTimeEncoder
 
+from pyg_mspipe._choices import TimeInit
 from pyg_mspipe.memory.precision import full_precision
-
-TimeInit = Literal["random", "log"]
-"""Where a time encoder starts, see :class:`TimeEncoder`."""
 
 _TWO_PI = 2 * math.pi
 # Two pi in parts of few bits, but for the last: up to _FEW_TURNS times one of them is exact in float32.

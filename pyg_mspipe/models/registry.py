@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar, cast
 
+from pyg_mspipe._choices import check_class_name
 from pyg_mspipe.models.apan import APAN
 from pyg_mspipe.models.dyrep import DyRep
 from pyg_mspipe.models.jodie import JODIE
@@ -48,25 +49,13 @@ def find_class(name: str, known: Mapping[str, type[C]], base: type[object], what
     """
     if name in known:
         return known[name]
-    file, colon, attribute = name.rpartition(":")
-    if not colon:
-        names = ", ".join(known)
-        raise ValueError(f"{what} {name!r} is unknown; choose one of {names}, or give FILE.py:CLASS")
+    check_class_name(what, name, known)
+    file, _, attribute = name.rpartition(":")
     found = getattr(_load(Path(file), what), attribute, None)
     if not (isinstance(found, type) and issubclass(found, base)):
         problem = "has no such class" if found is None else f"is no {base.__name__}"
         raise ValueError(f"{what} {name}: {attribute} {problem}; give the name of a subclass of {base.__name__}")
     return cast("type[C]", found)
-
-
-def absolute(name: str) -> str:
-    """Returns ``FILE.py:CLASS`` with the whole path of the file, so that it is found from other folders too.
-
-    Args:
-        name: The name of a class, as :func:`find_class` takes it.
-    """
-    file, colon, attribute = name.rpartition(":")
-    return f"{Path(file).resolve()}:{attribute}" if colon else name
 
 
 def _load(file: Path, what: str) -> ModuleType:

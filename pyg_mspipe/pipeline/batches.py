@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe._choices import CutOff
 from pyg_mspipe.data.feature_store import FeatureStore, TensorFeatures
 from pyg_mspipe.data.labels import Labels
 from pyg_mspipe.data.negatives import DrawNegatives
-from pyg_mspipe.graph.neighbor_sampler import CutOff, NeighborSample, NeighborSampler
+from pyg_mspipe.graph.neighbor_sampler import NeighborSample, NeighborSampler
 from pyg_mspipe.graph.pending_events import PendingEvents, pending_events
 from pyg_mspipe.memory.plan import MakePlan, MemoryPlan, plan_last_message
 from pyg_mspipe.pipeline.batch import Batch

@@ -6,14 +6,12 @@ import os
 import time
 from collections.abc import Sequence
 from statistics import median
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
+from pyg_mspipe._choices import Overlap
 from pyg_mspipe.pipeline.record import BatchRecord, StageName
-
-Overlap = Literal["auto", "always", "never"]
-"""Whether stages run beside training: ``auto`` where that gains time, ``always``, or ``never``."""
 
 TRIAL = 8
 """How many batches are measured before ``auto`` decides."""

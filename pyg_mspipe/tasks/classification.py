@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyg_mspipe._choices import ClassWeights
 from pyg_mspipe.data.labels import Labels
 from pyg_mspipe.data.splits import StreamSplit
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.queries import Queries, ask_labelled_events, ask_labelled_nodes
 from pyg_mspipe.tasks.labelled import LabelledTask, needed_labels, together
 from pyg_mspipe.tasks.task import Metrics
-
-ClassWeights = Literal["none", "balanced"]
-"""How much a label weighs in the loss: all alike, or the rarer its class the more."""
 
 
 @dataclass(frozen=True)

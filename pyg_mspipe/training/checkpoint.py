@@ -6,13 +6,16 @@ import hashlib
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
-from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import Labels
 from pyg_mspipe.data.atomic_write import atomic_write
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
+
+    from pyg_mspipe.data import Labels
 
 _FORMAT = 2
 

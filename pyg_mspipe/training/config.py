@@ -9,12 +9,19 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from pyg_mspipe.distributed import ParallelPlan
-from pyg_mspipe.graph import CutOff, Strategy
-from pyg_mspipe.memory import MitigationName, TimeInit
-from pyg_mspipe.pipeline import parse_staleness
-from pyg_mspipe.pipeline.overlap import Overlap
-from pyg_mspipe.tasks.classification import ClassWeights
+from pyg_mspipe._choices import (
+    ClassWeights,
+    CutOff,
+    MitigationName,
+    ModelName,
+    Overlap,
+    Strategy,
+    TaskName,
+    TimeInit,
+    check_class_name,
+)
+from pyg_mspipe.distributed.plan import ParallelPlan
+from pyg_mspipe.pipeline.scheduler import parse_staleness
 
 Precision = Literal["fp32", "bf16"]
 Negatives = Literal["destinations", "nodes"]
@@ -157,6 +164,11 @@ class TrainConfig:
                 raise ConfigError(f"{setting.name} is {value}; give a number from {setting.metadata['low']}")
             if kind is int and not -(2**63) <= value < 2**63:
                 raise ConfigError(f"{setting.name} is {value}; give a number below 2**63")
+        try:
+            check_class_name("model", self.model, get_args(ModelName))
+            check_class_name("task", self.task, get_args(TaskName))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         if self.embedding_dim % self.heads:
             raise ConfigError(
                 f"embedding_dim {self.embedding_dim} is not a multiple of heads {self.heads}; change either"

@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import FeatureStore, MappedFeatures
 from pyg_mspipe.data.feature_store import check_features
 from pyg_mspipe.training.checkpoint import CheckpointError
 from pyg_mspipe.training.config import TrainConfig
-from pyg_mspipe.training.making import pick_device
+from pyg_mspipe.training.device import pick_device
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
 
 # Rows that a digest covers: few enough for a slow disk, spread over the whole file.
 _DIGEST_ROWS = 256

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch_geometric.data import TemporalData
@@ -33,27 +31,6 @@ MakeModel = Callable[..., TemporalModel]
 
 MakeTask = Callable[..., Task]
 """A task's class or a function that makes one: called with the width of the embeddings and settings."""
-
-
-def pick_device(name: str) -> torch.device:
-    """Returns the device that a setting names; for ``"cuda"`` under torchrun, this process's GPU among the host's.
-
-    Args:
-        name: ``"auto"``, or what ``torch.device`` takes.
-
-    Raises:
-        ConfigError: If the device is not available.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()  # fails on a device without values, such as meta
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} is not available here; use cpu or auto") from error
-    return device
 
 
 def check_classes(config: TrainConfig) -> None:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import FeatureStore, Labels, load_stream
+from pyg_mspipe.data import FeatureStore, Labels
 from pyg_mspipe.distributed import EmulatedExecutor
 from pyg_mspipe.tasks.evaluation import score_batches
-from pyg_mspipe.training.checkpoint import CheckpointError
 from pyg_mspipe.training.making import MakeModel, MakeTask
 from pyg_mspipe.training.run_checkpoint import Progress, load_run_checkpoint
 from pyg_mspipe.training.run_folder import BEST, LAST
 from pyg_mspipe.training.single import SingleExecutor
+from pyg_mspipe.training.source import open_stream
 from pyg_mspipe.training.trainer import Trainer
 
 _AT_ONCE = 10_000
@@ -68,23 +68,6 @@ def load_run(
     made_by |= {"features": features, "node_features": node_features}
     trainer = Trainer.resume(data, checkpoint, folder, **made_by)
     return Run(trainer, Path(folder), t=t, made_by=made_by)
-
-
-def open_stream(source: dict[str, Any]) -> TemporalData:
-    """Returns the stream of a run.
-
-    Args:
-        source: How the run loaded the stream, from its checkpoint.
-
-    Raises:
-        CheckpointError: If the checkpoint does not say so, since the run was started from Python.
-    """
-    if "name_or_path" not in source:
-        raise CheckpointError("the run was not started by mspipe train; use it from Python: load_run(folder, data=...)")
-    name = source["name_or_path"]
-    # Runs keep paths of files absolute. An absolute path is passed as a Path, so that it is never taken for a name.
-    options = {key: value for key, value in source.items() if key != "name_or_path"}
-    return load_stream(Path(name) if Path(name).is_absolute() else name, **options)
 
 
 class Run:

@@ -6,14 +6,16 @@ import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pyg_mspipe.distributed.executor import Executor, Job
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.features import RunFeatures, check_same_features
+
+if TYPE_CHECKING:
+    from pyg_mspipe.distributed.executor import Executor, Job
 
 
 @dataclass

@@ -19,6 +19,7 @@ from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.pipeline import Batches, BatchRecord
 from pyg_mspipe.tasks import Metrics, evaluate
 from pyg_mspipe.training.config import ConfigError, TrainConfig
+from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.embedder import load_embedder, with_embedder
 from pyg_mspipe.training.events import Listener, RunBegun, Saved, StagesDone
 from pyg_mspipe.training.features import RunFeatures, features_again
@@ -35,7 +36,6 @@ from pyg_mspipe.training.making import (
     mitigation_of,
     negative_sampler,
     neighbor_sampler,
-    pick_device,
 )
 from pyg_mspipe.training.run_checkpoint import Progress, RunCheckpoints, checked
 from pyg_mspipe.training.run_data import run_data

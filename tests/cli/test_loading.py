@@ -29,25 +29,33 @@ MSPIPE = str(Path(sys.executable).with_name("mspipe"))
 
 def interrupted(folder, module, *command):
     folder.joinpath("sitecustomize.py").write_text(HOOK.format(name=module))
-    environment = os.environ | {"PYTHONPATH": str(folder)}
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=patience(), check=False)
 
 
 @pytest.mark.parametrize(
-    ("command", "module"), [([sys.executable, "-m", "pyg_mspipe"], "torch"), ([MSPIPE], "pyg_mspipe.cli.app")]
+    ("command", "module"),
+    [
+        ([MSPIPE], "pyg_mspipe.cli.app"),
+        ([sys.executable, "-m", "pyg_mspipe"], "torch"),
+        ([MSPIPE], "torch_geometric"),
+        ([MSPIPE], "pyg_mspipe.cli.fitting"),
+    ],
 )
 def test_a_command_ends_in_one_line(tmp_path, module, command):
-    done = interrupted(tmp_path, module, *command, "--version")
+    done = interrupted(tmp_path, module, *command, "train", "synthetic", "--out", str(tmp_path / "run"))
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+    assert not tmp_path.joinpath("run").exists()
 
 
 def test_a_program_that_imports_the_package_gets_the_interrupt(tmp_path):
-    script = "try:\n    import pyg_mspipe\nexcept KeyboardInterrupt:\n    print('mine')"
+    script = "try:\n    from pyg_mspipe import TemporalCSR\nexcept KeyboardInterrupt:\n    print('mine')"
     done = interrupted(tmp_path, "torch", sys.executable, "-c", script)
     assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
 
 
-SHOW = "import os, pyg_mspipe; print(os.environ.get('THP_MEM_ALLOC_ENABLE'))"
+SHOW = "import os, pyg_mspipe.cli; print(os.environ.get('THP_MEM_ALLOC_ENABLE'))"
 AS_COMMAND = f"import sys; sys.argv[0] = 'mspipe'; {SHOW}"
 
 

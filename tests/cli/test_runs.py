@@ -116,7 +116,7 @@ def test_sweeps_are_whole_and_epochs_are_counted_alike(mspipe, npz):
 
 
 def test_a_run_that_stays_at_chance_gets_a_hint(mspipe, npz, monkeypatch):
-    monkeypatch.setattr("pyg_mspipe.cli.runs._NEAR_CHANCE", 2.0)
+    monkeypatch.setattr("pyg_mspipe.cli.fitting._NEAR_CHANCE", 2.0)
     hint = "validation AP is near 0.5, which is chance: check that mspipe data info shows"
     assert hint not in mspipe("train", npz(), *SMALL, "--out", "one").stdout
     assert hint in mspipe("train", npz(), *SMALL, "--epochs", "3", "--out", "three").stdout

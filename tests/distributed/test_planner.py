@@ -8,7 +8,8 @@ from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import load_stream, split_stream, synthetic
 from pyg_mspipe.distributed import ParallelPlan, PlanError
-from pyg_mspipe.distributed.planner import choose_plan, last_dependency, missed_share, shapes, spread
+from pyg_mspipe.distributed.plan import shapes, spread
+from pyg_mspipe.distributed.planner import choose_plan, last_dependency, missed_share
 
 PLENTY, SIZE = 2**40, 563_224
 

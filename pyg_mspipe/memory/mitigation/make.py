@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from typing import Literal, get_args
+from typing import get_args
 
+from pyg_mspipe._choices import MitigationName
 from pyg_mspipe.graph import SimilarNodes
 from pyg_mspipe.memory.mitigation.base import Mitigation
 from pyg_mspipe.memory.mitigation.predictive import PredictiveMitigation
 from pyg_mspipe.memory.mitigation.similar import GatedMitigation, SimilarityMitigation
-
-MitigationName = Literal["none", "similarity", "gated", "predictive"]
-"""What repairs stale rows, by name, see :func:`make_mitigation`; ``"none"`` repairs nothing."""
 
 
 def make_mitigation(

@@ -1,11 +1,18 @@
 """A generated stream, in which a source's own past predicts its next destination and popularity says little."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data.errors import StreamError
+from pyg_mspipe.data.temporal_data import temporal_data
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
 
 _DAY = 86_400
 _DAYS = 30
@@ -83,7 +90,7 @@ def synthetic(
     turned[by_source] = (begins == np.arange(num_events)) & ~is_first
     centers = rng.standard_normal((num_communities, msg_dim), dtype=np.float32)
     noise = rng.standard_normal((num_events, msg_dim), dtype=np.float32)
-    data = TemporalData(
+    data = temporal_data(
         src=torch.from_numpy(src),
         dst=torch.from_numpy(dst + num_src if bipartite else dst),
         t=torch.from_numpy(t),

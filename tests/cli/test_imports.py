@@ -1,0 +1,154 @@
+"""What commands load: nothing heavy for help, completion and what was typed wrong, and PyTorch alone to read a stream.
+
+Modules are counted, since they say on every machine what a second says on one.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+from processes import patience
+from typer.main import get_command
+
+from pyg_mspipe._choices import ModelName, TaskName
+from pyg_mspipe.cli import app
+from pyg_mspipe.models.registry import MODELS
+from pyg_mspipe.tasks.registry import TASKS
+
+HEAVY = {
+    *("matplotlib", "numpy", "pandas", "pyarrow", "scipy", "sklearn"),
+    *("tensorboard", "torch", "torch_geometric", "torch_scatter", "torchmetrics"),
+}
+
+
+def commands_below(command, path=()):
+    """All commands, as what is typed for them."""
+    yield [*path]
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands_below(below, (*path, name))
+
+
+SHOWN = [[*path, "--help"] for path in commands_below(get_command(app))]
+SHOWN += [["--version"], ["plan", "1x2x2"], ["plan", "--world", "4"], ["simulate", "--tau", "1,2,3,5,3"]]
+WRONG = [
+    ["trian"],
+    ["data", "inof"],
+    ["--debug"],
+    ["--nope"],
+    ["train", "synthetic", "--nope"],
+    ["train", "synthetic", "more"],
+    ["train", "--epochs", "3"],
+    ["train", "synthetic", "--epochs"],
+    ["train", "synthetic", "--epochs", "many"],
+    ["train", "synthetic", "--epochs", "0"],
+    ["train", "synthetic", "--seed", str(2**63)],
+    ["train", "synthetic", "--lr", "x"],
+    ["train", "synthetic", "--val-time", "1.5"],
+    ["train", "synthetic", "--precision", "fp8"],
+    ["train", "synthetic", "--tensorboard=yes"],
+    ["train", "synthetic", "--staleness", "often"],
+    ["train", "synthetic", "--parallel", "2"],
+    ["train", "synthetic", "--parallel", "1x2x2"],
+    ["train", "synthetic", "--model", "tng"],
+    ["train", "synthetic", "--task", "nodes"],
+    ["train", "synthetic", "--config", "nowhere.toml"],
+    ["train", "synthetic", "--timeline", "nowhere/out.json"],
+    ["resume", "--stream", "events.npz"],
+    ["resume", "run", "--epochs", "x"],
+    ["plan", "1x2"],
+    ["plan", "--world", "x"],
+    ["simulate", "--tau", "1"],
+    ["timeline", "nowhere.json"],
+    ["timeline", "nowhere.json", "--first", "-1"],
+]
+IN_TURN = """
+import json, sys
+from typer.testing import CliRunner
+from pyg_mspipe.cli import app
+for command in json.loads(sys.argv[1]):
+    done = CliRunner().invoke(app, command)
+    print(json.dumps([done.exit_code, done.stdout, done.stderr, sorted(sys.modules)]))
+"""
+
+
+def run(*command, **environment):
+    """Runs Python, and gives what it printed and the names of the modules that it loaded, in their order."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *command],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=patience(),
+        check=False,
+    )
+    names = re.findall(r"^import time: .*\| +(\S+)$", done.stderr, re.MULTILINE)
+    assert "typing" in names
+    return done.stdout, names
+
+
+def heavy(names):
+    return HEAVY & {name.partition(".")[0] for name in names}
+
+
+@pytest.fixture(scope="module")
+def results():
+    """What each command does, and what is loaded after it; one process does all, one after the other."""
+    commands = [*SHOWN, *WRONG]
+    out, _ = run("-c", IN_TURN, json.dumps(commands))
+    lines = [json.loads(line) for line in out.splitlines()]
+    return dict(zip(map(tuple, commands), lines, strict=True))
+
+
+@pytest.mark.parametrize("command", SHOWN, ids=" ".join)
+def test_what_needs_no_stream_is_shown_without_loading_anything_heavy(results, command):
+    code, out, errors, names = results[tuple(command)]
+    assert (code, errors, heavy(names)) == (0, "", set())
+    assert out
+
+
+@pytest.mark.parametrize("command", WRONG, ids=" ".join)
+def test_what_is_typed_wrong_is_told_in_one_line_without_loading_anything_heavy(results, command):
+    code, out, errors, names = results[tuple(command)]
+    assert (code, out, errors.count("\n"), heavy(names)) == (2, "", 1, set())
+    assert errors.startswith("error: ")
+
+
+@pytest.mark.parametrize(("arguments", "most"), [(["--version"], 320), (["train", "--help"], 520)])
+def test_help_takes_a_few_hundred_modules(arguments, most):
+    _, names = run("-m", "pyg_mspipe", *arguments)
+    assert heavy(names) == set()
+    assert len(names) < most
+
+
+def test_the_shell_completes_without_loading_anything_heavy():
+    typed = {"COMP_WORDS": "mspipe train --precision ", "COMP_CWORD": "3"}
+    out, names = run("-m", "pyg_mspipe", _MSPIPE_COMPLETE="complete_bash", **typed)
+    assert out.split() == ["fp32", "bf16"]
+    assert heavy(names) == set()
+    assert len(names) < 420
+
+
+def test_a_stream_and_a_run_are_looked_for_before_pyg_is_loaded_and_trained_on_without_what_metrics_take():
+    missing = [
+        ["train", "nowhere.csv"],
+        ["data", "info", "nowhere.csv"],
+        ["resume", "nowhere"],
+        ["evaluate", "nowhere"],
+    ]
+    script = f"{IN_TURN}\nimport pyg_mspipe.cli.fitting\nprint(json.dumps([0, '', '', sorted(sys.modules)]))"
+    out, _ = run("-c", script, json.dumps(missing))
+    *told, (_, _, _, with_training) = map(json.loads, out.splitlines())
+    assert [(code, errors.count("\n")) for code, _, errors, _ in told] == [(2, 1)] * len(missing)
+    names = told[-1][3]
+    assert heavy(names) == {"numpy", "pyarrow", "torch"}
+    assert "torch._dynamo" not in names
+    assert len([name for name in names if not name.startswith("torch.")]) < 850
+    assert heavy(with_training) <= heavy(names) | {"torch_geometric", "torch_scatter", "pandas"}  # pandas is PyG's
+
+
+def test_the_names_that_flags_know_are_those_of_the_registries():
+    assert (tuple(MODELS), tuple(TASKS)) == (get_args(ModelName), get_args(TaskName))
