@@ -171,23 +171,23 @@ class NeighborSampler:
             ValueError: If the bound is past ``E``.
         """
         within = self._within(bound)
-        visited = frontier = n_id.unique()
+        target = frontier = n_id.unique()
         none = n_id[:0]
         found: list[tuple[Tensor, Tensor, Tensor]] = [] if self.num_neighbors else [(none, none, none)]
         for k in self.num_neighbors:
-            neighbor, e_id, mask = self._neighbors(frontier, within, k, epoch)
-            node = frontier.unsqueeze(1).expand_as(mask)
-            found.append((neighbor[mask], node[mask], e_id[mask]))
-            reached = torch.cat([visited, found[-1][0]]).unique()
-            if len(found) < len(self.num_neighbors):
-                frontier = reached[~torch.isin(reached, visited)]
-            visited = reached
-        neighbor, node, e_id = (torch.cat(column) for column in zip(*found, strict=True))
+            if found:
+                reached = found[-1][1].unique()
+                frontier = reached[~torch.isin(reached, target)]
+                target = torch.cat([target, frontier])
+            row, neighbor, e_id = self._edges(frontier, within, k, epoch)
+            found.append((row + (target.numel() - frontier.numel()), neighbor, e_id))
+        row, neighbor, e_id = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
+        reached, position = torch.cat([target, neighbor]).unique(return_inverse=True)
+        edge_index = torch.stack([position[target.numel() :], position.index_select(0, row)])
         if len(found) > 1:
-            node, order = node.sort(stable=True)
-            neighbor, e_id = neighbor[order], e_id[order]
-        edge_index = torch.searchsorted(visited, torch.stack([neighbor, node]))
-        return visited, edge_index, e_id
+            order = edge_index[1].argsort(stable=True)
+            edge_index, e_id = edge_index[:, order], e_id[order]
+        return reached, edge_index, e_id
 
     def sample(self, node: Tensor, bound: Tensor | int, *, epoch: int = 0) -> NeighborSample:
         """Returns the neighbourhoods of queries ``(node, bound)``, equal queries computed once.
@@ -215,7 +215,7 @@ class NeighborSampler:
             if isinstance(within, Tensor):
                 row_node = row.div(span, rounding_mode="floor")
                 row_bound = row - row_node * span
-            neighbor, e_id, mask = self._neighbors(row_node, row_bound, k, epoch)
+            neighbor, e_id, mask = self._grid(row_node, row_bound, k, epoch)
             # An absent neighbour repeats its target, so that it adds no node to read.
             neighbor = torch.where(mask, neighbor, row_node.unsqueeze(1))
             if isinstance(row_bound, Tensor) and depth < len(self.num_neighbors):
@@ -242,7 +242,20 @@ class NeighborSampler:
             )
         return bound.clamp(0, last) if isinstance(bound, Tensor) else max(bound, 0)
 
-    def _neighbors(self, node: Tensor, bound: Tensor | int, k: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _edges(self, node: Tensor, bound: Tensor | int, k: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns row, neighbour and event id of each edge: Int64[M], sorted by row, then most recent first."""
+        if self.strategy == "uniform":
+            neighbor, e_id, mask = self._grid(node, bound, k, epoch)
+            return mask.nonzero()[:, 0], neighbor[mask], e_id[mask]
+        begin, end = self.csr.history(node, bound)
+        count = (end - begin).clamp_(max=k)
+        row = torch.repeat_interleave(count)
+        # The j-th edge of a row is its entry end - j; before it stand j - 1 edges of the row and all of earlier rows.
+        latest = (end + count.cumsum(0)).sub_(count)
+        entry = latest.index_select(0, row).sub_(torch.arange(1, row.numel() + 1, device=row.device))
+        return row, self.csr.neighbor.index_select(0, entry), self._e_id(entry)
+
+    def _grid(self, node: Tensor, bound: Tensor | int, k: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Returns neighbour, event id and validity: [Q, k] each, most recent first; event id 0 where invalid."""
         if self.csr.num_events == 0:
             empty = torch.zeros(node.numel(), k, dtype=torch.long, device=node.device)
@@ -250,15 +263,20 @@ class NeighborSampler:
         begin, end = self.csr.history(node, bound)
         slot = torch.arange(k, device=node.device)
         if self.strategy == "recent":
-            entry = end.unsqueeze(1) - 1 - slot
+            entry = (end - 1).unsqueeze(1) - slot
             mask = entry >= begin.unsqueeze(1)
         else:
             degree = end - begin
             entry = begin.unsqueeze(1) + self._subset(node, end, degree, k, epoch)
             mask = slot < degree.unsqueeze(1)
-        entry = entry.clamp(min=0)
-        e_id = self.csr.key[entry] - (node * self.csr.num_events).unsqueeze(1)
-        return self.csr.neighbor[entry], e_id.masked_fill(~mask, 0), mask
+        # index_select of a flat index takes half the time of an index of two dimensions.
+        entry = entry.clamp_(min=0).view(-1)
+        neighbor = self.csr.neighbor.index_select(0, entry).view_as(mask)
+        return neighbor, self._e_id(entry).view_as(mask).mul_(mask), mask
+
+    def _e_id(self, entry: Tensor) -> Tensor:
+        """Returns Int64[M]: the event of each entry of the history."""
+        return self.csr.key.index_select(0, entry).remainder_(self.csr.num_events)
 
     def _subset(self, node: Tensor, end: Tensor, degree: Tensor, k: int, epoch: int) -> Tensor:
         """Returns Int64[Q, k]: a uniform k-subset of ``range(degree)``, descending, valid ones first.
