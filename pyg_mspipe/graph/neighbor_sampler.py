@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.graph.hashing import uniform_hash
+from pyg_mspipe.graph.recent_edges import recent_edges
 from pyg_mspipe.graph.temporal_csr import TemporalCSR
 
 Strategy = Literal["recent", "uniform"]
@@ -171,23 +172,24 @@ class NeighborSampler:
             ValueError: If the bound is past ``E``.
         """
         within = self._within(bound)
+        if self.strategy == "recent" and len(self.num_neighbors) == 1 and n_id.device.type == "cpu":
+            return recent_edges(self.csr, n_id, int(within), self.num_neighbors[0])
         target = frontier = n_id.unique()
         none = n_id[:0]
-        found: list[tuple[Tensor, Tensor, Tensor]] = [] if self.num_neighbors else [(none, none, none)]
+        found = [(none, none, none)]
         for k in self.num_neighbors:
-            if found:
+            if len(found) > 1:
                 reached = found[-1][1].unique()
                 frontier = reached[~torch.isin(reached, target)]
                 target = torch.cat([target, frontier])
-            row, neighbor, e_id = self._edges(frontier, within, k, epoch)
-            found.append((row + (target.numel() - frontier.numel()), neighbor, e_id))
-        row, neighbor, e_id = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
+            neighbor, e_id, mask = self._grid(frontier, within, k, epoch)
+            row = mask.nonzero()[:, 0] + (target.numel() - frontier.numel())
+            found.append((row, neighbor[mask], e_id[mask]))
+        row, neighbor, e_id = map(torch.cat, zip(*found, strict=True))
         reached, position = torch.cat([target, neighbor]).unique(return_inverse=True)
-        edge_index = torch.stack([position[target.numel() :], position.index_select(0, row)])
-        if len(found) > 1:
-            order = edge_index[1].argsort(stable=True)
-            edge_index, e_id = edge_index[:, order], e_id[order]
-        return reached, edge_index, e_id
+        edge_index = torch.stack([position[target.numel() :], position[row]])
+        order = edge_index[1].argsort(stable=True)
+        return reached, edge_index[:, order], e_id[order]
 
     def sample(self, node: Tensor, bound: Tensor | int, *, epoch: int = 0) -> NeighborSample:
         """Returns the neighbourhoods of queries ``(node, bound)``, equal queries computed once.
@@ -242,19 +244,6 @@ class NeighborSampler:
             )
         return bound.clamp(0, last) if isinstance(bound, Tensor) else max(bound, 0)
 
-    def _edges(self, node: Tensor, bound: Tensor | int, k: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns row, neighbour and event id of each edge: Int64[M], sorted by row, then most recent first."""
-        if self.strategy == "uniform":
-            neighbor, e_id, mask = self._grid(node, bound, k, epoch)
-            return mask.nonzero()[:, 0], neighbor[mask], e_id[mask]
-        begin, end = self.csr.history(node, bound)
-        count = (end - begin).clamp_(max=k)
-        row = torch.repeat_interleave(count)
-        # The j-th edge of a row is its entry end - j; before it stand j - 1 edges of the row and all of earlier rows.
-        latest = (end + count.cumsum(0)).sub_(count)
-        entry = latest.index_select(0, row).sub_(torch.arange(1, row.numel() + 1, device=row.device))
-        return row, self.csr.neighbor.index_select(0, entry), self._e_id(entry)
-
     def _grid(self, node: Tensor, bound: Tensor | int, k: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Returns neighbour, event id and validity: [Q, k] each, most recent first; event id 0 where invalid."""
         if self.csr.num_events == 0:
@@ -271,12 +260,8 @@ class NeighborSampler:
             mask = slot < degree.unsqueeze(1)
         # index_select of a flat index takes half the time of an index of two dimensions.
         entry = entry.clamp_(min=0).view(-1)
-        neighbor = self.csr.neighbor.index_select(0, entry).view_as(mask)
-        return neighbor, self._e_id(entry).view_as(mask).mul_(mask), mask
-
-    def _e_id(self, entry: Tensor) -> Tensor:
-        """Returns Int64[M]: the event of each entry of the history."""
-        return self.csr.key.index_select(0, entry).remainder_(self.csr.num_events)
+        e_id = self.csr.key.index_select(0, entry).remainder_(self.csr.num_events).view_as(mask)
+        return self.csr.neighbor.index_select(0, entry).view_as(mask), e_id.mul_(mask), mask
 
     def _subset(self, node: Tensor, end: Tensor, degree: Tensor, k: int, epoch: int) -> Tensor:
         """Returns Int64[Q, k]: a uniform k-subset of ``range(degree)``, descending, valid ones first.

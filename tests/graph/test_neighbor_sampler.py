@@ -279,12 +279,18 @@ def test_a_draw_depends_neither_on_the_rest_of_the_batch_nor_on_the_order_of_cal
 
 
 @settings(deadline=None)
-@given(data=streams(min_events=4), k=st.integers(1, 3))
-def test_both_ways_to_sample_draw_the_same(data, k):
-    sampler = sampler_of(data, [k], "uniform")
-    nodes = torch.arange(NUM_NODES)
-    hop = sampler.sample(nodes, data.num_events, epoch=2).hops[0]
-    assert torch.equal(hop.edge_id, sampler(nodes, data.num_events, epoch=2)[2])
+@given(data=streams(), nodes=NODES, k=st.integers(1, 3), strategy=STRATEGIES, choice=st.data())
+def test_both_ways_to_sample_find_the_same_edges_in_the_same_order(data, nodes, k, strategy, choice):
+    bound = choice.draw(st.integers(0, data.num_events))
+    sampler = sampler_of(data, [k], strategy)
+    sample = sampler.sample(as_ids(nodes), bound, epoch=2)
+    ((target, source),) = nodes_of_rows(sample)
+    (hop,) = sample.hops
+    neighbor, row = hop.edge_index
+    n_id, edge_index, e_id = sampler(as_ids(nodes), bound, epoch=2)
+    assert torch.equal(n_id, sample.n_id)
+    assert torch.equal(n_id[edge_index], torch.stack([source[neighbor], target[row]]))
+    assert torch.equal(e_id, hop.edge_id)
 
 
 # Statelessness
