@@ -154,7 +154,7 @@ class NeighborSampler:
         self.strategy = strategy
         self.seed = seed
 
-    def __call__(self, n_id: Tensor, bound: int, *, epoch: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, n_id: Tensor, bound: Tensor | int, *, epoch: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Returns ``(n_id, edge_index, e_id)`` as PyG's ``LastNeighborLoader`` does, from events below ``bound``.
 
         * ``n_id``: Int64[U], unique, sorted: the given nodes and all that was reached.
@@ -165,13 +165,21 @@ class NeighborSampler:
 
         Args:
             n_id: Int64[Q], the nodes to start from.
-            bound: The first event that must not be seen: the batch's first event id, not its time; ``E`` means all.
+            bound: The first event that must not be seen, a number or a tensor of one: the batch's first event id, not
+                its time; ``E`` means all. Give the whole stream ``data.event_id = torch.arange(data.num_events)``,
+                before it is split: then each batch says where it begins, ``batch.event_id[0]``, and no loop can lose
+                count. ``TemporalCSR.first_event_at`` has the bounds of times.
             epoch: Gives the uniform strategy fresh draws.
 
         Raises:
-            ValueError: If the bound is past ``E``.
+            ValueError: If the bound is past ``E``, or there are several.
         """
         within = self._within(bound)
+        if isinstance(within, Tensor) and within.numel() != 1:
+            raise ValueError(
+                f"{within.numel()} bounds; give one, the batch's first event, e.g. batch.event_id[0]; "
+                "sample() takes one for each query"
+            )
         if self.strategy == "recent" and len(self.num_neighbors) == 1 and n_id.device.type == "cpu":
             return recent_edges(self.csr, n_id, int(within), self.num_neighbors[0])
         target = frontier = n_id.unique()
