@@ -25,6 +25,7 @@ from benchmarks import (
     tgn_training,
     timelines,
     two_hosts,
+    unstable_sort,
 )
 from benchmarks.harness.benchmark import Benchmark
 
@@ -35,6 +36,8 @@ BENCHMARKS: dict[str, Benchmark[Any]] = {
         model_training.BENCHMARK,
         tgn_equality.BENCHMARK,
         sampling.BENCHMARK,
+        sampling.QUERIES,
+        unstable_sort.BENCHMARK,
         growth.BENCHMARK,
         timelines.BENCHMARK,
         pipeline_rate.BENCHMARK,

@@ -1,4 +1,4 @@
-"""What the temporal CSR costs to build and to keep, and how long a batch takes to sample."""
+"""What the temporal CSR costs to build and to keep, and how long a batch takes to sample, also beside PyG's loader."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from statistics import median
 
 import torch
 from rich.table import Table
+from torch_geometric.data import TemporalData
+from torch_geometric.nn.models.tgn import LastNeighborLoader
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run, find_stream
 from pyg_mspipe import NegativeSampler, NeighborSampler, TemporalCSR, load_stream
@@ -29,11 +31,7 @@ class Settings:
 
 def measure(settings: Settings, run: Run) -> Result:
     """Measures building and sampling."""
-    path = find_stream(settings.stream)
-    if path is None:
-        name, data = "Synthetic stream", load_stream("synthetic", num_events=settings.synthetic_events)
-    else:
-        name, data = path.stem, load_stream(path)
+    name, data = _load(settings.stream, settings.synthetic_events)
     builds = []
     for _ in range(settings.builds):
         start = time.perf_counter()
@@ -78,6 +76,83 @@ def measure(settings: Settings, run: Run) -> Result:
     }
 
 
+def _load(stream: str, synthetic_events: int) -> tuple[str, TemporalData]:
+    """Returns a stream and its name; a synthetic one where there is no such file."""
+    path = find_stream(stream)
+    if path is None:
+        return "Synthetic stream", load_stream("synthetic", num_events=synthetic_events)
+    return path.stem, load_stream(path)
+
+
+@dataclass(frozen=True)
+class QuerySettings:
+    """Of the comparison with PyG's ``LastNeighborLoader``, which is filled beforehand and takes no events in.
+
+    Attributes:
+        streams: Where there is no such file, a synthetic one.
+        synthetic_events: Of that.
+        neighbors: How many last neighbours, each in turn.
+        nodes: How many nodes a query asks for; a stream with fewer is left out.
+        queries: Of each size, each answered by both in turn.
+        thread_counts: torch's.
+    """
+
+    streams: tuple[str, ...] = ("wikipedia", "collegemsg")
+    synthetic_events: int = 10_000
+    neighbors: tuple[int, ...] = (10, 1, 20)
+    nodes: tuple[int, ...] = (1, 8, 22, 64, 200, 600, 1200, 4000)
+    queries: int = 200
+    thread_counts: tuple[int, ...] = (1, 2)
+
+
+def measure_queries(settings: QuerySettings, run: Run) -> Result:
+    """Measures what a query of ``NeighborSampler`` takes, and one of PyG's loader."""
+    rows = []
+    for stream in settings.streams:
+        name, data = _load(stream, settings.synthetic_events)
+        for threads in settings.thread_counts:
+            torch.set_num_threads(threads)
+            for k in settings.neighbors:
+                for row in _queries(data, k, settings):
+                    rows.append({"stream": name, "threads": threads, "neighbors": k, **row})
+    headings = ("stream", "threads", "neighbours", "nodes", "PyG, us", "ours, us", "ours to PyG")
+    table = Table(*headings, title="a query, medians")
+    for row in rows:
+        counts = (f"{row[key]:,}" for key in ("threads", "neighbors", "nodes"))
+        table.add_row(row["stream"], *counts, f"{row['pyg_us']:.0f}", f"{row['us']:.0f}", f"{row['ratio']:.2f}")
+    run.console.print(table)
+    return {"rows": rows}
+
+
+def _queries(data: TemporalData, k: int, settings: QuerySettings) -> list[Result]:
+    """Returns what a query of each size takes in the last third of a stream, for nodes drawn by their events."""
+    csr = TemporalCSR.from_stream(data)
+    sampler, loader = NeighborSampler(csr, [k]), LastNeighborLoader(csr.num_nodes, k)
+    first = 2 * data.num_events // 3
+    (hop,) = sampler.sample(torch.arange(csr.num_nodes), first).hops
+    loader.neighbors, loader.e_id = hop.neighbor, torch.where(hop.mask, hop.e_id, -1)
+    weight = torch.cat([data.src, data.dst]).bincount(minlength=csr.num_nodes).double()
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for size in settings.nodes:
+        if size > int(weight.count_nonzero()):
+            continue
+        times: tuple[list[float], list[float]] = [], []
+        for number in range(settings.queries):
+            n_id = weight.multinomial(size, generator=generator).sort().values
+            ways = (lambda: loader(n_id), lambda: sampler(n_id, first))  # noqa: B023
+            found = {}
+            for way in (number % 2, 1 - number % 2):
+                start = time.perf_counter()
+                found[way] = ways[way]()
+                times[way].append(1e6 * (time.perf_counter() - start))
+            if not all(map(torch.equal, found[0], found[1])):
+                raise RuntimeError(f"PyG's loader and NeighborSampler differ on the nodes {n_id.tolist()}")
+        ratio = median(own / other for other, own in zip(*times, strict=True))
+        rows.append({"nodes": size, "pyg_us": median(times[0]), "us": median(times[1]), "ratio": ratio})
+    return rows
+
+
 BENCHMARK = Benchmark(
     "sampling",
     "building the temporal CSR, its size, and sampling a batch",
@@ -85,4 +160,13 @@ BENCHMARK = Benchmark(
     measure,
     Settings(),
     quick=replace(Settings(), stream="synthetic", synthetic_events=10_000, batches=10, threads=1),
+)
+
+QUERIES = Benchmark(
+    "sampling_queries",
+    "a query of NeighborSampler beside one of PyG's LastNeighborLoader",
+    1,
+    measure_queries,
+    QuerySettings(),
+    quick=replace(QuerySettings(), streams=("synthetic",), nodes=(1, 200), queries=5, thread_counts=(1,)),
 )

@@ -12,14 +12,11 @@ Both train with the same initial weights (PyG's own), the same negatives and no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from rich.table import Table
-from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
@@ -27,6 +24,7 @@ from benchmarks.harness.workload import Workload, load_workload
 from benchmarks.peers import pyg_loop
 from benchmarks.peers.link_loop import DIM, LEARNING_RATE, NUM_NEIGHBORS
 from benchmarks.peers.pyg_loop import TGNLoop
+from benchmarks.peers.stable_sort import stable_sort
 from pyg_mspipe import TGN, Batches, LastAggregator, NeighborSampler, TemporalCSR
 from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 
@@ -129,7 +127,7 @@ def measure(settings: Settings, run: Run) -> Result:
     }
     table = Table("comparison", "first batch above 1e-4", "largest difference", title=f"{work.name}, {batches} batches")
     rows = []
-    with _stable_sort():
+    with stable_sort():
         for name, compare in cases.items():
             differences = compare()
             above = next((index for index, each in enumerate(differences) if each > 1e-4), None)
@@ -137,24 +135,6 @@ def measure(settings: Settings, run: Run) -> Result:
             table.add_row(name, "none" if above is None else str(above), f"{max(differences):.1e}")
     run.console.print(table)
     return {"stream": work.name, "width": DIM, "rows": rows}
-
-
-@contextmanager
-def _stable_sort() -> Iterator[None]:
-    """Makes PyG's ``LastNeighborLoader`` return the most recent neighbours.
-
-    It counts on ``Tensor.sort`` to keep the order of equal nodes, which it does not promise, and does not keep here.
-    """
-    sort = Tensor.sort
-
-    def stable(self: Tensor, *args: Any, **options: Any) -> Any:
-        return torch.sort(self, *args, **{"stable": True, **options})
-
-    Tensor.sort = stable  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        Tensor.sort = sort  # type: ignore[method-assign]
 
 
 BENCHMARK = Benchmark(

@@ -24,6 +24,7 @@ args = parser.parse_args()
 
 torch.manual_seed(0)
 data = load_stream(args.stream)
+data.event_id = torch.arange(data.num_events)  # <-
 train_data, val_data, _ = data.train_val_test_split(val_ratio=0.15, test_ratio=0.15)
 train_loader = TemporalDataLoader(train_data, batch_size=200, neg_sampling_ratio=1.0)
 val_loader = TemporalDataLoader(val_data, batch_size=200, neg_sampling_ratio=1.0)
@@ -46,9 +47,9 @@ criterion = BCEWithLogitsLoss()
 assoc = torch.empty(data.num_nodes, dtype=torch.long)
 
 
-def predict(batch, first):
-    """Logits of the batch's events and of their negatives, from events below `first`."""
-    n_id, edge_index, e_id = sampler(batch.n_id, first)  # <-
+def predict(batch):
+    """Logits of the batch's events and of their negatives, from the events before the batch."""
+    n_id, edge_index, e_id = sampler(batch.n_id, batch.event_id[0])  # <-
     assoc[n_id] = torch.arange(n_id.size(0))
     z, last_update = memory(n_id)
     t_enc = memory.time_enc((last_update[edge_index[0]] - data.t[e_id]).to(z.dtype))
@@ -59,31 +60,29 @@ def predict(batch, first):
 def train():
     modules.train()
     memory.reset_state()
-    total, first = 0.0, 0
+    total = 0.0
     for batch in train_loader:
         optimizer.zero_grad()
-        pos, neg = predict(batch, first)
+        pos, neg = predict(batch)
         loss = criterion(pos, torch.ones_like(pos)) + criterion(neg, torch.zeros_like(neg))
         memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
         loss.backward()
         optimizer.step()
         memory.detach()
         total += float(loss.detach()) * batch.num_events
-        first += batch.num_events
-    return total / first
+    return total / train_data.num_events
 
 
 @torch.no_grad()
 def test():
     modules.eval()
     torch.manual_seed(12345)
-    aps, first = [], train_data.num_events
+    aps = []
     for batch in val_loader:
-        pos, neg = predict(batch, first)
+        pos, neg = predict(batch)
         label = torch.cat([torch.ones_like(pos), torch.zeros_like(neg)])
         aps.append(average_precision_score(label, torch.cat([pos, neg])))
         memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
-        first += batch.num_events
     return sum(aps) / len(aps)
 
 

@@ -26,7 +26,8 @@ args = parser.parse_args()
 torch.manual_seed(0)
 data = synthetic(20_000, num_src=VISITORS, num_dst=200)
 train_data, val_data, _ = data.train_val_test_split(val_ratio=0.15, test_ratio=0.15)
-sampler = NeighborSampler(TemporalCSR.from_stream(data), num_neighbors=[10])  # <-
+csr = TemporalCSR.from_stream(data)  # <-
+sampler = NeighborSampler(csr, num_neighbors=[10])  # <-
 
 dim, msg_dim = 100, data.msg.size(-1)
 memory = TGNMemory(  # <-
@@ -54,9 +55,9 @@ def labels(day):
     return node, count[node] / count[node].sum(1, keepdim=True)
 
 
-def predict(node, first):
-    """Logits of the nodes' kinds, from events below `first`."""
-    n_id, edge_index, e_id = sampler(node, first)  # <-
+def predict(node, day):
+    """Logits of the nodes' kinds, from events before a day."""
+    n_id, edge_index, e_id = sampler(node, csr.first_event_at(torch.tensor(day * DAY)))  # <-
     assoc[n_id] = torch.arange(n_id.size(0))
     z, last_update = memory(n_id)
     t_enc = memory.time_enc((last_update[edge_index[0]] - data.t[e_id]).to(z.dtype))
@@ -65,23 +66,22 @@ def predict(node, first):
 
 
 def keep(batch):
-    """Takes events into the memory, and returns how many."""
+    """Takes events into the memory."""
     if batch.num_events:
         memory.update_state(batch.src, batch.dst, batch.t, batch.msg)
         memory.detach()
-    return batch.num_events
 
 
-def run(part, first, learn):
+def run(part, learn):
     """Goes over events, asks for the labels of each day that begins among them, and returns the mean NDCG@10."""
     day, scores, counts = int(part.t[0]) // DAY + 1, [], []
     for batch in TemporalDataLoader(part, batch_size=200):
         while int(batch.t[-1]) >= day * DAY and day * DAY <= int(data.t[-1]) - AHEAD * DAY:
             earlier = int((batch.t < day * DAY).sum())
-            first += keep(batch[:earlier])
+            keep(batch[:earlier])
             batch = batch[earlier:]
             node, truth = labels(day)
-            found = predict(node, first)
+            found = predict(node, day)
             if learn:
                 optimizer.zero_grad()
                 criterion(found, truth).backward()
@@ -89,15 +89,15 @@ def run(part, first, learn):
             scores.append(ndcg_score(truth, found.detach(), k=10) * len(node))
             counts.append(len(node))
             day += 1
-        first += keep(batch)
+        keep(batch)
     return sum(scores) / max(sum(counts), 1)
 
 
 for epoch in range(1, args.epochs + 1):
     modules.train()
     memory.reset_state()
-    train_ndcg = run(train_data, 0, learn=True)
+    train_ndcg = run(train_data, learn=True)
     modules.eval()
     with torch.no_grad():
-        val_ndcg = run(val_data, train_data.num_events, learn=False)
+        val_ndcg = run(val_data, learn=False)
     print(f"epoch {epoch}  train NDCG@10 {train_ndcg:.4f}  val NDCG@10 {val_ndcg:.4f}")

@@ -83,6 +83,20 @@ def plan_ratio_range(result: Result, plan: str, *more: str) -> str:
     return f"{low:.2f} to {high:.2f}"
 
 
+def missed_neighbors(result: Result, stream: str) -> str:
+    """How many of all last neighbours PyG's loader misses."""
+    counts = _one(result["rows"], stream=stream)["neighbors"]
+    if counts["ours"]:
+        raise ValueError(f"NeighborSampler misses {counts['ours']} last neighbours of {stream}; pages say none")
+    return f"{counts['pyg']:,} of {counts['true']:,}"
+
+
+def ties_taken(result: Result, stream: str, event: str) -> str:
+    """In how many of all ties PyG takes the message of the first event, of the last, or of another."""
+    ties = _one(result["rows"], stream=stream)["ties"]
+    return f"{ties[event]:,} of {ties['nodes']:,}"
+
+
 VALUES: dict[str, tuple[Callable[..., str], str]] = {
     "staleness_points": (staleness_points, "pipeline_accuracy"),
     "staleness_deviation": (staleness_deviation, "pipeline_accuracy"),
@@ -95,6 +109,8 @@ VALUES: dict[str, tuple[Callable[..., str], str]] = {
     "plan_ratio": (plan_ratio, "parallel_rate"),
     "plan_ratio_range": (plan_ratio_range, "parallel_rate"),
     "plan_ratio_two_layers": (plan_ratio, "parallel_rate_two_layers"),
+    "missed_neighbors": (missed_neighbors, "unstable_sort"),
+    "ties_taken": (ties_taken, "unstable_sort"),
 }
 """What writes each figure, and from which benchmark."""
 

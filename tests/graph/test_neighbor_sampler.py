@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_events import NUM_NODES, as_ids, history, recent, streams
 from torch_geometric.data import TemporalData
+from torch_geometric.loader import TemporalDataLoader
 from torch_geometric.nn.models.tgn import LastNeighborLoader
 
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
@@ -279,12 +280,18 @@ def test_a_draw_depends_neither_on_the_rest_of_the_batch_nor_on_the_order_of_cal
 
 
 @settings(deadline=None)
-@given(data=streams(min_events=4), k=st.integers(1, 3))
-def test_both_ways_to_sample_draw_the_same(data, k):
-    sampler = sampler_of(data, [k], "uniform")
-    nodes = torch.arange(NUM_NODES)
-    hop = sampler.sample(nodes, data.num_events, epoch=2).hops[0]
-    assert torch.equal(hop.edge_id, sampler(nodes, data.num_events, epoch=2)[2])
+@given(data=streams(), nodes=NODES, k=st.integers(1, 3), strategy=STRATEGIES, choice=st.data())
+def test_both_ways_to_sample_find_the_same_edges_in_the_same_order(data, nodes, k, strategy, choice):
+    bound = choice.draw(st.integers(0, data.num_events))
+    sampler = sampler_of(data, [k], strategy)
+    sample = sampler.sample(as_ids(nodes), bound, epoch=2)
+    ((target, source),) = nodes_of_rows(sample)
+    (hop,) = sample.hops
+    neighbor, row = hop.edge_index
+    n_id, edge_index, e_id = sampler(as_ids(nodes), bound, epoch=2)
+    assert torch.equal(n_id, sample.n_id)
+    assert torch.equal(n_id[edge_index], torch.stack([source[neighbor], target[row]]))
+    assert torch.equal(e_id, hop.edge_id)
 
 
 # Statelessness
@@ -365,6 +372,25 @@ def test_a_bound_past_the_last_event_is_refused_for_it_may_be_a_time(bound):
     for sample in (sampler, sampler.sample):
         with pytest.raises(ValueError, match=r"bound 3 is past the 2 events .* event id from 0 to 2, not a time"):
             sample(as_ids([0, 1, 2]), bound)
+
+
+def test_several_bounds_for_one_call_are_refused_with_the_way_to_give_one():
+    data = TemporalData(src=as_ids([0, 1]), dst=as_ids([1, 2]), t=as_ids([5, 6]))
+    with pytest.raises(ValueError, match=r"2 bounds; give one, the batch's first event, e\.g\. batch\.event_id\[0\]"):
+        sampler_of(data, [3])(as_ids([0, 1]), as_ids([0, 1]))
+
+
+@settings(deadline=None)
+@given(data=streams(min_events=1), batch_size=st.integers(1, 3), num_neighbors=HOPS, split=st.integers(0, 24))
+def test_batches_of_numbered_events_see_what_a_counter_would_show_them(data, batch_size, num_neighbors, split):
+    sampler = sampler_of(data, num_neighbors)
+    data.event_id = torch.arange(data.num_events)
+    first = 0
+    for part in (data[:split], data[split:]):
+        for batch in TemporalDataLoader(part, batch_size=batch_size):
+            own, counted = sampler(batch.n_id, batch.event_id[0]), sampler(batch.n_id, first)
+            assert all(map(torch.equal, own, counted))
+            first += batch.num_events
 
 
 def test_the_number_of_events_as_bound_means_all_events_and_one_below_zero_none():
