@@ -14,7 +14,7 @@ from torch_geometric.data import TemporalData
 from pyg_mspipe.data import Labels
 from pyg_mspipe.data.atomic_write import atomic_write
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class CheckpointError(ValueError):
