@@ -11,6 +11,7 @@ os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:2")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--budget", type=float, default=0.0, help="Seconds in which tests/fuzz draws inputs of its own.")
+    parser.addoption("--thorough", action="store_true", help="Damages, kills and draws as often as before a release.")
 
 
 @pytest.fixture(scope="session")

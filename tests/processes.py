@@ -126,13 +126,20 @@ def _become(command: Sequence[str], env: Mapping[str, str], cwd: str, outputs: S
         atexit._run_exitfuncs()
 
 
-def torchrun(count: int, *command: object, check: bool = True, cwd: Path | str | None = None) -> list[tuple[str, str]]:
-    """Runs a command in some processes that meet as torchrun's do, and returns what each wrote.
+def torchrun(
+    count: int,
+    *command: object,
+    check: bool = True,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | str | None = None,
+) -> list[Forked]:
+    """Runs a command in some processes that meet as torchrun's do, and returns them when all have ended.
 
     Args:
         count: How many processes.
         command: As :class:`Forked` takes it.
         check: Whether a process that fails fails the test.
+        env: More environment variables.
         cwd: Where they run.
     """
     # As torchrun does: whoever starts the processes serves the store at which they meet.
@@ -147,18 +154,34 @@ def torchrun(count: int, *command: object, check: bool = True, cwd: Path | str |
         "TORCHELASTIC_RESTART_COUNT": "0",
         "TORCHELASTIC_MAX_RESTARTS": "0",
         "OMP_NUM_THREADS": "1",
+        **(env or {}),
     }
     ranks = map(str, range(count))
     processes = [Forked(*command, env=common | {"RANK": rank, "LOCAL_RANK": rank}, cwd=cwd) for rank in ranks]
     try:
-        said = [process.communicate() for process in processes]
+        until = time.monotonic() + patience()
+        while any(process.poll() is None for process in processes) and time.monotonic() < until:
+            if any(process.poll() for process in processes):
+                _stop(processes)
+            time.sleep(0.01)
+        codes = [process.wait() for process in processes]
     finally:
         for process in processes:
             process.kill()
-    if check:
-        for process, (out, errors) in zip(processes, said, strict=True):
-            assert process.returncode == 0, out + errors
-    return said
+    assert not check or not any(codes), [process.communicate() for process in processes]
+    return processes
+
+
+def _stop(processes: Sequence[Forked]) -> None:
+    """Ends the processes that are left where one has failed, as torchrun does."""
+    left = [process for process in processes if process.poll() is None]
+    for which, seconds in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 0.0)):
+        for process in left:
+            if process.poll() is None:
+                process.send_signal(which)
+        until = time.monotonic() + seconds
+        while any(process.poll() is None for process in left) and time.monotonic() < until:
+            time.sleep(0.01)
 
 
 def run_forked(command: Sequence[str], *, cwd: Path | str | None = None, check: bool = False, **options: object) -> Any:
@@ -168,8 +191,8 @@ def run_forked(command: Sequence[str], *, cwd: Path | str | None = None, check: 
         return _run(command, cwd=cwd, check=check, **options)
     if rest[:2] == ["-m", "torch.distributed.run"]:
         place = rest.index("--nproc-per-node")
-        said = torchrun(int(rest[place + 1]), *rest[place + 2 :], cwd=cwd)
-        done = subprocess.CompletedProcess(command, 0, "".join(out for out, _ in said), "")
+        processes = torchrun(int(rest[place + 1]), *rest[place + 2 :], cwd=cwd)
+        done = subprocess.CompletedProcess(command, 0, "".join(each.communicate()[0] for each in processes), "")
     else:
         process = Forked(*rest, cwd=cwd)
         done = subprocess.CompletedProcess(command, process.wait(), *process.communicate())

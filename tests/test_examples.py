@@ -64,7 +64,8 @@ def test_a_trained_model_scores_links_and_gives_vectors(tmp_path):
 
 
 def test_two_trainers_under_torchrun_report_once_and_do_as_one_process_that_stands_for_them():
-    together = "".join(out for out, _ in torchrun(2, ROOT / "examples/distributed.py", "--epochs", "2")).splitlines()
+    processes = torchrun(2, ROOT / "examples/distributed.py", "--epochs", "2")
+    together = "".join(process.communicate()[0] for process in processes).splitlines()
     notice, *alone = run("examples/distributed.py", "--epochs", "2").splitlines()
     assert "not started by torchrun" in notice
     assert alone == together

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,26 +16,28 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
     The bytes go to a partial file in the same folder, which is synced to the disk and then renamed. Until then, and
     when the block raises, ``path`` is what it was before. A process that is killed meanwhile leaves the partial file
-    behind; :func:`remove_partial` removes it.
+    behind; :func:`remove_partial` removes it. Where ``path`` is a link, what it leads to is replaced, not the link.
 
     Args:
         path: The file to write, in a folder that exists.
 
     Raises:
-        OSError: If the file cannot be written; the error names ``path``.
+        OSError: If the file cannot be written; the error names ``path`` as it was given.
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file")
     refuse_devices(path)
-    path = path.resolve()  # what a link leads to is replaced, not the link
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():  # it leads to itself
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
-        _sync_folder(path.parent)
+        partial.replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
         # An error with another file's name concerns a file that the block reads; one without a number has a full text.
         if error.errno is None or error.filename not in (None, str(partial)):

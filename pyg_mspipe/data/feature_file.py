@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -58,15 +60,15 @@ def read_layout(path: Path) -> FeatureLayout:
             version = np.lib.format.read_magic(file)
             # Version 3 only adds names of columns, which rows of numbers do not have.
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, columns_first, dtype = read(file)
-        except ValueError as error:
+            shape, columns_first, dtype = read(_without_padding(file, 2 if version == (1, 0) else 4))
+        except Exception as error:  # a damaged header may raise any error
             reason = next(iter(str(error).splitlines()), "")
             mend = "write it with write_features or numpy.save"
             raise StreamError(f"{path} is not a .npy file ({reason}); {mend}") from error
         offset, size = file.tell(), os.fstat(file.fileno()).st_size
     if dtype.str not in DTYPES:
         raise StreamError(f"{path} holds {dtype.newbyteorder('=')} ({dtype.str}); save it as '<f4' or '<f2'")
-    if len(shape) != 2 or 0 in shape:
+    if len(shape) != 2 or min(shape) < 1:
         raise StreamError(f"{path} has shape {shape}; save a matrix [rows, width] that is not empty")
     if columns_first:
         raise StreamError(f"{path} is stored column after column; save numpy.ascontiguousarray(features)")
@@ -79,6 +81,16 @@ def read_layout(path: Path) -> FeatureLayout:
             f"it was {state}: write it anew"
         )
     return layout
+
+
+def _without_padding(file: BinaryIO, size: int) -> BinaryIO:
+    """Returns a header of which ``size`` bytes are its length, with which numpy is quick even where it is damaged."""
+    length = int.from_bytes(file.read(size), "little")
+    text = file.read(length)
+    if len(text) < length:
+        raise ValueError("its header is cut off")
+    text = b" ".join(text.split())
+    return io.BytesIO(len(text).to_bytes(size, "little") + text)
 
 
 def write_features(path: str | Path, features: Tensor | Iterable[Tensor]) -> None:

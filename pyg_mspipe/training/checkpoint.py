@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pyg_mspipe.data import Labels
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class CheckpointError(ValueError):

@@ -21,7 +21,8 @@ from pyg_mspipe.training.device import pick_device
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
 
-# Rows that a digest covers: few enough for a slow disk, spread over the whole file.
+# Features up to this size have a digest of all rows, larger ones of some rows, few enough for a slow disk.
+_DIGEST_BYTES = 1 << 26
 _DIGEST_ROWS = 256
 
 # The arguments of a trainer, and how error messages call them.
@@ -85,9 +86,14 @@ class RunFeatures:
 
 
 def features_digest(store: FeatureStore) -> str:
-    """Returns a digest of shape, dtype and some evenly spaced rows, by which a checkpoint knows its features."""
-    last = store.num_rows - 1
-    rows = store.read(torch.arange(_DIGEST_ROWS).mul(last).div(_DIGEST_ROWS - 1, rounding_mode="floor").unique())
+    """Returns a digest of shape, dtype and rows, by which a checkpoint knows its features.
+
+    It covers all rows up to 64 MiB of them, and 256 evenly spaced ones of more.
+    """
+    ids, last = torch.arange(store.num_rows), store.num_rows - 1
+    if store.num_rows * store.width * store.dtype.itemsize > _DIGEST_BYTES:
+        ids = torch.arange(_DIGEST_ROWS).mul(last).div(_DIGEST_ROWS - 1, rounding_mode="floor").unique()
+    rows = store.read(ids)
     digest = hashlib.blake2b(f"{store.num_rows} {store.width} {store.dtype}".encode(), digest_size=16)
     digest.update(rows.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

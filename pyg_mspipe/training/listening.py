@@ -13,7 +13,7 @@ from pyg_mspipe.tasks import Task
 from pyg_mspipe.timeline.trace import TraceWriter
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.events import Event, Listener, PartBegun, StagesDone
-from pyg_mspipe.training.metrics_log import MetricsLog
+from pyg_mspipe.training.metrics_log import LogMark, MetricsLog
 from pyg_mspipe.training.progress_bar import ProgressBar
 
 
@@ -27,7 +27,7 @@ class Listening:
         team: The processes of the run.
         folder: The folder of the metrics file; without one none is written.
         console: Where the progress bar is shown.
-        log_length: Bytes to keep of an existing metrics file.
+        log: What to keep of an existing metrics file.
         step: The training step with which the run continues.
     """
 
@@ -39,11 +39,11 @@ class Listening:
         team: Team,
         folder: Path | None,
         console: Console,
-        log_length: int,
+        log: LogMark,
         step: int,
     ) -> None:
         bar = ProgressBar(console, config.plan.sweeps(config.epochs) * config.plan.epochs_per_sweep, task)
-        self._log = MetricsLog(folder, length=log_length, tensorboard=config.tensorboard, step=step)
+        self._log = MetricsLog(folder, kept=log, tensorboard=config.tensorboard, step=step)
         self._built_in: list[ProgressBar | MetricsLog | TimelineFile] = [bar, self._log]
         if config.timeline and step == 0:
             path = Path(config.timeline)
@@ -58,8 +58,8 @@ class Listening:
         for listener in self._all:
             listener(event)
 
-    def sync_log(self) -> int:
-        """Writes the metrics to disk and returns the length of their file in bytes."""
+    def sync_log(self) -> LogMark:
+        """Writes the metrics to disk and returns the end of their file."""
         return self._log.sync()
 
     def __enter__(self) -> Listening:

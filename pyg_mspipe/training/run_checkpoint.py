@@ -13,6 +13,7 @@ from torch import Tensor
 from pyg_mspipe.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.features import RunFeatures, check_same_features
+from pyg_mspipe.training.metrics_log import LogMark
 
 if TYPE_CHECKING:
     from pyg_mspipe.distributed.executor import Executor, Job
@@ -43,10 +44,9 @@ class Progress:
 
 # What a run's checkpoint has, and what each is.
 _CONTENT: dict[str, type] = {
-    **dict.fromkeys(("config", "progress", "source", "features", "names"), dict),
+    **dict.fromkeys(("config", "progress", "source", "features", "names", "log"), dict),
     **dict.fromkeys(("model", "task", "memory", "optimizer"), dict),
     **dict.fromkeys(("stream", "static"), str),
-    "log_length": int,
 }
 
 
@@ -75,17 +75,15 @@ def checked(checkpoint: dict[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointError: If a part is missing, or is of another kind.
     """
-    settings, progress = ({each.name: each for each in fields(kind)} for kind in (TrainConfig, Progress))
+    settings = {each.name for each in fields(TrainConfig)}
     wrong = [name for name, kind in _CONTENT.items() if not isinstance(checkpoint.get(name), kind)]
     if not wrong:
         wrong += [f"config.{name}" for name in checkpoint["config"] if name not in settings]
-        # The dataclass's defaults are of the right kinds.
-        usual = Progress()
-        for name in progress:
-            found = checkpoint["progress"].get(name)
-            if type(found) is not type(getattr(usual, name)):
-                wrong.append(f"progress.{name}")
-        wrong += [f"progress.{name}" for name in checkpoint["progress"] if name not in progress]
+        # The dataclasses' defaults are of the right kinds.
+        for part, usual in (("progress", vars(Progress())), ("log", vars(LogMark()))):
+            found = checkpoint[part]
+            wrong += [f"{part}.{name}" for name in usual if type(found.get(name)) is not type(usual[name])]
+            wrong += [f"{part}.{name}" for name in found if name not in usual]
         names = checkpoint["names"]
         wrong += [f"names.{name}" for name in ("model", "task") if not isinstance(names.get(name), str)]
         parts = ("model", "task", "memory")
@@ -137,33 +135,33 @@ class RunCheckpoints:
         self._about = {"source": source, "stream": stream, "features": features.kept, "names": self._names}
 
     def save(
-        self, name: str, progress: Progress, memory: dict[str, Tensor], static: str, sync: Callable[[], int]
-    ) -> int:
-        """Writes a checkpoint, in all processes, and returns the length of the metrics file.
+        self, name: str, progress: Progress, memory: dict[str, Tensor], static: str, sync: Callable[[], LogMark]
+    ) -> LogMark:
+        """Writes a checkpoint, in all processes, and returns the end of the metrics file.
 
         Args:
             name: The file's name.
             progress: How far the run is.
             memory: The state of the memory at the end of the last training step: tensors by name.
             static: Digest of the static node vectors.
-            sync: Writes the metrics to disk and returns the length of their file.
+            sync: Writes the metrics to disk and returns the end of their file.
         """
         folder, team = self._folder, self._executor.team
         if folder is None:
-            return 0
-        length = 0
+            return LogMark()
+        log = LogMark()
         with team.together():
             for rank, part in self._executor.parts(progress.batch).items():
                 folder.mkdir(parents=True, exist_ok=True)  # on another host it may not exist yet
                 save_checkpoint(folder / _rank_file(progress.step, rank), part)
         with team.together():
             if team.leads:
-                length = sync()
+                log = sync()
                 content = {
                     "config": asdict(self._config),
                     "static": static,
                     "progress": asdict(progress),
-                    "log_length": length,
+                    "log": asdict(log),
                     "model": self._objective.model.state_dict(),
                     "task": self._objective.task.state_dict(),
                     "memory": memory,
@@ -172,7 +170,7 @@ class RunCheckpoints:
                 save_checkpoint(folder / name, self._about | content | self._executor.random_state())
         if team.leads:
             self._remove_older(folder, progress.step)
-        return length
+        return log
 
     def check(self, checkpoint: dict[str, Any]) -> None:
         """Refuses a checkpoint with another stream, other features, another model or task than this run.

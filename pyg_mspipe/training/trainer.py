@@ -37,6 +37,7 @@ from pyg_mspipe.training.making import (
     negative_sampler,
     neighbor_sampler,
 )
+from pyg_mspipe.training.metrics_log import LogMark
 from pyg_mspipe.training.run_checkpoint import Progress, RunCheckpoints, checked
 from pyg_mspipe.training.run_data import run_data
 from pyg_mspipe.training.run_folder import own_folder
@@ -148,7 +149,7 @@ class Trainer:
         )
         self._static = StaticVectors(self.model.static_memory, self.folder, executor.team)
         self._make_task = partial(make_task, config, task=task, labels=read.labels, split=self.split)
-        self._log_length = 0
+        self._log = LogMark()
 
     @classmethod
     def resume(
@@ -187,7 +188,7 @@ class Trainer:
         self._checkpoints.check(checkpoint)
         self._static.load(checkpoint["static"])
         self.progress = self._checkpoints.load(checkpoint)
-        self._log_length = checkpoint["log_length"]
+        self._log = LogMark(**checkpoint["log"])
         self.optimizer.param_groups[0]["lr"] = learning_rate(self.config)
 
     def batches(self, part: str, num_negatives: int | None = None) -> Batches:
@@ -269,11 +270,10 @@ class Trainer:
                 self._pretrain_static()
             request = stack.enter_context(interruptible())
             folder = self.folder if team.leads else None
-            self._listening = stack.enter_context(
-                Listening(
-                    self.listeners, config, self.task, team, folder, self.console, self._log_length, progress.step
-                )
-            )
+            told = self.listeners, config, self.task, team, folder, self.console
+            with team.together():
+                listening = Listening(*told, self._log, progress.step)
+            self._listening = stack.enter_context(listening)
             if progress.step == 0:
                 self._listening(RunBegun(config, self.source, self.fingerprint))
             loop = TrainingLoop(config, self._job, self.executor, progress, request, self._listening, self._save)
@@ -291,8 +291,8 @@ class Trainer:
 
     def _save(self, name: str, memory: dict[str, Tensor]) -> None:
         if self.folder is not None:
-            log_length, digest = self._listening.sync_log, self._static.digest
-            self._log_length = self._checkpoints.save(name, self.progress, memory, digest, log_length)
+            static, sync = self._static.digest, self._listening.sync_log
+            self._log = self._checkpoints.save(name, self.progress, memory, static, sync)
             self._listening(Saved(self.folder / name))
 
     def _on_record(self, step: int, record: BatchRecord) -> None:

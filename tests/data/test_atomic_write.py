@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,33 @@ def test_a_folder_that_is_missing_is_an_error_that_names_the_file(tmp_path):
     with pytest.raises(FileNotFoundError) as raised:
         write(tmp_path / "nowhere" / "file")
     assert raised.value.filename == str(tmp_path / "nowhere" / "file")
+
+
+@pytest.mark.parametrize("name", ["link", "folder/file", "nowhere/file", "../HERE/link", "x" * 300])
+def test_an_error_names_the_file_as_it_was_given(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    name = name.replace("HERE", tmp_path.name)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "link").symlink_to("real/file")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space|No such file|too long") as raised:
+        write(Path(name))
+    assert raised.value.filename == str(Path(name))
+    assert not list((tmp_path / "real").iterdir())
+
+
+def test_a_link_that_leads_to_itself_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(OSError, match="Too many levels of symbolic links") as raised:
+        write(tmp_path / "one")
+    assert raised.value.filename == str(tmp_path / "one")
+    assert names(tmp_path / "one") == ["one", "two"]
 
 
 def test_a_folder_is_not_replaced(tmp_path):

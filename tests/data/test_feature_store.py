@@ -327,7 +327,18 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         MappedFeatures(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"src,dst,t\n", b"\x93NUMPY\x01\x00\x76\x00{'descr'"])
+def headed(header):
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"src,dst,t\n", b"\x93NUMPY\x01\x00\x76\x00{'descr'", headed(b"{[]: 1}"), headed(b"(" * 900)),
+        headed(b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1, }\n"),
+        headed(b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1), }" + b" " * 4000 + b"x\n"),
+    ],
+)
 def test_a_file_of_another_format_is_refused(tmp_path, content):
     (tmp_path / "x.npy").write_bytes(content)
     with pytest.raises(StreamError, match=r"x\.npy is not a \.npy file \(.+\); write it with write_features"):

@@ -1,11 +1,9 @@
-"""Files as nobody wrote them: mutated at random, and read a second time by a plain reader."""
+"""Files as nobody wrote them: of odd columns, and mutated at random."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
@@ -137,66 +135,3 @@ def write_table(path: Path, draws) -> None:
         rows = each[:length] if each.ndim else np.full(length, each)
         arrays[name] = pa.array(list(rows) if rows.ndim > 1 else rows)
     parquet.write_table(pa.table(arrays), path)
-
-
-_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
-
-
-def plain(path: Path):
-    """Returns the events of a CSV file by Python's own reader and exact integers: ids as they are, times as fractions.
-
-    Returns nothing where it is not a file of events that a plain reader understands.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8")
-        rows = [row for row in csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)]
-    except (UnicodeDecodeError, csv.Error):
-        return None
-    rows = [row for row in rows if row and (len(row) > 1 or row[0].strip())]
-    if not rows or any(len(row) != len(rows[0]) for row in rows):
-        return None
-    names = rows[0]
-    if any(names.count(name) != 1 for name in ("src", "dst", "t")):
-        return None
-    places = [names.index(name) for name in ("src", "dst", "t")]
-    try:
-        return [(row[places[0]], row[places[1]], Decimal(row[places[2]].strip())) for row in rows[1:]]
-    except InvalidOperation:
-        return None
-
-
-def key(text: str):
-    """Returns an id as a number where it is written as one."""
-    whole = _WHOLE.fullmatch(text)
-    return text if whole is None else int(whole[1])
-
-
-def wrong(path: Path, data, *, relabel: bool, sort: bool) -> str | None:
-    """Returns what differs between a stream and its file as a plain reader has it; nothing where they agree."""
-    events = plain(path)
-    if events is None:
-        return None
-    found = list(zip(data.src.tolist(), data.dst.tolist(), data.t.tolist(), strict=True))
-    if len(found) != len(events):
-        return f"{len(found)} events of {len(events)}"
-    if relabel:
-        number: dict = {}
-        expected = []
-        for src, dst, t in events:
-            expected.append((*(number.setdefault(key(each), len(number)) for each in (src, dst)), t))
-    else:
-        try:
-            expected = [(Decimal(src.strip()), Decimal(dst.strip()), t) for src, dst, t in events]
-        except InvalidOperation:
-            return "ids are no numbers"
-    if sort:
-        expected.sort(key=lambda event: event[2])
-    for own, other in zip(found, expected, strict=True):
-        if not all(map(alike, own, other)):
-            return f"{own} for {other}"
-    return None
-
-
-def alike(found: int, expected) -> bool:
-    """Whether a number is the one in a file, which with a fraction has the digits that a double keeps."""
-    return found == expected or (expected % 1 != 0 and found == float(expected))

@@ -42,9 +42,9 @@ def losses(folder: Path) -> list[float]:
 
 
 def contents(folder: Path) -> dict[str, dict]:
-    """Both checkpoints but for the log's length, which the digits of rates decide."""
+    """Both checkpoints but for the log's end, which the digits of rates decide."""
     both = {name: load_checkpoint(folder / name) for name in ("last.pt", "best.pt")}
-    return {name: {key: value for key, value in each.items() if key != "log_length"} for name, each in both.items()}
+    return {name: {key: value for key, value in each.items() if key != "log"} for name, each in both.items()}
 
 
 def same(one: object, other: object) -> bool:

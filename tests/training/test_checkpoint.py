@@ -119,7 +119,7 @@ def test_a_checkpoint_with_other_bits_never_loads_as_something_else(path):
 
 def saved_by_torch(proof: Path, *, zipped: bool) -> bytes:
     file = io.BytesIO()
-    torch.save({"format": 2, "weights": RunsCode(proof)}, file, _use_new_zipfile_serialization=zipped)
+    torch.save({"format": 3, "weights": RunsCode(proof)}, file, _use_new_zipfile_serialization=zipped)
     return file.getvalue()
 
 
@@ -129,7 +129,7 @@ def test_code_in_a_file_is_not_run(tmp_path, kind):
     content = {
         "torch": saved_by_torch(proof, zipped=True),
         "torch before 1.6": saved_by_torch(proof, zipped=False),
-        "pickle": pickle.dumps({"format": 2, "weights": RunsCode(proof)}),
+        "pickle": pickle.dumps({"format": 3, "weights": RunsCode(proof)}),
     }[kind]
     (tmp_path / "last.pt").write_bytes(content)
     refused(tmp_path / "last.pt")
@@ -141,15 +141,15 @@ def test_the_code_in_question_would_have_run(tmp_path):
     assert (tmp_path / "proof").exists()
 
 
-@pytest.mark.parametrize("content", [{"format": 1}, {"format": "2"}, {"format": True}, {"step": 3}, {}, [1], 3])
+@pytest.mark.parametrize("content", [{"format": 1}, {"format": "3"}, {"format": True}, {"step": 3}, {}, [1], 3])
 def test_another_format_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "last.pt")
-    refused(tmp_path / "last.pt", r"checkpoint format .*, this version reads 2; train again")
+    refused(tmp_path / "last.pt", r"checkpoint format .*, this version reads 3; train again")
 
 
 def test_a_format_that_is_a_tensor_is_refused(tmp_path):
     torch.save({"format": torch.ones(2)}, tmp_path / "last.pt")
-    refused(tmp_path / "last.pt", "this version reads 2")
+    refused(tmp_path / "last.pt", "this version reads 3")
 
 
 def flawed(checkpoint):
@@ -158,7 +158,7 @@ def flawed(checkpoint):
         yield name, {key: value for key, value in checkpoint.items() if key != name}
         if name != "format":
             yield name, checkpoint | {name: 17.5}
-    for part in ("config", "progress", "names"):
+    for part in ("config", "progress", "names", "log"):
         for name in checkpoint[part]:
             if part != "config":
                 yield name, checkpoint | {part: {key: x for key, x in checkpoint[part].items() if key != name}}
