@@ -29,7 +29,7 @@ from pyg_mspipe.training import (
     Trainer,
     keep_freed_memory,
 )
-from pyg_mspipe.training.features import features_again, open_features
+from pyg_mspipe.training.features import features_again
 from pyg_mspipe.training.making import check_classes, without_meaning
 from pyg_mspipe.training.run import open_stream
 from pyg_mspipe.training.run_checkpoint import load_run_checkpoint
@@ -70,7 +70,7 @@ def train(
         mspipe train events.npz --features events.npy --node-features nodes.npy
         torchrun --nproc-per-node 4 -m pyg_mspipe train events.npz --parallel 1x2x2 --out runs/four
     """
-    with one_line_errors():
+    with one_line_errors(ctx):
         files = {"features": features, "node_features": node_features}
         values = {"out": out, "overwrite": overwrite, "emulate": emulate} | reading | files | settings
         if config is not None:
@@ -94,12 +94,9 @@ def train(
         with launched(chosen, emulate, "train ...") as launch:
             before = _before_restart(launch, out)
             folder = launch.first(lambda: _folder(stream, out, overwrite or before is not None))
-            data, stores = launch.load(lambda: (open_stream(source), open_features(paths, chosen)))
-            unused = None if data.msg.size(1) or stores["features"] else options.column_note(source)
-            times = options.time_note(source, int(data.t[0]), int(data.t[-1]))
-            for note in (times, unused, *inputs.row_notes(source, paths, chosen.labels)):
-                if note is not None:
-                    launch.echo(note)
+            data, stores = launch.load(lambda: inputs.open_files(source, paths, chosen))
+            for note in inputs.notes(source, data, stores, chosen.labels):
+                launch.echo(note)
             trainer = _trainer(launch, data, folder, source, stores)
             if before is None:
                 _fit(launch, trainer, folder, replace=overwrite)
