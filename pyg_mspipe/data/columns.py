@@ -128,7 +128,7 @@ def _likely_names(columns: Columns, missing: Mapping[str, object], available: Se
     """Returns a mapping with names that columns often have for the missing fields; empty if one of them has none."""
     found = {}
     for field in missing:
-        near = [name for name in available if name.strip().lower() in _OFTEN.get(field, ())]
+        near = [name for name in available if name.strip().lower() in (field, *_OFTEN.get(field, ()))]
         if len(near) != 1 or field in columns:
             return {}
         found[field] = near[0]

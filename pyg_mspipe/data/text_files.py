@@ -59,7 +59,7 @@ class TextForm:
         """Returns the form in words."""
         words = [f"columns separated by {SEPARATORS.get(self.separator, repr(self.separator))}"]
         words += [] if self.header else ["no header"]
-        return ", ".join(words + ([f"comment lines passed over: {self.comments}"] if self.comments else []))
+        return ", ".join(words + ([f"comment lines above: {self.comments}"] if self.comments else []))
 
 
 def is_text(path: Path) -> bool:

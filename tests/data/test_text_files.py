@@ -316,7 +316,5 @@ def path_of_dates(tmp_path):
 
 def test_the_form_is_told_in_words(tmp_path):
     path = written(tmp_path, "e.txt", "# a\n% b\n1 2 3\n")
-    assert str(text_form(path, header=False)) == (
-        "columns separated by blanks, no header, comment lines passed over: 2"
-    )
+    assert str(text_form(path, header=False)) == ("columns separated by blanks, no header, comment lines above: 2")
     assert str(text_form(written(tmp_path, "e.csv", "a,b,c\n"))) == "columns separated by commas"

@@ -165,6 +165,19 @@ def plain(path: Path):
         return None
 
 
+def plain_rows(content: bytes, mark: str):
+    """Returns the events of a text without header, quotes and comments by splitting its lines; nothing for others."""
+    try:
+        text = content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        return None
+    lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip(" \t")]
+    rows = [re.split(r"[ \t]+", line.strip(" \t")) if mark == " " else line.split(mark) for line in lines]
+    if '"' in text or re.search(r"(?m)^[ \t]*[#%]", text) or len({len(row) for row in rows}) != 1 or len(rows[0]) < 3:
+        return None
+    return [(row[0], row[1], Decimal(row[2].strip())) for row in rows]
+
+
 def key(text: str):
     """Returns an id as a number where it is written as one."""
     whole = _WHOLE.fullmatch(text)
@@ -173,7 +186,11 @@ def key(text: str):
 
 def wrong(path: Path, data, *, relabel: bool, sort: bool) -> str | None:
     """Returns what differs between a stream and its file as a plain reader has it; nothing where they agree."""
-    events = plain(path)
+    return unlike(plain(path), data, relabel=relabel, sort=sort)
+
+
+def unlike(events, data, *, relabel: bool, sort: bool) -> str | None:
+    """Returns what differs between a stream and the events of a plain reader; nothing where they agree."""
     if events is None:
         return None
     found = list(zip(data.src.tolist(), data.dst.tolist(), data.t.tolist(), strict=True))

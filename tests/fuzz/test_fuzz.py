@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from files import csv_text, mutate, write_table, wrong
+from files import csv_text, mutate, plain_rows, unlike, write_table, wrong
 from processes import patience
 from torch_geometric.data import TemporalData
 from typer.testing import CliRunner
@@ -78,6 +78,25 @@ def test_text_files(inputs, tmp_path):
         text = csv_text(draws)
         path.write_bytes(mutate(text, draws) if draws.random() < 0.6 else text)
         loaded += check(path, seed, draws)
+    assert loaded > 50, "hardly any can be loaded"
+
+
+def test_text_files_without_a_header_and_with_any_separator(inputs, tmp_path):
+    path, loaded = tmp_path / "e.txt", 0
+    for seed, draws in inputs(200):
+        relabel, sort, mark = draws.random() < 0.5, draws.random() < 0.5, draws.choice([",", "\t", ";", "|", " "])
+        ids = [[f"{'u' * relabel}{draws.randrange(9)}" for _ in range(2)] for _ in range(draws.randrange(1, 9))]
+        rows = [
+            mark.join([*each, str(t)]) for each, t in zip(ids, sorted(draws.sample(range(99), len(ids))), strict=True)
+        ]
+        content = draws.choice(["\n", "\r\n"]).join(rows).encode()
+        content = mutate(content, draws) if draws.random() < 0.6 else content
+        path.write_bytes(content)
+        options = {"columns": {"src": 0, "dst": 1, "t": 2}, "relabel": relabel, "sort": sort}
+        data = refused_or(seed, load_stream, path, **options)
+        if data is not None:
+            assert unlike(plain_rows(content, mark), data, relabel=relabel, sort=sort) is None, (seed, content)
+            loaded += 1
     assert loaded > 50, "hardly any can be loaded"
 
 
