@@ -175,7 +175,10 @@ def plain_rows(content: bytes, mark: str):
     rows = [re.split(r"[ \t]+", line.strip(" \t")) if mark == " " else line.split(mark) for line in lines]
     if '"' in text or re.search(r"(?m)^[ \t]*[#%]", text) or len({len(row) for row in rows}) != 1 or len(rows[0]) < 3:
         return None
-    return [(row[0], row[1], Decimal(row[2].strip())) for row in rows]
+    try:
+        return [(row[0], row[1], Decimal(row[2].strip())) for row in rows]
+    except InvalidOperation:
+        return None
 
 
 def key(text: str):
