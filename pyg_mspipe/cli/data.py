@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,14 +11,14 @@ from rich.table import Table
 
 from pyg_mspipe._loading import loading
 from pyg_mspipe.cli import stream_options as options
-from pyg_mspipe.cli.errors import BAD_INPUT, State, in_flags, one_line_errors
+from pyg_mspipe.cli.errors import BAD_INPUT, State, in_flags, one_line_errors, tell_problems
 
 if TYPE_CHECKING:
     from pyg_mspipe.data import StreamSummary
 
 app = typer.Typer(no_args_is_help=True, help="Look at a stream of events.")
 
-_SECONDS = {"epoch seconds": 1, "epoch milliseconds": 1e3, "epoch microseconds": 1e6, "epoch nanoseconds": 1e9}
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @app.callback()
@@ -29,6 +29,7 @@ def about() -> None:
 @app.command(no_args_is_help=True)
 @options.with_reading
 def info(
+    ctx: typer.Context,
     stream: options.Stream,
     reading: dict[str, Any],
 ) -> None:
@@ -40,7 +41,7 @@ def info(
         mspipe data info clicks.csv --src user --dst item --time ts
         mspipe data info wikipedia
     """
-    with one_line_errors():
+    with one_line_errors(ctx):
         with loading():
             from pyg_mspipe.data import StreamError, summarize
             from pyg_mspipe.training.source import open_stream
@@ -50,18 +51,24 @@ def info(
         except StreamError as error:
             if State.debug:
                 raise
-            for problem in error.problems:
-                typer.echo(f"problem: {in_flags(' '.join(problem.split()))}", err=True)
+            tell_problems(error, "problem", ctx)
             raise typer.Exit(BAD_INPUT) from None
         summary, console = summarize(data), Console()
-        show(summary, console)
-        for note in (options.time_note(source, summary.first_time, summary.last_time), options.column_note(source)):
+        show(summary, console, options.unit_of(source))
+        notes = [options.time_note(source, summary.first_time, summary.last_time), options.column_note(source)]
+        for note in (options.form_note(source), *notes):
             if note is not None:
                 console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
-def show(summary: StreamSummary, console: Console) -> None:
-    """Prints a summary as a table, and its warnings."""
+def show(summary: StreamSummary, console: Console, time_unit: str | None = None) -> None:
+    """Prints a summary as a table, and its warnings.
+
+    Args:
+        summary: Of the stream.
+        console: Where to print it.
+        time_unit: The unit that the times are counted in, where it is known.
+    """
     degrees = summary.degrees
     kind = "bipartite" if summary.bipartite else "nodes in both roles"
     rows = {
@@ -69,7 +76,7 @@ def show(summary: StreamSummary, console: Console) -> None:
         "nodes": f"{summary.num_distinct_nodes:,} ({summary.num_sources:,} sources, "
         f"{summary.num_destinations:,} destinations; {kind})",
         "memory rows": f"{summary.num_nodes:,} (ids {summary.min_id} to {summary.num_nodes - 1})",
-        "time": _span(summary),
+        "time": _span(summary, time_unit or summary.time_unit.removeprefix("epoch ")),
         "distinct times": f"{summary.num_distinct_times:,}; {summary.tied_share:.1%} of events share theirs, "
         f"{summary.largest_tie:,} at most",
         "self-loops": f"{summary.num_self_loops:,}",
@@ -89,10 +96,16 @@ def show(summary: StreamSummary, console: Console) -> None:
         console.print("nothing is wrong with it")
 
 
-def _span(summary: StreamSummary) -> str:
+def _span(summary: StreamSummary, unit: str) -> str:
+    from pyg_mspipe.data.dates import SECONDS
+
     first, last = summary.first_time, summary.last_time
-    scale = _SECONDS.get(summary.time_unit)
-    if scale is None:
-        return f"{first:,} to {last:,} ({summary.time_unit})"
-    dates = (datetime.fromtimestamp(t / scale, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S") for t in (first, last))
-    return f"{' to '.join(dates)} UTC ({summary.time_unit})"
+    try:
+        length = SECONDS[unit]
+        per_second = round(1 / length)  # whole numbers, as a float would round nanoseconds
+        dates = [_EPOCH + timedelta(seconds=t // per_second if per_second else t * int(length)) for t in (first, last)]
+    except (KeyError, OverflowError):  # no unit that is known, or no date that datetime holds
+        return f"{first:,} to {last:,} ({unit})"
+    if unit == "days":
+        return f"{' to '.join(f'{date:%Y-%m-%d}' for date in dates)}, days"
+    return f"{' to '.join(f'{date:%Y-%m-%d %H:%M:%S}' for date in dates)} UTC, {unit}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,8 @@ from typing import NoReturn
 
 import typer
 
+from pyg_mspipe.cli.mending import mended_command, reading_flags
+from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.distributed.plan import PlanError
 from pyg_mspipe.distributed.torchrun import torchrun_started
 from pyg_mspipe.training.config import ConfigError
@@ -32,12 +36,23 @@ class State:
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turns bad input into one line on the standard error and exit code 2; ``--debug`` shows the traceback."""
+def one_line_errors(ctx: typer.Context | None = None) -> Iterator[None]:
+    """Turns bad input into one line on the standard error and exit code 2; ``--debug`` shows the traceback.
+
+    Of a stream all problems are told, a line for each, and below them the command that mends it, where flags do.
+
+    Args:
+        ctx: The context of the command, if it reads a stream as its flags say.
+    """
     try:
         yield
     except typer.Exit:
         raise
+    except StreamError as error:
+        if State.debug:
+            raise
+        tell_problems(error, "error", ctx)
+        _exit(BAD_INPUT)
     except (ConfigError, PlanError) as error:
         _fail(error, str(error))
     except OSError as error:
@@ -65,11 +80,10 @@ def one_line_errors() -> Iterator[None]:
 
 # Python asks for these classes only where none of those above fits, and so once their modules are loaded.
 def _bad_input() -> tuple[type[Exception], ...]:
-    from pyg_mspipe.data import StreamError
     from pyg_mspipe.distributed import DisagreementError
     from pyg_mspipe.training import CheckpointError
 
-    return StreamError, DisagreementError, CheckpointError
+    return DisagreementError, CheckpointError
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -105,24 +119,47 @@ def _with_mend(error: OSError) -> str:
     return f"{file}{error.strerror}" + ("" if mend is None else f"; {mend}")
 
 
+def tell_problems(error: StreamError, mark: str, ctx: typer.Context | None) -> None:
+    """Prints what is wrong with a stream, a line for each problem, and the command that mends it.
+
+    Args:
+        error: Names the problems.
+        mark: What each line begins with.
+        ctx: The context of the command, if it reads a stream as its flags say.
+    """
+    for problem in error.problems or (type(error).__name__,):
+        typer.echo(f"{mark}: {in_flags(' '.join(problem.split()))}", err=True)
+    command = mended_command(ctx, error.mends)
+    if command is not None:
+        typer.echo(f"to mend it: {command}", err=True)
+
+
 def in_flags(text: str) -> str:
     """Returns a message with the names of arguments and settings spelled as flags, except within paths."""
     text = re.sub(r"pass columns=\{([^}]*)\}", _columns_in_flags, text)
     text = re.sub(r"\b(sort|relabel|bipartite)=True\b", r"--\1", text)
+    text = re.sub(r"\b(separator|time_format)=('[^']*')", lambda found: f"{_flag(found[1])} {found[2]}", text)
     text = re.sub(r"(?<=: leave out )[\w, ]+(?=, which only)", _options_in_flags, text)
     text = re.sub(
-        r"(?<![\w/.'-])((val|test)_(ratio|time)|checkpoint_every)(?![\w/.'-])", lambda name: _flag(name[0]), text
+        r"(?<![\w/.'-])((val|test)_(ratio|time)|checkpoint_every|time_format)(?![\w/.'-])",
+        lambda name: _flag(name[0]),
+        text,
     )
     return re.sub(r"\btime_scale=(\d+)", r"--time-scale \1", text).replace(" to load_stream", "")
 
 
 def _columns_in_flags(mapping: re.Match[str]) -> str:
-    flags = {"src": "--src", "dst": "--dst", "t": "--time", "msg": "--msg", "y": "--label"}
-    return "give " + " ".join(f"{flags[field]} COLUMN" for field in re.findall(r"'(\w+)':", mapping[1]))
+    try:
+        columns = ast.literal_eval(f"{{{mapping[1]}}}")
+    except (ValueError, SyntaxError):  # such as names with braces
+        return mapping[0]
+    flags = reading_flags({"columns": columns})
+    words = [(_flag(name), each) for name, value in flags.items() for each in ([value] if name == "columns" else value)]
+    return "give " + " ".join(f"{flag} {'COLUMN' if each == '...' else shlex.quote(each)}" for flag, each in words)
 
 
 def _options_in_flags(options: re.Match[str]) -> str:
-    columns = "--src, --dst, --time, --msg and --label"
+    columns = "--src, --dst, --time, --msg, --label and --columns"
     return ", ".join(columns if each == "columns" else _flag(each) for each in options[0].split(", "))
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.training.config import ConfigError, TrainConfig
+
+if TYPE_CHECKING:
+    from torch_geometric.data import TemporalData
+
+    from pyg_mspipe.data import FeatureStore
 
 _PANEL = "Reading the stream"
 
 Features = Annotated[
     Path | None,
     typer.Option(
-        help="A .npy file of event features instead of messages, one row for each event; read from the disk by rows.",
+        help="A .npy file of event features instead of messages, one row for each event; read from the disk by rows. "
+        "A first row of zeros more than that, for index 0, is left out.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -49,22 +57,62 @@ def _with_whole_path(name: str) -> str:
     return f"{Path(file).resolve()}:{attribute}" if colon else name
 
 
-def row_notes(source: dict[str, Any], paths: dict[str, Path | None], labels: str) -> list[str]:
-    """Returns notes on the order of feature rows, if reading the stream reorders its events or renumbers its nodes.
+def open_files(
+    source: dict[str, Any], paths: dict[str, Path | None], config: TrainConfig
+) -> tuple[TemporalData, dict[str, FeatureStore | None]]:
+    """Returns the stream of a run and its features, by the trainer's argument.
+
+    Features of events in DyGLib's form have one row more, of zeros, before that of the first event: it is left out.
 
     Args:
         source: How the stream is loaded.
         paths: The files of ``features`` and ``node_features``, if any.
+        config: The run's settings.
+
+    Raises:
+        StreamError: If a file cannot be used.
+    """
+    import torch
+
+    from pyg_mspipe.data import MappedFeatures
+    from pyg_mspipe.training.features import open_features
+    from pyg_mspipe.training.source import open_stream
+
+    data = open_stream(source)
+    stores = open_features(paths, config)
+    of_events = stores["features"]
+    if isinstance(of_events, MappedFeatures) and of_events.num_rows == data.num_events + 1:
+        first = of_events.read(torch.tensor([0]))
+        if not first.any():
+            stores["features"] = MappedFeatures(of_events.path, of_events.pinned, skip=1)
+    return data, stores
+
+
+def notes(
+    source: dict[str, Any], data: TemporalData, stores: dict[str, FeatureStore | None], labels: str
+) -> Iterator[str]:
+    """Yields notes on what was taken for what as the files of a run were read.
+
+    Args:
+        source: How the stream is loaded.
+        data: The stream.
+        stores: Its features, by the trainer's argument.
         labels: The file of labels, if there is one.
     """
-    notes = []
-    if paths["features"] is not None and source.get("sort"):
-        notes.append("rows of --features are taken to be in the order of the sorted events")
-    if paths["node_features"] is not None and source.get("relabel"):
-        notes.append("rows of --node-features are taken to be in the order in which --relabel numbers the nodes")
+    from pyg_mspipe.data import MappedFeatures
+
+    unused = None if data.msg.size(1) or stores["features"] else options.column_note(source)
+    times = options.time_note(source, int(data.t[0]), int(data.t[-1]))
+    yield from (note for note in (options.form_note(source), times, unused) if note is not None)
+    of_events = stores["features"]
+    if isinstance(of_events, MappedFeatures) and of_events.skip:
+        yield "the first row of --features is left out: it is zeros, and there is one row more than events"
+    if of_events is not None and source.get("sort"):
+        yield "rows of --features are taken to be in the order of the sorted events"
+    if stores["node_features"] is not None and source.get("relabel"):
+        yield "rows of --node-features are taken to be in the order in which --relabel numbers the nodes"
     if labels and source.get("relabel"):
-        notes.append("nodes of --labels are taken to be numbered as --relabel numbers them")
-    return notes
+        yield "nodes of --labels are taken to be numbered as --relabel numbers them"
 
 
 def move(

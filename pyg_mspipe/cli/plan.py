@@ -29,6 +29,7 @@ _STREAM = "Choosing for a stream"
 
 @options.with_reading
 def plan(
+    ctx: typer.Context,
     reading: dict[str, Any],
     shape: Annotated[str | None, typer.Argument(help="A plan i x j x k, such as 1x2x2.", show_default=False)] = None,
     world: Annotated[int | None, typer.Option(help="Number of trainers.", show_default=False)] = None,
@@ -76,7 +77,7 @@ def plan(
         mspipe plan --world 8 --hosts 2
         mspipe plan --auto clicks.csv --src user --dst item --time ts --world 4
     """
-    with one_line_errors():
+    with one_line_errors(ctx):
         console = Console()
         if epochs < 1:
             raise ConfigError(f"--epochs is {epochs}; give at least 1")

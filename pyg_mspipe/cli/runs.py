@@ -57,7 +57,7 @@ def train(
         mspipe train events.npz --features events.npy --node-features nodes.npy
         torchrun --nproc-per-node 4 -m pyg_mspipe train events.npz --parallel 1x2x2 --out runs/four
     """
-    with one_line_errors():
+    with one_line_errors(ctx):
         files = {"features": features, "node_features": node_features}
         values = {"out": out, "overwrite": overwrite, "emulate": emulate} | reading | files | settings
         if config is not None:
@@ -80,16 +80,13 @@ def train(
         out = None if out is None else Path(out)
         with launched(chosen, emulate, "train ...") as launch:
             with loading():
-                from pyg_mspipe.training.features import open_features
-                from pyg_mspipe.training.source import open_stream
+                import pyg_mspipe.training.features
+                import pyg_mspipe.training.source  # noqa: F401 - which reading needs
             before = _before_restart(launch, out)
             folder = launch.first(lambda: _folder(stream, out, overwrite or before is not None))
-            data, stores = launch.load(lambda: (open_stream(source), open_features(paths, chosen)))
-            unused = None if data.msg.size(1) or stores["features"] else options.column_note(source)
-            times = options.time_note(source, int(data.t[0]), int(data.t[-1]))
-            for note in (times, unused, *inputs.row_notes(source, paths, chosen.labels)):
-                if note is not None:
-                    launch.echo(note)
+            data, stores = launch.load(lambda: inputs.open_files(source, paths, chosen))
+            for note in inputs.notes(source, data, stores, chosen.labels):
+                launch.echo(note)
             with loading():
                 from pyg_mspipe.cli import fitting
             trainer = fitting.make_trainer(launch, data, folder, source, stores)

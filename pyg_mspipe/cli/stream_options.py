@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pyg_mspipe.cli.flags import with_flags
+from pyg_mspipe.training.config import ConfigError
 
 _PANEL = "Reading the stream"
 _COLUMNS_SHOWN = 10
@@ -17,7 +18,8 @@ _TO_SECONDS = {"milliseconds": "1e-3", "microseconds": "1e-6", "nanoseconds": "1
 Stream = Annotated[
     str,
     typer.Argument(
-        help="A name (synthetic, wikipedia, reddit, mooc, lastfm, tgbl-wiki ...) or a .csv, .parquet or .npz file.",
+        help="A name (synthetic, wikipedia, reddit, mooc, lastfm, tgbl-wiki ...) or a .csv, .txt, .tsv (or .gz of "
+        "these), .parquet or .npz file.",
         show_default=False,
     ),
 ]
@@ -30,6 +32,29 @@ Msg = Annotated[
     typer.Option(help="Column of the messages, once for each. (default: msg, msg_0 ...)", rich_help_panel=_PANEL),
 ]
 Label = Annotated[str | None, typer.Option(help="Column of the labels. (default: y)", rich_help_panel=_PANEL)]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a file of text without a header: the numbers, from 0, of the columns of sources, destinations and "
+        "times, as in 0,1,2; --msg and --label are numbers then too.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        help="What separates the columns of a file of text: , ; | \\t or a blank for any run of blanks and tabs. "
+        "(default: what its first lines show)",
+        rich_help_panel=_PANEL,
+    ),
+]
+TimeFormat = Annotated[
+    str | None,
+    typer.Option(
+        help="The format of times that are texts, as %d-%m-%Y for 21-07-2015, %d/%m/%Y %H:%M and so on.",
+        rich_help_panel=_PANEL,
+    ),
+]
 Sort = Annotated[bool, typer.Option("--sort", help="Sort the events by time.", rich_help_panel=_PANEL)]
 TimeScale = Annotated[
     float | None, typer.Option(help="Multiply the times, e.g. by 1000 to keep milliseconds.", rich_help_panel=_PANEL)
@@ -47,6 +72,9 @@ READING: dict[str, tuple[Any, Any]] = {
     "time": (Time, None),
     "msg": (Msg, None),
     "label": (Label, None),
+    "columns": (Columns, None),
+    "separator": (Separator, None),
+    "time_format": (TimeFormat, None),
     "sort": (Sort, False),
     "time_scale": (TimeScale, None),
     "bipartite": (Bipartite, False),
@@ -69,16 +97,25 @@ def source_of(
     time: str | None,
     msg: list[str] | None,
     label: str | None,
+    columns: str | None,
+    separator: str | None,
+    time_format: str | None,
     sort: bool,
     time_scale: float | None,
     bipartite: bool,
     relabel: bool,
 ) -> dict[str, Any]:
-    """Returns the arguments of :func:`load_stream` as plain values, fit for a checkpoint."""
-    mapping = {"src": src, "dst": dst, "t": time, "msg": msg or None, "y": label}
-    columns = {field: column for field, column in mapping.items() if column is not None}
+    """Returns the arguments of :func:`load_stream` as plain values, fit for a checkpoint.
+
+    Raises:
+        ConfigError: If the flags of columns do not fit together.
+    """
+    mapping: dict[str, Any] = {"src": src, "dst": dst, "t": time, "msg": msg or None, "y": label}
+    chosen = {field: column for field, column in mapping.items() if column is not None}
     given = {
-        "columns": columns or None,
+        "columns": (chosen if columns is None else _by_number(columns, chosen)) or None,
+        "separator": "\t" if separator == "\\t" else separator,
+        "time_format": time_format,
         "sort": sort or None,
         "time_scale": time_scale,
         "bipartite": bipartite or None,
@@ -89,32 +126,84 @@ def source_of(
     return {"name_or_path": where, "root": str(root.resolve())} | {k: v for k, v in given.items() if v is not None}
 
 
+def _by_number(columns: str, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Returns the columns of a file without a header, by number."""
+    named = [flag for field, flag in (("src", "--src"), ("dst", "--dst"), ("t", "--time")) if field in chosen]
+    if named:
+        raise ConfigError(f"--columns and {named[0]} are given; give --columns alone where the file has no header")
+    numbers = columns.split(",")
+    if len(numbers) != 3 or not all(each.strip().isdecimal() for each in numbers):
+        raise ConfigError(f"--columns is {columns!r}; give the columns of sources, destinations and times, as in 0,1,2")
+    for each in [*chosen.get("msg", []), *([chosen["y"]] if "y" in chosen else [])]:
+        if not each.isdecimal():
+            raise ConfigError(
+                f"--columns counts columns, and {each!r} is no number; give --msg and --label numbers too"
+            )
+    more = {
+        field: [int(each) for each in column] if field == "msg" else int(column) for field, column in chosen.items()
+    }
+    return dict(zip(("src", "dst", "t"), map(int, numbers), strict=True)) | more
+
+
+def _file_of(source: dict[str, Any]) -> Path | None:
+    path = Path(source["name_or_path"])
+    return path if path.is_file() else None
+
+
+def unit_of(source: dict[str, Any]) -> str | None:
+    """Returns the unit that the dates of a file are counted in; None if its times are numbers, or are scaled."""
+    from pyg_mspipe.data.files import time_unit
+
+    path = _file_of(source)
+    if path is None or "time_scale" in source:
+        return None
+    return time_unit(path, *(source.get(name) for name in ("columns", "separator", "time_format")))
+
+
+def form_note(source: dict[str, Any]) -> str | None:
+    """Returns a note on how a file of text is read; None if it is as most are, with commas and a header."""
+    from pyg_mspipe.data.columns import has_header
+    from pyg_mspipe.data.text_files import is_text, text_form
+
+    path, header = _file_of(source), has_header(source.get("columns"))
+    if path is None or not (is_text(path) or "separator" in source):
+        return None
+    form = text_form(path, source.get("separator"), header)
+    if form.separator == "," and header and not form.comments:
+        return None
+    note = f"{path.name} is read as {form}"
+    if not header and form.rows[0] == form.numbers:
+        note += f"; its first line, {','.join(form.numbers)}, is an event: if it is a header, give --src 0 and so on"
+    return note
+
+
 def time_note(source: dict[str, Any], first: int, last: int) -> str | None:
     """Returns a note if a file holds times in a unit finer than seconds and --time-scale was not given."""
     from pyg_mspipe.data.summary import guess_time_unit
 
     unit = guess_time_unit(first, last).removeprefix("epoch ")
-    if unit not in _TO_SECONDS or "time_scale" in source or not Path(source["name_or_path"]).is_file():
+    if unit not in _TO_SECONDS or "time_scale" in source or _file_of(source) is None:
         return None
     return f"times are in {unit}; --time-scale {_TO_SECONDS[unit]} makes them seconds"
 
 
 def column_note(source: dict[str, Any]) -> str | None:
     """Returns a note on the columns of a file that are not used; None if all are."""
-    from pyg_mspipe.data.files import unused_columns
+    from pyg_mspipe.data.columns import has_header, unused_columns
     from pyg_mspipe.data.tables import text_columns
 
-    path = Path(source["name_or_path"])
-    unused = unused_columns(path, source.get("columns")) if path.is_file() else []
-    if not unused:
+    path, columns, separator = _file_of(source), source.get("columns"), source.get("separator")
+    unused = [] if path is None else unused_columns(path, columns, separator)
+    if path is None or not unused:
         return None
     shown = ", ".join(map(repr, unused[:_COLUMNS_SHOWN])) + (", ..." if len(unused) > _COLUMNS_SHOWN else "")
     note = f"columns not used: {shown}"
-    texts = set(text_columns(path))
+    texts = set(text_columns(path, separator, has_header(columns)))
     if texts.issuperset(unused):
         return f"{note}; they hold texts, and features must be numbers"
     which = "those that hold numbers" if texts.intersection(unused) else "columns"
-    return f"{note}; --msg NAME, once for each, reads {which} as features"
+    name = "NAME" if has_header(columns) else "NUMBER"
+    return f"{note}; --msg {name}, once for each, reads {which} as features"
 
 
 def flags_of(reading: dict[str, Any]) -> list[str]:

@@ -17,7 +17,10 @@ from pyg_mspipe.data.atomic_write import atomic_write
 from pyg_mspipe.data.errors import StreamError
 
 DTYPES = {"<f4": torch.float32, "<f2": torch.float16}
-"""The dtypes that a file may hold, by numpy's names."""
+"""The dtypes that a file is written with, by numpy's names."""
+
+READABLE = DTYPES | {"<f8": torch.float64}
+"""The dtypes that a file may hold."""
 
 # The size of a page, so that rows whose size divides it never cross a page. numpy accepts any multiple of 64.
 _HEADER_BYTES = 4096
@@ -49,8 +52,8 @@ def read_layout(path: Path) -> FeatureLayout:
     """Returns the layout of a file, from its header and its size.
 
     Raises:
-        StreamError: If the file does not exist, is not a ``.npy`` file of float32 or float16 rows in C order, or does
-            not have the size that its header says.
+        StreamError: If the file does not exist, is not a ``.npy`` file of float32, float16 or float64 rows in C order,
+            or does not have the size that its header says.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
@@ -66,13 +69,13 @@ def read_layout(path: Path) -> FeatureLayout:
             mend = "write it with write_features or numpy.save"
             raise StreamError(f"{path} is not a .npy file ({reason}); {mend}") from error
         offset, size = file.tell(), os.fstat(file.fileno()).st_size
-    if dtype.str not in DTYPES:
+    if dtype.str not in READABLE:
         raise StreamError(f"{path} holds {dtype.newbyteorder('=')} ({dtype.str}); save it as '<f4' or '<f2'")
     if len(shape) != 2 or min(shape) < 1:
         raise StreamError(f"{path} has shape {shape}; save a matrix [rows, width] that is not empty")
     if columns_first:
         raise StreamError(f"{path} is stored column after column; save numpy.ascontiguousarray(features)")
-    layout = FeatureLayout(*shape, DTYPES[dtype.str], offset)
+    layout = FeatureLayout(*shape, READABLE[dtype.str], offset)
     expected = offset + layout.num_rows * layout.row_bytes
     if size != expected:
         state = "cut off" if size < expected else "overwritten in part"

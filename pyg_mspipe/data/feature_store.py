@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -108,20 +109,24 @@ class MappedFeatures:
     threads run while a read waits for the disk.
 
     Args:
-        path: The file, with float32 or float16 rows in C order.
+        path: The file, with float32, float16 or float64 rows in C order; the last are made float32 as they are read.
         pinned: Whether rows are read into page-locked memory, from which a GPU copies without waiting
             (``non_blocking=True``).
+        skip: How many rows at the beginning are left out, so that row 0 is the one behind them.
 
     Raises:
-        StreamError: If the file does not exist, or has another format, order, dtype or size.
+        StreamError: If the file does not exist, has another format, order, dtype or size, or all rows are left out.
         ValueError: If ``pinned`` is true and there is no CUDA device.
     """
 
-    def __init__(self, path: str | Path, pinned: bool = False) -> None:
+    def __init__(self, path: str | Path, pinned: bool = False, skip: int = 0) -> None:
         _check_pinned(pinned)
-        self.path = Path(path)
-        self._layout = layout = read_layout(self.path)
-        self._pinned = pinned
+        self.path, self.pinned, self.skip = Path(path), pinned, skip
+        whole = read_layout(self.path)
+        if not 0 <= skip < whole.num_rows:
+            raise StreamError(f"{path}: skip={skip} of {whole.num_rows} rows; give a number from 0 that leaves some")
+        layout = replace(whole, num_rows=whole.num_rows - skip, offset=whole.offset + skip * whole.row_bytes)
+        self._layout = layout
         self._fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self._fd)
         # Read-only, as a private writable mapping larger than memory would be refused.
@@ -149,8 +154,8 @@ class MappedFeatures:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the numbers: float32 or float16."""
-        return self._layout.dtype
+        """Type of the numbers as they are read: float32 or float16."""
+        return torch.float16 if self._layout.dtype == torch.float16 else torch.float32
 
     def read(self, ids: Tensor) -> Tensor:
         """Returns the rows ``[M, F]`` of ``ids: Int64[M]``, in their order, on the CPU.
@@ -162,7 +167,10 @@ class MappedFeatures:
         if self._prefetches:
             for start, length in requests(ids.unique(), self._layout.offset, self._layout.row_bytes):
                 os.posix_fadvise(self._fd, start, length, os.POSIX_FADV_WILLNEED)
-        return _select(self._x, ids, self._pinned, str(self.path))
+        if self._x.dtype == self.dtype:
+            return _select(self._x, ids, self.pinned, str(self.path))
+        rows = _select(self._x, ids, False, str(self.path)).to(self.dtype)
+        return rows.pin_memory() if self.pinned else rows
 
     def evict(self) -> None:
         """Drops the file's pages from the page cache, so that the next read truly reads the disk.

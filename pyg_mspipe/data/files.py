@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from pyg_mspipe.data.errors import StreamError
+from pyg_mspipe.data.columns import TIMES, Columns, has_header, match_columns, numbered
+from pyg_mspipe.data.dates import count_dates, fitting_formats, unit_of_format
+from pyg_mspipe.data.errors import Problem, StreamError
 from pyg_mspipe.data.ids import Ids, UnusableIdError, ids_of, number_by_appearance
-from pyg_mspipe.data.tables import Array, Table, column_names, first_unlike, is_like, open_table
+from pyg_mspipe.data.tables import Array, Table, first_unlike, open_table
 from pyg_mspipe.data.temporal_data import temporal_data
+from pyg_mspipe.data.text_files import is_comment
 from pyg_mspipe.data.validation import Place
 
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
 
 _NUMBERS = (pa.float64(),)
-_TIMES = (*_NUMBERS, pa.timestamp("ns"), pa.timestamp("ns", "UTC"))
 _DATE = "2024-03-13 09:10"
 # Times below it have differences that int64 holds.
 _PAST_TIME = 2**62
-_FIELDS = ("src", "dst", "t", "msg", "y")
-
-
-class NamesAsIdsError(StreamError):
-    """A file with ids that are not numbers was read without ``relabel``."""
 
 
 def read_stream(
     path: Path,
     *,
-    columns: Mapping[str, str | Sequence[str]] | None = None,
+    columns: Columns | None = None,
+    separator: str | None = None,
+    time_format: str | None = None,
     time_scale: float | None = None,
     bipartite: bool = False,
     relabel: bool = False,
@@ -51,27 +49,49 @@ def read_stream(
     """
     if time_scale is not None and not 0.0 < time_scale < math.inf:
         raise StreamError(f"time_scale is {time_scale}; give a positive factor, such as 1000 for milliseconds")
-    table = open_table(path)
-    names = _match_columns(path, columns or {}, table.names)
-    src, dst = (_ids(path, table, names[field][0], relabel=relabel) for field in ("src", "dst"))
-    if len(src) != len(dst):
-        raise StreamError(f"{path}: src has {len(src)} entries and dst {len(dst)}; give each one entry per event")
-    if relabel:
-        keys = (_keys(path, table, names[field][0], side) for field, side in (("src", src), ("dst", dst)))
-        src, dst = number_by_appearance(*keys, separate=bipartite)
-    if bipartite:
-        offset = np.max(src, initial=-1, where=np.isfinite(src)) + 1
-        dst = np.where(dst < 0, dst, dst + offset)  # a negative id stays negative, so that check_stream names it
-    t = _times(path, table, names["t"][0], time_scale)
-    data = temporal_data(src=torch.from_numpy(src), dst=torch.from_numpy(dst), t=torch.from_numpy(t))
-    if "msg" in names:
-        data.msg = _features(path, table, names["msg"])
-    if "y" in names:
-        labels = _column(path, table, names["y"][0])
-        # A column that happens to be called y and holds no numbers is left out, unless the caller asked for it.
-        if "y" in (columns or {}) or labels.dtype.kind in "iufb":
-            data.y = torch.from_numpy(_numbers(path, table, names["y"][0]))
+    table = open_table(path, separator, has_header(columns))
+    names = match_columns(path, columns or {}, table)
+    problems: list[str] = []
+
+    def attempt(read: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return read(path, table, *arguments, **options)
+        except StreamError as error:
+            problems.extend(error.problems)
+            return None
+
+    ids = attempt(_both_ids, names["src"][0], names["dst"][0], bipartite=bipartite, relabel=relabel)
+    t = attempt(_times, names["t"][0], time_scale, time_format)
+    msg = attempt(_features, names["msg"]) if "msg" in names else None
+    y = names.get("y", [None])[0]
+    # A column that happens to be called y and holds no numbers is left out, unless the caller asked for it.
+    wanted = y is not None and ("y" in (columns or {}) or _column(path, table, y).dtype.kind in "iufb")
+    labels = attempt(_numbers, y) if wanted else None
+    if problems:
+        raise StreamError(*problems)
+    data = temporal_data(src=torch.from_numpy(ids[0]), dst=torch.from_numpy(ids[1]), t=torch.from_numpy(t))
+    if msg is not None:
+        data.msg = msg
+    if labels is not None:
+        data.y = torch.from_numpy(labels)
     return data, table.place
+
+
+def time_unit(
+    path: Path, columns: Columns | None = None, separator: str | None = None, time_format: str | None = None
+) -> str | None:
+    """Returns the unit that a file's dates are counted in, such as `days`; None where its times are numbers.
+
+    Args:
+        path: A file that `load_stream` can read.
+        columns: The mapping that `load_stream` gets.
+        separator: What `load_stream` gets.
+        time_format: What `load_stream` gets.
+    """
+    if time_format is not None:
+        return unit_of_format(time_format)
+    table = open_table(path, separator, has_header(columns))
+    return table.unit(match_columns(path, columns or {}, table)["t"][0])
 
 
 def read_label_columns(path: Path, *, time_scale: float | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,8 +105,8 @@ def read_label_columns(path: Path, *, time_scale: float | None = None) -> tuple[
         StreamError: If the file cannot be read, lacks a column, or has no rows.
     """
     table = open_table(path)
-    numbered = _numbered(table.names, "y")
-    names = ["node", "t", *(["y"] if "y" in table.names else numbered or ["y"])]
+    in_turn = numbered(table.names, "y")
+    names = ["node", "t", *(["y"] if "y" in table.names else in_turn or ["y"])]
     missing = [name for name in names if name not in table.names]
     if missing:
         present = ", ".join(table.names[:30])
@@ -105,66 +125,22 @@ def read_label_columns(path: Path, *, time_scale: float | None = None) -> tuple[
     return torch.from_numpy(node.astype(np.int64)), torch.from_numpy(t.astype(np.int64)), torch.from_numpy(y)
 
 
-def unused_columns(path: Path, columns: Mapping[str, str | Sequence[str]] | None = None) -> list[str]:
-    """Returns the columns of a file that the stream read from it does not use, in the file's order.
-
-    Args:
-        path: A file that `read_stream` can read.
-        columns: The mapping that `read_stream` gets.
-    """
-    available = column_names(path)
-    try:
-        used = {name for chosen in _match_columns(path, columns or {}, available).values() for name in chosen}
-    except StreamError:
-        return []
-    return [name for name in available if name not in used]
-
-
-def _match_columns(
-    path: Path, columns: Mapping[str, str | Sequence[str]], available: Sequence[str]
-) -> dict[str, list[str]]:
-    """Returns the file's columns for each field; only `msg` may have several, and only `msg` and `y` none."""
-    for field, chosen in columns.items():
-        if field not in _FIELDS:
-            raise StreamError(f"columns has the key '{field}'; its keys are {', '.join(_FIELDS)}")
-        if field != "msg" and not isinstance(chosen, str):
-            raise StreamError(f"columns['{field}'] is {chosen!r}; only msg can come from several columns")
-    names = {field: [chosen] if isinstance(chosen, str) else list(chosen) for field, chosen in columns.items()}
-    for field in ("src", "dst", "t"):
-        names.setdefault(field, [field])
-    if "y" in available:
-        names.setdefault("y", ["y"])
-    names.setdefault("msg", ["msg"] if "msg" in available else _numbered(available, "msg"))
-
-    twice = [each for chosen in names.values() for each in chosen if list(available).count(each) > 1]
-    if twice:
-        raise StreamError(f"{path} has {list(available).count(twice[0])} columns '{twice[0]}'; rename all but one")
-    missing = {field: absent for field in names if (absent := [n for n in names[field] if n not in available])}
-    if missing:
-        lacking = ", ".join(f"'{name}'" for names_of_field in missing.values() for name in names_of_field)
-        present = ", ".join(f"'{name}'" for name in available[:30]) + (", ..." if len(available) > 30 else "")
-        mapping = ", ".join(f"'{field}': '...'" for field in missing)
-        mend = _mend_of_csv(path, available) or f"pass columns={{{mapping}}}"
-        raise StreamError(f"{path} has no column {lacking}; it has {present}: {mend}")
-    return {field: chosen for field, chosen in names.items() if chosen}
-
-
-def _numbered(available: Sequence[str], name: str) -> list[str]:
-    """Returns the columns ``NAME_0``, ``NAME_1`` and so on, by their numbers."""
-    found = (column for column in available if re.fullmatch(rf"{name}_\d+", column))
-    return sorted(found, key=lambda column: int(column[len(name) + 1 :]))
-
-
-def _mend_of_csv(path: Path, names: Sequence[str]) -> str:
-    """Returns how to mend a CSV file with these column names in its first line; empty if they may be right."""
-    if not path.name.endswith((".csv", ".csv.gz")):
-        return ""
-    separator = next((mark for mark in ";\t|" if mark in names[0]), None) if len(names) == 1 else None
-    if separator is not None:
-        return f"separate the columns by commas, not by {separator!r}"
-    if any(is_like(name, kind) for name in names for kind in _TIMES):
-        return "name the columns in the first line, which looks like an event"
-    return ""
+def _both_ids(
+    path: Path, table: Table, src_name: str, dst_name: str, *, bipartite: bool, relabel: bool
+) -> tuple[Array, Array]:
+    """Returns the ids of sources and destinations, Int64[E] or Float64[E] each."""
+    src, dst = (_ids(path, table, name, relabel=relabel) for name in (src_name, dst_name))
+    if len(src) != len(dst):
+        raise StreamError(f"{path}: src has {len(src)} entries and dst {len(dst)}; give each one entry per event")
+    if relabel:
+        keys = [_keys(path, table, name, side) for name, side in ((src_name, src), (dst_name, dst))]
+        for sides in ([keys[0]], [keys[1]]) if bipartite else [keys]:
+            _refuse_blanks(path, sides)
+        src, dst = number_by_appearance(*keys, separate=bipartite)
+    if bipartite:
+        offset = np.max(src, initial=-1, where=np.isfinite(src)) + 1
+        dst = np.where(dst < 0, dst, dst + offset)  # a negative id stays negative, so that check_stream names it
+    return src, dst
 
 
 def _ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
@@ -174,15 +150,20 @@ def _ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
         if values.dtype.kind not in "iuf":
             mend = "pass relabel=True to number such ids from 0"
             holds = _holding(table, name, values, (pa.int64(),))
-            raise NamesAsIdsError(f"{path}: {holds}, not integer ids; {mend}")
+            raise StreamError(Problem(f"{path}: {holds}, not integer ids; {mend}", relabel=True))
         if values.dtype.kind == "u" and values.size and int(values.max()) >= 2**63:
             place = table.place(int(np.argmax(values >= 2**63)))
-            raise StreamError(f"{path}: {place}: column '{name}' holds {values.max()}, past 2**63; pass relabel=True")
+            text = f"{path}: {place}: column '{name}' holds {values.max()}, past 2**63; pass relabel=True"
+            raise StreamError(Problem(text, relabel=True))
         return _widen(values)
     missing = values != values if values.dtype.kind == "f" else [value is None or value == "" for value in values]
     if np.any(missing):
         place = table.place(int(np.argmax(missing)))
         raise StreamError(f"{path}: {place}: column '{name}' is empty or NA; fill in the id or drop the event")
+    if table.form is not None and name == table.names[0] and values.dtype.kind == "O":
+        comment = next((event for event, value in enumerate(values) if is_comment(value)), None)
+        if comment is not None:
+            raise StreamError(f"{path}: {table.place(comment)} is like a comment and like an event; delete the line")
     return values
 
 
@@ -192,6 +173,15 @@ def _keys(path: Path, table: Table, name: str, values: Array) -> Ids:
         return ids_of(values if table.text is None else table.text(name))
     except UnusableIdError as error:
         raise StreamError(f"{path}: {table.place(error.entry)}: column '{name}' {error}") from error
+
+
+def _refuse_blanks(path: Path, sides: Sequence[Ids]) -> None:
+    """Refuses ids that differ in the blanks around them alone, as in ``a | b``: they are hardly meant as two nodes."""
+    by_bare: dict[str, str] = {}
+    for text in (str(key) for side in sides for key in side.key):
+        other = by_bare.setdefault(text.strip(), text)
+        if other != text:
+            raise StreamError(f"{path}: the ids {other!r} and {text!r} differ in blanks alone; remove those around ids")
 
 
 def _features(path: Path, table: Table, names: Sequence[str]) -> Tensor:
@@ -205,9 +195,9 @@ def _features(path: Path, table: Table, names: Sequence[str]) -> Tensor:
         return torch.from_numpy(np.concatenate(rows, axis=1, dtype=np.float32, casting="unsafe"))
 
 
-def _times(path: Path, table: Table, name: str, time_scale: float | None) -> Array:
+def _times(path: Path, table: Table, name: str, time_scale: float | None, time_format: str | None = None) -> Array:
     """Returns the times of a column, scaled, and refuses those that int64 does not hold."""
-    t = _numbers(path, table, name, times=True)
+    t = _dates(path, table, name, time_format) if time_format is not None else _numbers(path, table, name, times=True)
     factor = 1.0 if time_scale is None else time_scale
     finite = np.isfinite(t)
     for extreme in (np.argmax, np.argmin) if t.ndim == 1 and finite.any() else ():
@@ -230,10 +220,43 @@ def _times(path: Path, table: Table, name: str, time_scale: float | None) -> Arr
 def _numbers(path: Path, table: Table, name: str, *, times: bool = False) -> Array:
     values = _column(path, table, name)
     if values.dtype.kind not in "iufb":
-        holds = _holding(table, name, values, _TIMES if times else _NUMBERS)
-        mend = f"it must hold numbers or dates; write dates as {_DATE}" if times else "it must hold numbers like 1200.5"
-        raise StreamError(f"{path}: {holds}; {mend}")
+        if times and values.dtype.kind in "OU":
+            _refuse_dates(path, table, name, values)
+        raise StreamError(f"{path}: {_holding(table, name, values, _NUMBERS)}; it must hold numbers like 1200.5")
     return _widen(values)
+
+
+def _refuse_dates(path: Path, table: Table, name: str, texts: Array) -> None:
+    """Refuses times that are texts, and proposes the formats that all of them have, if there are some."""
+    holds = _holding(table, name, texts, TIMES)
+    formats = fitting_formats(texts)
+    if not formats:
+        raise StreamError(
+            f"{path}: {holds}; it must hold numbers or dates; write dates as {_DATE}, or give their form: pass "
+            f"time_format='%d-%m-%Y'"
+        )
+    choice = " or ".join(f"time_format={each!r}" for each in formats)
+    mend = {"time_format": formats[0]} if len(formats) == 1 else {}
+    raise StreamError(Problem(f"{path}: {holds}; pass {choice}", **mend))
+
+
+def _dates(path: Path, table: Table, name: str, time_format: str) -> Array:
+    """Returns dates in a format as numbers since 1970, Int64[E], as if the file had them in the form of ISO 8601."""
+    texts = _column(path, table, name) if table.text is None else table.text(name)
+    if texts.dtype.kind not in "OU" or texts.ndim != 1:
+        raise StreamError(f"{path}: column '{name}' holds no texts; leave out time_format, which is for them")
+    t, odd = count_dates(texts, time_format)
+    if odd is None:
+        return t
+    others = [each for each in fitting_formats(texts) if each != time_format]
+    mend = f"; pass {' or '.join(f'time_format={each!r}' for each in others)}" if others else "; mend the line"
+    raise StreamError(
+        Problem(
+            f"{path}: {table.place(odd)}: column '{name}' holds {texts[odd]!r}, not a date of the form {time_format!r}"
+            f"{mend}",
+            **({"time_format": others[0]} if len(others) == 1 else {}),
+        )
+    )
 
 
 def _column(path: Path, table: Table, name: str) -> Array:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyg_mspipe.data.errors import StreamError
-from pyg_mspipe.data.files import NamesAsIdsError, read_stream
+from pyg_mspipe.data.columns import Columns
+from pyg_mspipe.data.errors import Problem, StreamError
+from pyg_mspipe.data.files import read_stream
 from pyg_mspipe.data.generator import synthetic
 from pyg_mspipe.data.named import JODIE_NAMES, TGB_NAMES, read_jodie, read_tgb
 from pyg_mspipe.data.tables import SUFFIXES
-from pyg_mspipe.data.validation import Place, check_stream
+from pyg_mspipe.data.validation import check_stream
 
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
@@ -26,8 +26,10 @@ def load_stream(
     name_or_path: str | Path,
     *,
     root: str | Path = "data",
-    columns: Mapping[str, str | Sequence[str]] | None = None,
+    columns: Columns | None = None,
+    separator: str | None = None,
     sort: bool = False,
+    time_format: str | None = None,
     time_scale: float | None = None,
     bipartite: bool | None = None,
     relabel: bool = False,
@@ -41,14 +43,25 @@ def load_stream(
 
         load_stream('clicks.parquet', columns={'src': 'user', 'dst': 'item', 't': 'ts', 'msg': ['price', 'count']})
 
-    Dates and timestamps become the integers that stand for them, in the unit that the file stores.
+    A file of text without a header has its columns by number::
+
+        load_stream('CollegeMsg.txt.gz', columns={'src': 0, 'dst': 1, 't': 2})
+
+    Its columns may be separated by commas, tabs, semicolons, bars or blanks, and lines that begin with ``#`` or ``%``
+    are comments. Dates and timestamps become the integers that stand for them, in the unit that the file stores.
 
     Args:
         name_or_path: `wikipedia`, `reddit`, `mooc` or `lastfm` (JODIE); `tgbl-wiki`, `tgbn-trade` and the other sets of
-            TGB; `synthetic`; or the path of a `.csv`, `.csv.gz`, `.parquet` or `.npz` file.
+            TGB; `synthetic`; or the path of a `.csv`, `.txt`, `.tsv` (or one of these with `.gz`), `.parquet` or `.npz`
+            file.
         root: The folder that published sets are downloaded to.
-        columns: For files: the file's column for each field; for `msg`, one column or several.
+        columns: For files: the file's column for each field, by name, or by number from 0 in a file of text that has no
+            header; for `msg`, one column or several.
+        separator: For files of text: the character between the columns, a blank for any run of blanks and tabs. By
+            default it is the one that separates the file's first lines into three columns or more.
         sort: Sort by time if needed; events of the same time keep their order.
+        time_format: For files whose times are texts: their format, as in Python's `strptime`, such as `%d-%m-%Y`. Dates
+            become days since 1970 in UTC; with a time of day, seconds; with `%f`, microseconds.
         time_scale: For files: multiplies the times, which are then rounded. 1000 keeps the milliseconds of times
             in fractional seconds.
         bipartite: For files: sources and destinations are numbered independently, both from 0, so that destinations
@@ -71,7 +84,13 @@ def load_stream(
     """
     name = str(name_or_path)
     is_name = isinstance(name_or_path, str) and name in _NAMES
-    file_options = {"columns": columns is not None, "time_scale": time_scale is not None, "relabel": relabel}
+    given: dict[str, Any] = {
+        "columns": columns,
+        "separator": separator,
+        "time_format": time_format,
+        "time_scale": time_scale,
+    }
+    file_options = {option: value is not None for option, value in given.items()} | {"relabel": relabel}
     if is_name:
         file_options["bipartite"] = bipartite is not None and name != "synthetic"
         _refuse(name, [option for option, given in file_options.items() if given], "files take")
@@ -79,41 +98,49 @@ def load_stream(
         _refuse(name, list(synthetic_options), "the stream 'synthetic' takes")
 
     if not is_name:
-        path, chosen = _as_path(name_or_path), (columns or {}).get("msg", ())
-        read = partial(read_stream, path, columns=columns, time_scale=time_scale, bipartite=bool(bipartite))
-        if not check:
-            return read(relabel=relabel)[0]
-        return _checked(path, read, relabel, sort=sort, msg_names=[chosen] if isinstance(chosen, str) else chosen)
+        path, options = _as_path(name_or_path), given | {"bipartite": bool(bipartite), "relabel": relabel}
+        return _checked(path, {"sort": sort} | options) if check else read_stream(path, **options)[0]
     if name in JODIE_NAMES:
         data = read_jodie(name, Path(root))
     elif name in TGB_NAMES:
         data = read_tgb(name, Path(root))
     else:
-        options: dict[str, Any] = {"labels": True} | synthetic_options
-        data = synthetic(bipartite=bipartite is not False, **options)
+        made: dict[str, Any] = {"labels": True} | synthetic_options
+        data = synthetic(bipartite=bipartite is not False, **made)
     return check_stream(data, sort=sort) if check else data
 
 
-def _checked(
-    path: Path, read: Callable[..., tuple[TemporalData, Place]], relabel: bool, **options: Any
-) -> TemporalData:
-    """Returns the stream of a file, checked with ``options``; an error lists all problems of the file."""
-    try:
-        data, place = read(relabel=relabel)
-    except NamesAsIdsError as error:
-        # The error also lists the problems that would remain if the ids were numbered.
-        behind: tuple[str, ...] = ()
+def _checked(path: Path, options: dict[str, Any]) -> TemporalData:
+    """Returns the stream of a file, read with arguments of `load_stream` and checked.
+
+    Raises:
+        StreamError: With all problems of the file, those behind others too, and the arguments that mend all of them.
+    """
+    problems: dict[str, None] = {}
+    mends: dict[str, Any] = {}
+    while True:
         try:
-            _checked(path, read, True, **options)
-        except StreamError as others:
-            behind = others.problems
-        except (TypeError, ValueError):
-            pass  # the ids cannot even be compared
-        raise StreamError(*error.problems, *behind) from None
+            data = _read_and_check(path, options | mends)
+        except StreamError as error:
+            problems |= dict.fromkeys(error.problems)
+            more = {name: value for each in error.problems for name, value in each.mends.items() if name not in mends}
+            if not more:
+                raise StreamError(*problems) from None
+            mends |= more  # what is wrong behind these problems shows once they are mended
+            continue
+        if problems:
+            raise StreamError(*problems, mends=mends)
+        return data
+
+
+def _read_and_check(path: Path, options: dict[str, Any]) -> TemporalData:
+    chosen = (options["columns"] or {}).get("msg", ())
+    msg_names = [str(each) for each in ([chosen] if isinstance(chosen, str | int) else chosen)]
+    data, place = read_stream(path, **{name: value for name, value in options.items() if name != "sort"})
     try:
-        return check_stream(data, place=place, **options)
+        return check_stream(data, place=place, sort=options["sort"], msg_names=msg_names)
     except StreamError as error:
-        raise StreamError(*(f"{path}: {problem}" for problem in error.problems)) from None
+        raise StreamError(*(Problem(f"{path}: {each}", **each.mends) for each in error.problems)) from None
 
 
 def _as_path(name_or_path: str | Path) -> Path:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
 
 _MANY_LABELS = 20
+_MANY_UNUSED_ROWS = 100
 _EPOCH_UNITS = (("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
 _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800  # epoch seconds
 
@@ -149,10 +150,10 @@ def _count_labels(y: Tensor) -> dict[int | float, int]:
 def _warnings(ids: Tensor, sources: Tensor, destinations: Tensor, same_time: Tensor) -> tuple[str, ...]:
     found = []
     num_nodes, num_events = int(ids[-1]) + 1, int(same_time.sum())
-    if num_nodes > 10 * len(ids) and num_nodes > 1_000_000:
+    if num_nodes > 2 * len(ids) and num_nodes - len(ids) >= _MANY_UNUSED_ROWS:
         found.append(
-            f"ids reach {num_nodes - 1} but only {len(ids)} occur, and memory takes a row for each id up to the "
-            f"largest; relabel=True numbers them from 0"
+            f"ids go from {int(ids[0])} to {num_nodes - 1} but only {len(ids)} occur, and memory takes {num_nodes} "
+            f"rows, one for each id up to the largest; relabel=True numbers them from 0"
         )
     sides = len(sources), len(destinations)
     if sides[0] != sides[1] and int(sources[-1]) + 1 == sides[0] and int(destinations[-1]) + 1 == sides[1]:

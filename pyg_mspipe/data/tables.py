@@ -1,11 +1,8 @@
 """Columns of files by name, for each file format that a stream can be read from."""
 
-import csv as text_csv
-import gzip
-import io
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,16 +11,26 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import compute, csv, parquet
+from pyarrow import compute, parquet
 
-from pyg_mspipe.data.errors import StreamError
+from pyg_mspipe.data.dates import unit_of_type
+from pyg_mspipe.data.errors import Problem, StreamError
+from pyg_mspipe.data.text_files import (
+    TEXT_SUFFIXES,
+    TextForm,
+    is_text,
+    odd_line,
+    read_text,
+    text_form,
+    text_rows,
+    text_schema,
+)
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz")
+SUFFIXES = (*TEXT_SUFFIXES, *(f"{suffix}.gz" for suffix in TEXT_SUFFIXES), ".parquet", ".npz")
 
 Array: TypeAlias = npt.NDArray[Any]
 
 _SAVE_AS_UTF_8 = "save the file as UTF-8"
-_GZIP = 20  # how many times as long as its file a text may be
 
 
 @dataclass(frozen=True)
@@ -34,18 +41,27 @@ class Table:
         names: The names of the columns, in the file's order.
         column: Returns a column by its name: `[E]`, or `[E, D]` where the file holds vectors. Strings come as objects
             or unicode, dates and timestamps as the integers that stand for them.
-        place: Returns where in the file an event is, for error messages: its number and, in a CSV file, its line.
+        place: Returns where in the file an event is, for error messages: its number and, in a file of text, its line.
         text: Returns a column as the texts that stand in the file, [E]; none where the file holds no texts.
+        unit: Returns the unit that the dates of a column are counted in; none where it holds no dates.
+        form: How a file of text holds its rows; none for other files.
     """
 
     names: list[str]
     column: Callable[[str], Array]
     place: Callable[[int], str] = "event {}".format
     text: Callable[[str], Array] | None = None
+    unit: Callable[[str], str | None] = lambda name: None
+    form: TextForm | None = None
 
 
-def open_table(path: Path) -> Table:
+def open_table(path: Path, separator: str | None = None, header: bool = True) -> Table:
     """Returns the columns of a file, read by the format that its suffix names.
+
+    Args:
+        path: The file; one of text where `separator` is given, whatever its suffix.
+        separator: For files of text: what separates the columns; by default what their beginning shows.
+        header: For files of text: whether the first row names the columns, which have their numbers as names otherwise.
 
     Raises:
         StreamError: If the file does not exist, has an unknown format, or cannot be read.
@@ -53,38 +69,53 @@ def open_table(path: Path) -> Table:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
         raise StreamError(f"{path} {what}; give the path of a file with one of the suffixes {', '.join(SUFFIXES)}")
-    if not path.name.endswith(SUFFIXES):
-        raise StreamError(f"{path}: the format of '{path.name}' is not known; use one of {', '.join(SUFFIXES)}")
-    return _open_npz(path) if path.suffix == ".npz" else _open_arrow(path)
+    form = _form(path, separator, header)
+    if form is None and not path.name.endswith(SUFFIXES):
+        looks = text_form(path, header=header)
+        likely = looks.separator if len(looks.numbers) > 2 else None
+        text = f"{path}: the format of '{path.name}' is not known; use one of {', '.join(SUFFIXES)}"
+        more = "" if likely is None else f", or pass separator={likely!r} if it is text whose columns these separate"
+        raise StreamError(Problem(f"{text}{more}", **({} if likely is None else {"separator": likely})))
+    return _open_npz(path) if path.suffix == ".npz" else _open_arrow(path, form)
 
 
-def column_names(path: Path) -> list[str]:
-    """Returns the names of a file's columns; an empty list if the file cannot be read."""
+def _form(path: Path, separator: str | None, header: bool) -> TextForm | None:
+    """Returns how a file of text holds its rows; None for another file."""
+    if path.suffix not in (".parquet", ".npz") and (is_text(path) or separator is not None):
+        return text_form(path, separator, header)
+    if separator is not None:
+        raise StreamError(f"{path}: leave out separator, which only files of text take")
+    if not header:
+        raise StreamError(f"{path}: columns have numbers only in a file of text without a header; give their names")
+    return None
+
+
+def column_names(path: Path, separator: str | None = None, header: bool = True) -> list[str]:
+    """Returns the names of a file's columns, as `open_table` has them; an empty list if the file cannot be read."""
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return list(arrays.files)
-        return list(_schema(path).names)
+        return list(_schema(path, separator, header).names)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, pa.ArrowException):
         return []
 
 
-def text_columns(path: Path) -> list[str]:
+def text_columns(path: Path, separator: str | None = None, header: bool = True) -> list[str]:
     """Returns the columns that hold texts, by the beginning of the file; an empty list if it cannot be read."""
     if path.suffix == ".npz":
         return []
     try:
-        return [field.name for field in _schema(path) if field.type in (pa.string(), pa.large_string())]
+        schema = _schema(path, separator, header)
+        return [field.name for field in schema if field.type in (pa.string(), pa.large_string())]
     except (OSError, ValueError, pa.ArrowException):
         return []
 
 
-def _schema(path: Path) -> pa.Schema:
-    """Returns the columns of a Parquet or CSV file with their types; for a CSV file, guessed from its beginning."""
-    if path.suffix == ".parquet":
-        return parquet.read_schema(path)
-    with csv.open_csv(path, convert_options=csv.ConvertOptions(strings_can_be_null=True)) as reader:
-        return reader.schema
+def _schema(path: Path, separator: str | None, header: bool) -> pa.Schema:
+    """Returns the columns of a file with their types; for a file of text, guessed from its beginning."""
+    form = _form(path, separator, header)
+    return parquet.read_schema(path) if form is None else text_schema(path, form)
 
 
 def _open_npz(path: Path) -> Table:
@@ -114,25 +145,28 @@ def _open_npz(path: Path) -> Table:
             raise StreamError(f"{path}: event {event}: '{name}' is not a time; fill it in or drop the event")
         return array.astype(np.int64)
 
-    return Table(names, column)
+    def unit(name: str) -> str | None:
+        with np.load(path, allow_pickle=False) as arrays:
+            return unit_of_type(arrays[name].dtype)
+
+    return Table(names, column, unit=unit)
 
 
-def _open_arrow(path: Path) -> Table:
-    is_parquet = path.suffix == ".parquet"
+def _open_arrow(path: Path, form: TextForm | None) -> Table:
     try:
-        table = parquet.read_table(path) if is_parquet else _read_csv(path)
+        table = parquet.read_table(path) if form is None else read_text(path, form)
         names = list(table.column_names)
     except UnicodeDecodeError as error:
         raise StreamError(f"{path}: the first line is not in UTF-8; {_SAVE_AS_UTF_8}") from error
     except (OSError, pa.ArrowException) as error:
-        mend = "write the file again" if is_parquet else "check the file; its first line names the columns"
-        problem = None if is_parquet else _odd_line(path)
+        mend = "write the file again" if form is None else "check the file; its first line names the columns"
+        problem = None if form is None else odd_line(path, form)
         raise StreamError(f"{path} cannot be read ({_first_line(error)}); {problem or mend}") from error
 
     def column(name: str) -> Array:
         values = table[name].combine_chunks()
         kind = values.type
-        if pa.types.is_binary(kind) and not is_parquet:
+        if pa.types.is_binary(kind) and form is not None:
             event = next(number for number, text in enumerate(values.to_pylist()) if not _is_utf_8(text))
             raise StreamError(f"{path}: {place(event)}: column '{name}' is not in UTF-8; {_SAVE_AS_UTF_8}")
         if pa.types.is_dictionary(kind):
@@ -150,16 +184,22 @@ def _open_arrow(path: Path) -> Table:
 
     def text(name: str) -> Array:
         # As texts of a dictionary, so that an id that occurs often takes no place of its own each time.
+        assert form is not None
         kinds = {name: pa.dictionary(pa.int32(), pa.string())}
-        values = _read_csv(path, include_columns=[name], column_types=kinds)[name].combine_chunks().dictionary_decode()
-        array: Array = values.to_numpy(zero_copy_only=False)
+        values = read_text(path, form, include_columns=[name], column_types=kinds)[name]
+        array: Array = values.combine_chunks().dictionary_decode().to_numpy(zero_copy_only=False)
         return array
 
     def place(event: int) -> str:
-        line = None if is_parquet else _line_of(path, event)
+        # Of the rows the first may be the header.
+        rows = iter(()) if form is None else islice(text_rows(path, form), event + form.header, None)
+        line = next((line for line, _ in rows), None)
         return f"event {event}" if line is None else f"event {event} (line {line})"
 
-    return Table(names, column, place, None if is_parquet else text)
+    def unit(name: str) -> str | None:
+        return unit_of_type(table[name].type)
+
+    return Table(names, column, place, None if form is None else text, unit, form)
 
 
 def first_unlike(values: Array, kinds: Sequence[pa.DataType]) -> int:
@@ -193,68 +233,12 @@ def _readable(texts: pa.Array, kind: pa.DataType) -> int:
     return low
 
 
-def _line_of(path: Path, event: int) -> int | None:
-    """Returns the line, from 1, in which an event of a CSV file ends; blank lines and the header are no events."""
-    return next(islice((line for line, _ in _csv_rows(path)), event + 1, None), None)
-
-
-def _odd_line(path: Path) -> str | None:
-    """Returns the problem of the first line of a CSV file with more or fewer columns than the header, if any."""
-    rows = _csv_rows(path)
-    expected = len(next(rows, (0, []))[1])
-    for line, row in rows:
-        if len(row) != expected:
-            return f"line {line} has {len(row)} columns, the first line {expected}: make them the same"
-    return None
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yields each row of a CSV file that is not blank, with the number of its last line, as far as it is readable."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        rows = text_csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="replace", newline=""))
-        try:
-            for row in rows:
-                if row and (len(row) > 1 or row[0].strip()):
-                    yield rows.line_num, row
-        except (text_csv.Error, OSError, EOFError, zlib.error):  # such as a field that is too long for this reader
-            return
-
-
 def _is_utf_8(text: bytes | None) -> bool:
     try:
         (text or b"").decode()
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _skip_blank(row: csv.InvalidRow) -> str:
-    return "error" if row.text.strip() else "skip"
-
-
-def _read_csv(path: Path, **convert: Any) -> pa.Table:
-    """Returns a CSV file's columns; lines of blanks alone are no events."""
-    # An empty text or NA is a missing value in a column of texts, as it is in a column of numbers.
-    options = csv.ConvertOptions(strings_can_be_null=True, **convert)
-    # A line break within quotes ends no row.
-    parse = csv.ParseOptions(newlines_in_values=True)
-    try:
-        return csv.read_csv(path, convert_options=options, parse_options=parse)
-    except pa.ArrowInvalid:
-        # Arrow calls a handler with rows of another length, which it cannot where they are no UTF-8.
-        line = _first_not_utf_8(path)
-        if line is not None:
-            raise StreamError(f"{path}: line {line} is not in UTF-8; {_SAVE_AS_UTF_8}") from None
-    parse = csv.ParseOptions(newlines_in_values=True, invalid_row_handler=_skip_blank)
-    # A row longer than a block is read where all are one block.
-    read = csv.ReadOptions(block_size=min(max(path.stat().st_size + 1, 1 << 20) * _GZIP, (1 << 31) - 1))
-    return csv.read_csv(path, read_options=read, convert_options=options, parse_options=parse)
-
-
-def _first_not_utf_8(path: Path) -> int | None:
-    """Returns the first line of a file that is not in UTF-8, from 1."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        return next((number for number, line in enumerate(file, start=1) if not _is_utf_8(line)), None)
 
 
 def _stack_lists(path: Path, name: str, lists: pa.Array) -> Array:

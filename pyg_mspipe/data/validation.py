@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pyg_mspipe.data.errors import StreamError
+from pyg_mspipe.data.errors import Problem, StreamError
 
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
@@ -84,7 +84,8 @@ def _problems(data: TemporalData, *, sort: bool, msg_names: Sequence[str], place
         event = _first(t[1:] < t[:-1])
         if event is not None:
             before, after = t[event : event + 2].tolist()
-            yield f"{place(event + 1)}: t decreases from {before} to {after}; sort the stream or pass sort=True"
+            text = f"{place(event + 1)}: t decreases from {before} to {after}; sort the stream or pass sort=True"
+            yield Problem(text, sort=True)
     if not sort and not data["t"].is_floating_point() and not data["t"].is_complex() and data["t"].dtype != torch.bool:
         first, last = int(data["t"][0]), int(data["t"][-1])
         if last - first >= 2**63:
@@ -127,8 +128,13 @@ def _shape_problems(data: TemporalData) -> Iterator[str]:
 
 def _value_problems(name: str, values: Tensor, place: Place) -> Iterator[str]:
     """Yields the problems of `src`, `dst` or `t` (`values: [E]`): values that are not whole, ids below 0."""
+    mends = {}
     if name == "t":
-        mend = "times are kept as int64: pass time_scale=1000 to load_stream, or multiply t, to keep a finer unit"
+        mends = {"time_scale": _scale(values)}
+        mend = (
+            f"times are kept as int64: pass time_scale={mends['time_scale']} to load_stream, or multiply t, to keep a "
+            f"finer unit"
+        )
     else:
         mend = "node ids are whole numbers from 0: pass relabel=True to load_stream, or number them"
     if values.dtype == torch.bool or values.is_complex():
@@ -141,7 +147,7 @@ def _value_problems(name: str, values: Tensor, place: Place) -> Iterator[str]:
             yield f"{place(event)}: {name} is {values[event].item()}; drop the event or fill in its {name}"
         event = _first(finite & (values != values.trunc()))
         if event is not None:
-            yield f"{place(event)}: {name} is {values[event].item()}, not a whole number; {mend}"
+            yield Problem(f"{place(event)}: {name} is {values[event].item()}, not a whole number; {mend}", **mends)
         exact_up_to = 2.0 / torch.finfo(values.dtype).eps
         event = _first(finite & (values.abs() >= exact_up_to))
         if event is not None:
@@ -153,6 +159,18 @@ def _value_problems(name: str, values: Tensor, place: Place) -> Iterator[str]:
         event = _first(_comparable(values) < 0)
         if event is not None:
             yield f"{place(event)}: {name} is {values[event].item()}, a negative node id; {mend}"
+
+
+def _scale(t: Tensor) -> int:
+    """Returns the factor that makes the times whole: that of milliseconds, or the next where these are too coarse."""
+    if not t.is_floating_point():
+        return 1000
+    finite = t[torch.isfinite(t)].double()
+    for scale in (1000, 1_000_000):
+        # A time read from decimal digits is the float next to their number.
+        if bool((((finite * scale).round() / scale) == finite).all()):
+            return scale
+    return 1000
 
 
 def _feature_problems(msg: Tensor, names: Sequence[str], place: Place) -> Iterator[str]:

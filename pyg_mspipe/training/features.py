@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -47,13 +47,17 @@ class RunFeatures:
         return 0 if self.nodes is None else self.nodes.width
 
     @cached_property
-    def kept(self) -> dict[str, dict[str, str]]:
-        """What a checkpoint keeps, by the trainer's argument: digest and file; no file for features in memory."""
+    def kept(self) -> dict[str, dict[str, Any]]:
+        """What a checkpoint keeps, by the trainer's argument: digest and file; no file for features in memory.
+
+        With a file, how many of its rows are left out at the beginning.
+        """
         given = {"features": self.events, "node_features": self.nodes}
         return {
             name: {
                 "digest": features_digest(store),
                 "path": str(store.path.resolve()) if isinstance(store, MappedFeatures) else "",
+                "skip": store.skip if isinstance(store, MappedFeatures) else 0,
             }
             for name, store in given.items()
             if store is not None
@@ -99,22 +103,29 @@ def features_digest(store: FeatureStore) -> str:
     return digest.hexdigest()
 
 
-def open_features(paths: Mapping[str, Path | None], config: TrainConfig) -> dict[str, FeatureStore | None]:
+def open_features(
+    paths: Mapping[str, Path | None], config: TrainConfig, skip: Mapping[str, int] | None = None
+) -> dict[str, FeatureStore | None]:
     """Returns features from files, by the trainer's argument.
 
     Args:
         paths: The files by the trainer's argument; None where the run has no such features.
         config: The run's settings.
+        skip: How many rows at the beginning of a file are left out, if any.
 
     Raises:
         StreamError: If a file cannot be used.
     """
     pinned = pick_device(config.device).type == "cuda"
-    return {name: None if path is None else MappedFeatures(path, pinned) for name, path in paths.items()}
+    left_out = skip or {}
+    return {
+        name: None if path is None else MappedFeatures(path, pinned, left_out.get(name, 0))
+        for name, path in paths.items()
+    }
 
 
 def features_again(
-    kept: Mapping[str, Mapping[str, str]], config: TrainConfig, given: Mapping[str, FeatureStore | None]
+    kept: Mapping[str, Mapping[str, Any]], config: TrainConfig, given: Mapping[str, FeatureStore | None]
 ) -> dict[str, FeatureStore | None]:
     """Returns the features of a run that resumes, by the trainer's argument.
 
@@ -138,10 +149,10 @@ def features_again(
                 f"{path}, the run's {words}, does not exist; if moved, give its new place with "
                 f"--{name.replace('_', '-')}, or from Python with {name}=MappedFeatures(...)"
             )
-    return stores | open_features(paths, config)
+    return stores | open_features(paths, config, {name: kept[name]["skip"] for name in paths})
 
 
-def check_same_features(found: Mapping[str, Mapping[str, str]], own: RunFeatures) -> None:
+def check_same_features(found: Mapping[str, Mapping[str, Any]], own: RunFeatures) -> None:
     """Refuses a checkpoint that was trained with other features than a run has.
 
     Args:

@@ -90,7 +90,7 @@ def checked(checkpoint: dict[str, Any]) -> dict[str, Any]:
         wrong += [part for part in parts if not all(isinstance(x, Tensor) for x in checkpoint[part].values())]
         wrong += ["optimizer"] if not {"state", "param_groups"} <= checkpoint["optimizer"].keys() else []
         kept = checkpoint["features"].values()
-        if not all(isinstance(each, dict) and {"digest", "path"} <= each.keys() for each in kept):
+        if not all(isinstance(each, dict) and {"digest", "path", "skip"} <= each.keys() for each in kept):
             wrong.append("features")
     if wrong:
         raise CheckpointError(

@@ -29,7 +29,7 @@ ARRAYS = {
     "objects": (lambda a: {"src": np.array([None] * 400)}, "array 'src' cannot be read"),
 }
 FILES = {
-    "events.txt": (b"src,dst,t\n0,1,2\n", "the format of 'events.txt' is not known; use one of .csv"),
+    "events.bin": (b"src,dst\n0,1\n", "the format of 'events.bin' is not known; use one of .csv"),
     "events.npz": (b"events", "cannot be read"),
     "events.parquet": (b"PAR1 is how a parquet file begins", "cannot be read"),
     "events.csv.gz": (b"\x1f\x8b is how a gzip file begins", "cannot be read"),
@@ -54,14 +54,15 @@ NAMES = {
 
 
 def refused(mspipe, files, stream, message, *options):
-    """Asserts that neither training nor a look at the stream goes further than one line."""
+    """Asserts that neither training nor a look at the stream goes further than one line, and what mends it."""
     before = files()
     for command, mark in ((["train", stream, *SMALL], "error:"), (["data", "info", stream], "problem:")):
         result = mspipe(*command, *options)
         assert result.exit_code == 2, result
         assert result.stdout == ""
-        assert result.stderr.count("\n") == 1, result.stderr
-        assert result.stderr.startswith(("error: ", f"{mark} "))
+        problem, *mend = result.stderr.splitlines()
+        assert problem.startswith(("error: ", f"{mark} "))
+        assert not mend or (len(mend) == 1 and mend[0].startswith(f"to mend it: mspipe {command[0]} ")), result.stderr
         assert message in result.stderr
         assert files() == before
 
@@ -96,7 +97,9 @@ def test_options_that_do_not_fit_a_file_are_refused_in_one_line(mspipe, files, n
 
 
 def test_options_of_files_are_refused_for_names(mspipe, files):
-    message = "synthetic: leave out --src, --dst, --time, --msg and --label, --relabel, which only files take"
+    message = (
+        "synthetic: leave out --src, --dst, --time, --msg, --label and --columns, --relabel, which only files take"
+    )
     refused(mspipe, files, "synthetic", message, "--relabel", "--src=a")
 
 

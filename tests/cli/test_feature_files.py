@@ -182,6 +182,41 @@ def test_a_toml_file_may_name_them(files, with_nodes, tmp_path):
     assert numbers(tmp_path / "run") == numbers(with_nodes)
 
 
+@pytest.fixture
+def dyglib(files):
+    """The stream and its features in DyGLib's form: ids and rows from 1, float64, zeros in row 0."""
+    stream, msg, nodes = np.load(files / "bare.npz"), np.load(files / "msg.npy"), np.load(files / "nodes.npy")
+    src, dst, t = (stream[name] for name in ("src", "dst", "t"))
+    rows = [f"{n},{src[n] + 1},{dst[n] + 1},{float(t[n])},0.0,{n + 1}\n" for n in range(EVENTS)]
+    Path("ml_x.csv").write_text(",u,i,ts,label,idx\n" + "".join(rows))
+    for name, values in (("ml_x.npy", msg), ("ml_x_node.npy", nodes)):
+        np.save(name, np.vstack([np.zeros(values.shape[1]), values.astype(np.float64)]))
+    np.savez("plain.npz", src=src + 1, dst=dst + 1, t=t)
+    np.save("plain_nodes.npy", np.vstack([np.zeros(5, np.float32), nodes]))
+    return ["ml_x.csv", "--src=u", "--dst=i", "--time=ts", "--label=label"]
+
+
+def test_files_in_the_form_of_dyglib_give_the_losses_of_plain_ones(files, dyglib):
+    both = ["--features=ml_x.npy", "--node-features=ml_x_node.npy"]
+    told = mspipe("train", *dyglib, *both, "--out", "run", *RUN, SEQUENTIAL)
+    assert "the first row of --features is left out: it is zeros, and there is one row more than events" in told
+    plain = ["plain.npz", f"--features={files / 'msg.npy'}", "--node-features=plain_nodes.npy"]
+    assert "left out" not in mspipe("train", *plain, "--out", "plain", *RUN, SEQUENTIAL)
+    assert numbers(Path("run")) == numbers(Path("plain"))
+    mspipe("evaluate", "run")
+    mspipe("resume", "run", "--epochs=3")
+    mspipe("resume", "plain", "--epochs=3")
+    assert numbers(Path("run")) == numbers(Path("plain"))
+
+
+def test_a_first_row_that_is_not_zeros_is_not_left_out(files, dyglib):
+    rows = np.load("ml_x.npy")
+    rows[0, 0] = 1
+    np.save("ml_x.npy", rows)
+    message = refused("train", *dyglib, "--features=ml_x.npy", "--out", "run", *RUN)
+    assert "601 rows of event features for 600 events" in message
+
+
 @pytest.mark.parametrize(
     ("flag", "rows", "message"),
     [
@@ -193,7 +228,7 @@ def test_a_toml_file_may_name_them(files, with_nodes, tmp_path):
 )
 def test_files_of_another_size_are_refused_before_anything_is_written(files, tmp_path, flag, rows, message):
     if rows is not None:
-        np.save("x.npy", np.zeros((rows, 2), np.float32))
+        np.save("x.npy", np.ones((rows, 2), np.float32))
     before = sorted(tmp_path.rglob("*")), sorted(files.rglob("*"))
     found = refused("train", files / "bare.npz", "--out", "run", *RUN, flag, "x.npy", "--mitigation=similarity")
     assert message in found

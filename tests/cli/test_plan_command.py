@@ -161,7 +161,11 @@ def test_more_loss_allows_a_larger_i_and_less_memory_a_smaller_k(mspipe, npz):
 
 def test_the_streams_own_flags_are_heard(mspipe, npz, arrays):
     name = npz(src=None, user=arrays["src"])
-    refused(mspipe, "--auto", name, "--world", 2, message="has no column 'src'")
+    result = mspipe("plan", "--auto", name, "--world", 2)
+    problem, mend = result.stderr.splitlines()
+    assert problem.startswith("error: ")
+    assert "has no column 'src'" in problem
+    assert mend == f"to mend it: mspipe plan --auto {name} --world 2 --src user"
     chosen = ran(mspipe, "--auto", name, "--world", 2, "--src", "user")
     assert "because:" in chosen
     assert f"torchrun --nproc-per-node 2 -m pyg_mspipe train {name} --src user --parallel" in chosen

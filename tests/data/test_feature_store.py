@@ -306,7 +306,7 @@ def cut(path, size):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros((3, 2)), r"holds float64 \(<f8\); save it as '<f4' or '<f2'"),
+        (np.zeros((3, 2), np.int64), r"holds int64 \(<i8\); save it as '<f4' or '<f2'"),
         (np.zeros((3, 2), ">f4"), r"holds float32 \(>f4\); save it as '<f4'"),
         (np.zeros((3, 2), np.int64), r"holds int64"),
         (np.zeros(3, np.float32), r"has shape \(3,\); save a matrix \[rows, width\] that is not empty"),
@@ -480,3 +480,19 @@ def test_a_batch_brings_the_features_of_its_nodes_as_float32(store_of, dtype):
         assert torch.equal(batch.x, x.float()[batch.n_id])
         assert batch.to(torch.device("meta")).x.device.type == "meta"
     assert batches_of(random_stream()).read(0, 0).x is None
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("skip", [0, 1, 2])
+def test_rows_are_read_behind_those_that_are_left_out_and_float64_as_float32(tmp_path, dtype, skip):
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype(dtype)
+    np.save(tmp_path / "x.npy", x)
+    store = MappedFeatures(tmp_path / "x.npy", skip=skip)
+    expected = torch.from_numpy(x[skip:]).to(torch.float16 if dtype == np.float16 else torch.float32)
+    assert (store.num_rows, store.width, store.dtype) == (5 - skip, 3, expected.dtype)
+    ids = torch.tensor([2, 0, 1])
+    assert torch.equal(store.read(ids), expected[ids])
+    with pytest.raises(IndexError, match=f"has rows 0 to {4 - skip}"):
+        store.read(torch.tensor([5 - skip]))
+    with pytest.raises(StreamError, match="skip=5 of 5 rows"):
+        MappedFeatures(tmp_path / "x.npy", skip=5)

@@ -115,12 +115,12 @@ def test_the_generator_is_loaded_by_name_with_its_options():
         ("folder/missing", "folder/missing does not exist; give the path of "),
         (Path("wikipedia"), "wikipedia does not exist; give the path of "),
         (".", ". is a folder; give the path of "),
-        ("notes.txt", "notes.txt: the format of 'notes.txt' is not known; use one of .csv, .csv.gz, .parquet, .npz"),
+        ("notes.md", "notes.md: the format of 'notes.md' is not known; use one of .csv, .txt, .tsv, .csv.gz, .txt.gz"),
     ],
 )
 def test_unknown_names_and_paths_are_refused_with_what_is_known(name, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("notes.txt").touch()
+    Path("notes.md").touch()
     with pytest.raises(StreamError) as raised:
         load_stream(name)
     assert str(raised.value).startswith(message)

@@ -42,6 +42,22 @@ def rows_of(path: Path) -> list[list[str]] | None:
     return rows if rows and all(len(row) == len(rows[0]) for row in rows) else None
 
 
+def columns_without_header(content: bytes, mark: str) -> dict[str, list] | None:
+    """Returns the first columns of a text without header, quotes and comments by splitting its lines, as src, dst and t.
+
+    Returns nothing for other texts.
+    """
+    try:
+        text = content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        return None
+    lines = [line for line in re.split(r"\r\n|\n|\r", text) if line.strip(" \t")]
+    rows = [re.split(r"[ \t]+", line.strip(" \t")) if mark == " " else line.split(mark) for line in lines]
+    if '"' in text or re.search(r"(?m)^[ \t]*[#%]", text) or len({len(row) for row in rows}) != 1 or len(rows[0]) < 3:
+        return None
+    return {name: [row[place] for row in rows] for place, name in enumerate(("src", "dst", "t"))}
+
+
 def number(value) -> Decimal | None:
     """Returns an int, a float or a text as an exact number; nothing where it is none."""
     try:
@@ -72,7 +88,11 @@ def numbered(src: list, dst: list, *, bipartite: bool = False) -> tuple[list[int
 
 def wrong(path: Path, data, *, relabel: bool, sort: bool) -> str | None:
     """Returns what differs between a stream and its file as a plain reader has it; nothing where they agree."""
-    columns = columns_of(path)
+    return unlike(columns_of(path), data, relabel=relabel, sort=sort)
+
+
+def unlike(columns: dict[str, list] | None, data, *, relabel: bool, sort: bool) -> str | None:
+    """Returns what differs between a stream and the columns of a plain reader; nothing where they agree."""
     if columns is None or not {"src", "dst", "t"} <= columns.keys():
         return None
     t = list(map(number, columns["t"]))

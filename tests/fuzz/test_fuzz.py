@@ -20,7 +20,7 @@ import torch
 from drawn import events
 from files import csv_text, mutate, write_table
 from hypothesis import HealthCheck, given, seed, settings
-from plain import rows_of, wrong
+from plain import columns_without_header, rows_of, unlike, wrong
 from processes import patience
 from torch_geometric.data import TemporalData
 from typer.testing import CliRunner
@@ -129,6 +129,26 @@ def test_text_files(inputs, tmp_path, suffix):
         path.write_bytes(content)
         loaded += check(path, which, draws)
     assert loaded > inputs.count // 20, "hardly any can be loaded"
+
+
+def test_text_files_without_a_header_and_with_any_separator(inputs, tmp_path):
+    path, loaded = tmp_path / "e.txt", 0
+    for which, draws in inputs(200):
+        relabel, sort, mark = draws.random() < 0.5, draws.random() < 0.5, draws.choice([",", "\t", ";", "|", " "])
+        ids = [[f"{'u' * relabel}{draws.randrange(9)}" for _ in range(2)] for _ in range(draws.randrange(1, 9))]
+        rows = [
+            mark.join([*each, str(t)]) for each, t in zip(ids, sorted(draws.sample(range(99), len(ids))), strict=True)
+        ]
+        content = draws.choice(["\n", "\r\n"]).join(rows).encode()
+        content = mutate(content, draws) if draws.random() < 0.6 else content
+        path.write_bytes(content)
+        options = {"columns": {"src": 0, "dst": 1, "t": 2}, "relabel": relabel, "sort": sort}
+        data = refused_or(which, load_stream, path, **options)
+        if data is not None:
+            columns = columns_without_header(content, mark)
+            assert unlike(columns, data, relabel=relabel, sort=sort) is None, (which, content)
+            loaded += 1
+    assert loaded > 50, "hardly any can be loaded"
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])
