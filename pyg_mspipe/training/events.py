@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pyg_mspipe.pipeline import BatchRecord
-from pyg_mspipe.tasks import Metrics
 from pyg_mspipe.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from pyg_mspipe.tasks import Metrics
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def rows_of(path: Path) -> list[list[str]] | None:
 
 
 def columns_without_header(content: bytes, mark: str) -> dict[str, list] | None:
-    """Returns the first columns of a text without header, quotes and comments by splitting its lines, as src, dst and t.
+    """Returns the first columns of a text without header, quotes and comments, by splitting its lines: src, dst, t.
 
     Returns nothing for other texts.
     """
