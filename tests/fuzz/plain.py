@@ -20,7 +20,10 @@ def columns_of(path: Path) -> dict[str, list] | None:
     """Returns the columns of a file as lists; nothing where a plain reader does not understand it."""
     if path.suffix == ".npz":
         with np.load(path) as arrays:
-            return {name: arrays[name].tolist() for name in arrays.files if arrays[name].dtype.kind in "iufU"}
+            used = [
+                name for name in ("src", "dst", "t", "msg") if name in arrays.files
+            ]  # damage elsewhere does no harm
+            return {name: arrays[name].tolist() for name in used if arrays[name].dtype.kind in "iufU"}
     if path.suffix == ".parquet":
         table = parquet.read_table(path)
         return {name: table[name].to_pylist() for name in table.column_names}
@@ -105,10 +108,10 @@ def unlike(columns: dict[str, list] | None, data, *, relabel: bool, sort: bool) 
         if None in src or None in dst:
             return "ids are no numbers"
     expected = {"src": src, "dst": dst, "t": t}
-    vectors = [columns[name] for name in ("msg", "msg_0", "msg_1") if name in columns and "msg" not in columns]
-    if vectors and all(number(value) is not None for vector in vectors for value in vector):
-        rows = np.array([[float(value) for value in vector] for vector in vectors], dtype=np.float64)
-        expected["msg"] = rows.T.astype(np.float32).tolist()
+    names = ["msg"] if "msg" in columns else [name for name in ("msg_0", "msg_1") if name in columns]
+    if names and len(t):
+        rows = np.stack([np.array(columns[name], dtype=np.float64).reshape(len(t), -1) for name in names], axis=1)
+        expected["msg"] = rows.reshape(len(t), -1).astype(np.float32).tolist()
     order = sorted(range(len(t)), key=t.__getitem__) if sort else range(len(t))
     for name, values in expected.items():
         found = data[name].tolist()

@@ -20,7 +20,7 @@ import torch
 from drawn import events
 from files import csv_text, mutate, write_table
 from hypothesis import HealthCheck, given, seed, settings
-from plain import columns_without_header, rows_of, unlike, wrong
+from plain import columns_without_header, number, rows_of, unlike, wrong
 from processes import patience
 from torch_geometric.data import TemporalData
 from typer.testing import CliRunner
@@ -174,7 +174,7 @@ def test_files_of_labels(inputs, tmp_path):
         loaded += 1
         rows = rows_of(path)
         places = [rows[0].index(name) for name in ("node", "t", "y")]
-        expected = [tuple(int(float(row[place])) for place in places) for row in rows[1:]]
+        expected = [tuple(int(number(row[place])) for place in places) for row in rows[1:]]
         expected = [(bisect_left(range(9), t), node, t, y) for node, t, y in sorted(expected, key=lambda row: row[1])]
         found = zip(*(getattr(labels, name).tolist() for name in ("event", "node", "t", "y")), strict=True)
         assert list(found) == [row for row in expected if row[0] < 9], (which, path.read_bytes())

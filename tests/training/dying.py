@@ -60,8 +60,9 @@ class Moments:
 
 
 def name_of_descriptor(descriptor):
-    status = os.fstat(descriptor)
-    return next((path.name for path in Path("run").iterdir() if path.stat().st_ino == status.st_ino), "the folder")
+    number = os.fstat(descriptor).st_ino
+    with os.scandir("run") as entries:  # another process may rename them meanwhile
+        return next((entry.name for entry in entries if entry.inode() == number), "the folder")
 
 
 def die_after(seconds):

@@ -56,7 +56,6 @@ class Runs:
         command = ["resume", "run", *self.emulate] if (self.run / "last.pt").exists() else begin
         env = {"DIES": json.dumps(dies)}
         if len(self.ranks) > 1:
-            # What the one dies of, the other one notices.
             processes = torchrun(2, DYING, *command, cwd=self.folder, check=False, env=env)
         else:
             processes = [Forked(DYING, *command, cwd=self.folder, env=env)]
