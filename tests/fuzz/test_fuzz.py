@@ -194,6 +194,7 @@ def test_files_of_features(inputs, tmp_path):
         if store is not None:
             loaded += 1
             found, plain = store.read(torch.arange(store.num_rows)).numpy(), np.load(path)
+            plain = plain.astype(np.float32) if plain.dtype == np.float64 else plain  # as DyGLib has them
             assert (found.dtype, found.tobytes()) == (plain.dtype, plain.tobytes()), which
     assert loaded > inputs.count // 20, "hardly any can be loaded"
 
@@ -202,7 +203,7 @@ def test_settings(inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data, trained = synthetic(60, num_src=5, num_dst=5), []
     np.savez("e.npz", **{name: data[name].numpy() for name in ("src", "dst", "t")})
-    monkeypatch.setattr("pyg_mspipe.cli.runs._fit", lambda launch, trainer, folder, replace: trained.append(trainer))
+    monkeypatch.setattr("pyg_mspipe.cli.fitting.fit", lambda launch, trainer, folder, replace: trained.append(trainer))
     text = b'[training]\nlr = 1e-3\npatience = 3\n[evaluation]\ncut-off = "event"\n[model]\nmodel = "jodie"\n'
     text += b"dropout = 0.25\n[stream]\nsort = true\n"
     for which, draws in inputs(60):
