@@ -45,7 +45,7 @@ class Events:
         """Whether there is nothing to refuse."""
         ids = {str(each) for each in (*self.src, *self.dst)}
         # Ids that differ in blanks around them alone are refused in files of text.
-        apart = len({each.strip(" \t") for each in ids}) == len(ids)
+        apart = len({each.strip() for each in ids}) == len(ids)
         return apart and (self.sort or self.t == sorted(self.t)) and (self.relabel or self.kind in ("small", "large"))
 
     def expected(self) -> dict[str, list]:
