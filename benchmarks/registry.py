@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks import (
     batch_size,
+    busy_machine,
     growth,
     jodie_time,
     labels,
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Benchmark[Any]] = {
         sampling.QUERIES,
         unstable_sort.BENCHMARK,
         growth.BENCHMARK,
+        busy_machine.BENCHMARK,
         timelines.BENCHMARK,
         pipeline_rate.BENCHMARK,
         pipeline_modes.RAM,

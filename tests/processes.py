@@ -17,10 +17,11 @@ import sys
 import tempfile
 import time
 import uuid
+import weakref
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torch.distributed import TCPStore
 
@@ -54,6 +55,7 @@ class Forked:
 
     def __init__(self, *command: object, env: Mapping[str, str] | None = None, cwd: Path | str | None = None) -> None:
         self._said = [tempfile.NamedTemporaryFile() for _ in range(2)]  # noqa: SIM115
+        weakref.finalize(self, _close, self._said)
         names = [file.name for file in self._said]
         arguments = [*map(str, command)], dict(os.environ) | dict(env or {}), str(cwd or Path.cwd()), names
         self._process = _forks.Process(target=_become, args=arguments, daemon=True)
@@ -92,6 +94,11 @@ class Forked:
 
     def _texts(self) -> list[str]:
         return [os.pread(file.fileno(), 1 << 24, 0).decode() for file in self._said]
+
+
+def _close(files: Sequence[IO[bytes]]) -> None:
+    for file in files:
+        file.close()
 
 
 def _become(command: Sequence[str], env: Mapping[str, str], cwd: str, outputs: Sequence[str]) -> None:

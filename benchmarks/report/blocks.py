@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from benchmarks.harness.benchmark import Result
@@ -381,6 +381,24 @@ def growth(result: Result) -> str:
     )
 
 
+def busy_machine(result: Result) -> str:
+    """How fast training is alone and beside busy loops."""
+    settings = result["settings"]
+    rates: dict[tuple[int, str], dict[int, float]] = {}
+    for row in result["rows"]:
+        rates.setdefault((row["batch_size"], row["kind"]), {})[row["loops"]] = median(row["events_per_s"])
+    rows = [
+        [f"{size:,}", kind, f"{each[0]:,.0f}", f"{each[settings['loops']]:,.0f}"]
+        for (size, kind), each in rates.items()
+    ]
+    return _block(
+        result,
+        f"{result['stream']}, an epoch of {settings['steps']} steps by `mspipe train`, each in its own process, "
+        f"all in turns; medians of {settings['rounds']}, one seed; {machine(result)}.",
+        table(["batch size", "threads", "alone, events/s", f"beside {settings['loops']} busy loops, events/s"], rows),
+    )
+
+
 BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "training": (training, ("tgn_training",)),
     "accuracy": (accuracy, ("tgn_accuracy",)),
@@ -390,6 +408,7 @@ BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "equality": (equality, ("tgn_equality",)),
     "sampling": (sampling, ("sampling",)),
     "growth": (growth, ("growth",)),
+    "busy_machine": (busy_machine, ("busy_machine",)),
     "synthetic": (synthetic, ("synthetic_stream",)),
     "staleness_accuracy": (staleness_accuracy, ("pipeline_accuracy",)),
     "modes_ram": (all_modes, ("pipeline_modes_ram",)),
