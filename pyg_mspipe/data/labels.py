@@ -153,7 +153,11 @@ def _classes(y: Tensor, place: str) -> Tensor:
     """Returns labels as classes, Int64[L], or numbers for classes, Float32[L, C]; what is not a number becomes 0."""
     if y.dim() == 2:
         return y.nan_to_num().float()
-    odd = (y < 0) | (y.isfinite() & (y != y.trunc())) | y.isinf() if y.is_floating_point() else y < 0
+    if y.is_floating_point():
+        # From 2 / eps on, whole numbers are skipped.
+        odd = (y < 0) | (y >= 2.0 / torch.finfo(y.dtype).eps) | (y.isfinite() & (y != y.trunc()))
+    else:
+        odd = y.to(torch.int64) < 0  # torch does not compare unsigned integers; those past int64 become negative
     if y.dtype != torch.bool and bool(odd.any()):
         row = int(odd.nonzero()[0])
         raise StreamError(f"{place.format(row)} is {y[row].item()}; labels are classes, whole numbers from 0")

@@ -40,6 +40,8 @@ def test_a_label_of_two_classes_or_of_several_at_once():
     ("y", "said"),
     [
         (torch.tensor([0, 1, -1, 0]), "event 2: y is -1; labels are classes, whole numbers from 0"),
+        (torch.tensor([0, 1, 2.0**53, 0], dtype=torch.float64), "event 2: y is 9007199254740992.0; labels are classes"),
+        (torch.tensor([0, 1, 2**63, 0], dtype=torch.uint64), "event 2: y is 9223372036854775808; labels are classes"),
         (torch.tensor([0, 1.5, 1, 0]), "event 1: y is 1.5; labels"),
         (torch.tensor([0, 1, 1, float("inf")]), "event 3: y is inf; labels"),
         (None, "the stream has no labels; name their column with --label, or give a file with --labels"),

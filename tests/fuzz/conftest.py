@@ -1,9 +1,11 @@
-"""Counts of inputs, told at the end."""
+"""The count of inputs, told at the end."""
+
+import itertools
 
 
 def pytest_terminal_summary(terminalreporter):
-    reports = [each for kind in ("passed", "failed") for each in terminalreporter.stats.get(kind, [])]
-    counts = [dict(each.user_properties).get("inputs", 0) for each in reports if each.when == "teardown"]
-    counts = counts or [dict(each.user_properties).get("inputs", 0) for each in reports if each.when == "call"]
-    if any(counts):
-        terminalreporter.write_line(f"{sum(counts):,} inputs")
+    reports = itertools.chain(*terminalreporter.stats.values())
+    counts = [dict(each.user_properties) for each in reports if getattr(each, "when", None) == "teardown"]
+    count = sum(each.get("inputs", 0) for each in counts)
+    if count:
+        terminalreporter.write_line(f"{count:,} inputs")

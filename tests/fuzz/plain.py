@@ -99,7 +99,7 @@ def unlike(columns: dict[str, list] | None, data, *, relabel: bool, sort: bool) 
     if columns is None or not {"src", "dst", "t"} <= columns.keys():
         return None
     t = list(map(number, columns["t"]))
-    if None in t or any(isinstance(value, date) for name in ("src", "dst") for value in columns[name]):
+    if None in t or any(isinstance(value, date) for values in columns.values() for value in values):
         return None
     if relabel:
         src, dst = numbered(columns["src"], columns["dst"])
