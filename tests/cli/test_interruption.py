@@ -115,11 +115,13 @@ def test_ctrl_c_while_static_memory_is_trained_leaves_no_run(mspipe, stream):
     assert mspipe("train", stream, *SMALL, "--epochs=1", "--static-dim=4", "--out", "run").exit_code == 0
 
 
-def test_a_process_that_fails_says_so_in_one_line_and_its_exit_code():
+def test_a_process_that_fails_says_so_and_how_to_mend_it_and_its_exit_code():
     Path("bad.csv").write_text("src,dst,t\n0,1,5\n0,1,4\n")
     process = start("train", "bad.csv", "--out", "run")
     shown, errors = process.communicate()
     assert (process.returncode, shown) == (2, "")
     where = f"{Path('bad.csv').resolve()}: event 1 (line 3)"
-    assert errors == f"error: {where}: t decreases from 5 to 4; sort the stream or pass --sort\n"
+    said, mend = errors.splitlines()
+    assert said == f"error: {where}: t decreases from 5 to 4; sort the stream or pass --sort"
+    assert mend == "to mend it: mspipe train bad.csv --out run --sort"
     assert not Path("run").exists()
