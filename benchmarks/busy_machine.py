@@ -23,16 +23,12 @@ from rich.table import Table
 from benchmarks.harness.benchmark import ROOT, Benchmark, Result, Run
 from pyg_mspipe.data import synthetic
 
-LIBRARY = {"GOMP_SPINCOUNT": "300000"}
-"""What libgomp does of its own."""
-
-
 KINDS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
-    "as mspipe has it": ((), {}),
-    "a thread for each core": (("--threads", str(os.cpu_count() or 1)), {}),
-    "a thread for each core, spinning": (("--threads", str(os.cpu_count() or 1)), LIBRARY),
+    "all cores": ((), {}),
+    "all cores without spinning": ((), {"OMP_WAIT_POLICY": "passive"}),
     "one thread": (("--threads", "1"), {}),
 }
+"""What is compared, with flags and environment."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,6 @@ class Settings:
     Attributes:
         steps: Training steps of each run.
         batch_sizes: Events in a batch.
-        layers: Of the embedding, for each batch size.
         rounds: Runs of each kind.
         loops: Busy loops beside.
         kinds: What is compared.
@@ -50,7 +45,6 @@ class Settings:
 
     steps: int = 20
     batch_sizes: tuple[int, ...] = (200, 1000, 4000)
-    layers: tuple[int, ...] = (1, 1, 1)
     rounds: int = 3
     loops: int = 2
     kinds: tuple[str, ...] = tuple(KINDS)
@@ -86,12 +80,12 @@ def measure(settings: Settings, run: Run) -> Result:
     rows = []
     table = Table("batch", "kind", "beside", "events/s", title="busy machine")
     with tempfile.TemporaryDirectory() as folder:
-        for batch_size, layers in zip(settings.batch_sizes, settings.layers, strict=True):
+        for batch_size in settings.batch_sizes:
             stream = Path(folder) / f"{batch_size}.npz"
             events = round(settings.steps * batch_size / 0.7)
             data = synthetic(events, num_src=max(50, events // 20), num_dst=max(50, events // 40), msg_dim=172)
             np.savez(stream, **{name: data[name].numpy() for name in ("src", "dst", "t", "msg")})
-            flags = ("--batch-size", str(batch_size), "--layers", str(layers))
+            flags = ("--batch-size", str(batch_size))
             rates: dict[tuple[str, int], list[float]] = {}
             for _ in range(settings.rounds):
                 for loops in (0, settings.loops):
@@ -100,12 +94,10 @@ def measure(settings: Settings, run: Run) -> Result:
                             threads, environment = KINDS[kind]
                             rates.setdefault((kind, loops), []).append(_rate(stream, flags + threads, environment))
             for (kind, loops), each in rates.items():
-                rows.append(
-                    {"batch_size": batch_size, "layers": layers, "kind": kind, "loops": loops, "events_per_s": each}
-                )
+                rows.append({"batch_size": batch_size, "kind": kind, "loops": loops, "events_per_s": each})
                 table.add_row(f"{batch_size:,}", kind, f"{loops} loops", f"{median(each):,.0f}")
     run.console.print(table)
-    return {"stream": "Synthetic streams with 172 features", "cores": os.cpu_count(), "rows": rows}
+    return {"stream": "Synthetic streams with 172 features", "rows": rows}
 
 
 BENCHMARK = Benchmark(
@@ -114,5 +106,5 @@ BENCHMARK = Benchmark(
     12,
     measure,
     Settings(),
-    quick=Settings(steps=2, batch_sizes=(50,), layers=(1,), rounds=1, loops=1, kinds=("one thread",)),
+    quick=Settings(steps=2, batch_sizes=(50,), rounds=1, loops=1, kinds=("one thread",)),
 )

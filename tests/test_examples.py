@@ -90,8 +90,7 @@ def test_labels_of_nodes_are_told_with_an_embedding_that_stays_and_with_one_that
     said = run("examples/node_labels.py", "--epochs", "2")
     aucs = dict(re.findall(r"(frozen|together) +test AUC (\d\.\d{4})  AP \d\.\d{4}  3,000 labels", said))
     assert set(aucs) == {"frozen", "together"}
-    # After two epochs on few labels much depends on how sums are rounded; chance is within 0.05 of a half.
-    assert float(aucs["frozen"]) > 0.55, said
+    assert all(float(auc) > 0.6 for auc in aucs.values()), said
 
 
 def test_labels_of_events_are_told():

@@ -69,7 +69,7 @@ def one_line_errors(ctx: typer.Context | None = None) -> Iterator[None]:
         _fail(error, str(error))
     except _failures() as error:
         _fail(error, str(error), FAILED)
-    except _bad_settings() as error:
+    except _diverged() as error:
         _fail(error, str(error))
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _SHORT_OF_MEMORY):
@@ -92,7 +92,7 @@ def _failures() -> tuple[type[Exception], ...]:
     return SharedMemoryError, TrainerLostError
 
 
-def _bad_settings() -> tuple[type[Exception], ...]:
+def _diverged() -> tuple[type[Exception], ...]:
     from pyg_mspipe.tasks import DivergedError
 
     return (DivergedError,)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyg_mspipe._loading import loading
 from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 
@@ -72,12 +73,12 @@ def open_files(
     Raises:
         StreamError: If a file cannot be used.
     """
-    import torch
+    with loading():
+        import torch
 
-    from pyg_mspipe.data import MappedFeatures
-    from pyg_mspipe.training.features import open_features
-    from pyg_mspipe.training.source import open_stream
-
+        from pyg_mspipe.data import MappedFeatures
+        from pyg_mspipe.training.features import open_features
+        from pyg_mspipe.training.source import open_stream
     data = open_stream(source)
     stores = open_features(paths, config)
     of_events = stores["features"]

@@ -79,9 +79,6 @@ def train(
         _check_classes(chosen)
         out = None if out is None else Path(out)
         with launched(chosen, emulate, "train ...") as launch:
-            with loading():
-                import pyg_mspipe.training.features
-                import pyg_mspipe.training.source  # noqa: F401 - which reading needs
             before = _before_restart(launch, out)
             folder = launch.first(lambda: _folder(stream, out, overwrite or before is not None))
             data, stores = launch.load(lambda: inputs.open_files(source, paths, chosen))
