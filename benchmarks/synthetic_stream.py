@@ -8,7 +8,7 @@ from statistics import fmean
 from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
-from pyg_mspipe import TrainConfig, Trainer, synthetic
+from pyg_mspipe import NegativeSampler, TrainConfig, Trainer, synthetic
 from pyg_mspipe.data import popularity_ap
 
 
@@ -30,8 +30,8 @@ def measure(settings: Settings, run: Run) -> Result:
         trainer = Trainer(data, config)
         val = trainer.split.val
         draw = trainer.batches("val").negatives
-        assert draw is not None
-        negatives = draw(len(val), epoch=0, batch=0)
+        assert isinstance(draw, NegativeSampler)
+        negatives = draw.draw(len(val), epoch=0, batch=0)
         popularity = popularity_ap(data, val, negatives)
         best = trainer.fit().best
         rows.append({"seed": seed, "events": data.num_events, "popularity_ap": popularity, "tgn_ap": best})

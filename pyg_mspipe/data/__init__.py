@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pyg_mspipe.data.feature_store import FeatureStore, MappedFeatures, TensorFeatures
     from pyg_mspipe.data.generator import synthetic
     from pyg_mspipe.data.labels import Labels, read_labels
-    from pyg_mspipe.data.negatives import DrawNegatives, NegativeSampler
+    from pyg_mspipe.data.negatives import DrawNegatives, Negatives, NegativeSampler, Positives
     from pyg_mspipe.data.splits import StreamSplit, split_stream, unseen_nodes_mask
     from pyg_mspipe.data.streams import load_stream
     from pyg_mspipe.data.summary import DegreeSketch, StreamSummary, summarize
@@ -25,7 +25,7 @@ else:
             "feature_file": ["write_features"],
             "feature_store": ["FeatureStore", "MappedFeatures", "TensorFeatures"],
             "labels": ["Labels", "read_labels"],
-            "negatives": ["DrawNegatives", "NegativeSampler"],
+            "negatives": ["DrawNegatives", "NegativeSampler", "Negatives", "Positives"],
             "splits": ["StreamSplit", "split_stream", "unseen_nodes_mask"],
             "streams": ["load_stream"],
             "summary": ["DegreeSketch", "StreamSummary", "summarize"],
@@ -41,6 +41,8 @@ __all__ = [
     "Labels",
     "MappedFeatures",
     "NegativeSampler",
+    "Negatives",
+    "Positives",
     "StreamError",
     "StreamSplit",
     "StreamSummary",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyg_mspipe._choices import ClassWeights
 from pyg_mspipe.data.labels import Labels
+from pyg_mspipe.data.negatives import Negatives
 from pyg_mspipe.data.splits import StreamSplit
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.queries import Queries, ask_labelled_events, ask_labelled_nodes
@@ -174,7 +175,7 @@ class NodeClassification(Classification):
         ValueError: If there are no labels in a part of the stream, or all of it are of one class.
     """
 
-    def queries(self, src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
+    def queries(self, src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None = None) -> Queries:
         """Returns the queries of the nodes that have labels."""
         return ask_labelled_nodes(src, dst, negatives, labels)
 
@@ -195,7 +196,7 @@ class EdgeClassification(Classification):
     own_moments = False
     ends = 2
 
-    def queries(self, src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
+    def queries(self, src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None = None) -> Queries:
         """Returns the queries of both ends of the events that have labels."""
         return ask_labelled_events(src, dst, negatives, labels)
 

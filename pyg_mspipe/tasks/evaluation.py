@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.pipeline.batches import Batches
+from pyg_mspipe.pipeline.parts import read_parts
 from pyg_mspipe.tasks.objective import Objective
 from pyg_mspipe.tasks.task import Metrics
 
@@ -62,14 +63,19 @@ def score_batches(
         objective.eval()
         objective.model.settle(batches)
         for index in range(len(batches)):
-            batch = batches.read(0, index) if index in which else batches.without_queries(batches.events_of(index))
-            if batch.query_t.numel():
-                scores = objective.scores(batch).cpu()
-                if bool(scores.isnan().any()):
+            events, batch = batches.events_of(index), None
+            parts = []
+            for batch in read_parts(batches, index) if index in which else ():
+                if batch.query_t.numel():
+                    parts.append(objective.scores(batch).cpu())
+            if parts:
+                scored[index] = torch.cat(parts, dim=objective.task.score_dim) if len(parts) > 1 else parts[0]
+                if bool(scored[index].isnan().any()):
                     raise DivergedError(
                         f"evaluation, batch {index}: the model's scores are nan; lower lr, or scale msg"
                     )
-                scored[index] = scores
+            if batch is None or batch.events != events:
+                batch = batches.without_queries(events)
             objective.model.update(batch)
             if on_batch is not None:
                 on_batch(len(batch.events))

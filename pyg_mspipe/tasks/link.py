@@ -46,6 +46,8 @@ class LinkPrediction(Task):
     best = "ap"
     best_label = "AP"
     chance = 0.5
+    embeds_once = True
+    score_dim = 1
 
     def __init__(self, embedding_dim: int, *, eval_negatives: int = 10) -> None:
         super().__init__()
@@ -56,20 +58,27 @@ class LinkPrediction(Task):
         """Returns the binary cross entropy of events plus that of their negatives, each a mean: Float32[].
 
         Args:
-            z: [(2 + K) * B, embedding_dim], of sources, destinations and the ``K`` negatives of each event.
+            z: [A, embedding_dim], of what :func:`~pyg_mspipe.pipeline.ask_pairs` asks.
             batch: The batch.
         """
-        return link_loss(self.scores(z, batch))
+        there = batch.negatives.dst >= 0 if batch.negatives.padded else None
+        return link_loss(self.scores(z, batch), there)
 
     def scores(self, z: Tensor, batch: Batch) -> Tensor:
-        """Returns logits, [1 + K, B]: the events' own in row 0, their negatives' in the others.
+        """Returns logits, [1 + K, B]: the events' own in row 0, their negatives' in the others, -inf for missing ones.
 
         Args:
-            z: [(2 + K) * B, embedding_dim], of sources, destinations and the ``K`` negatives of each event.
+            z: [A, embedding_dim], of what :func:`~pyg_mspipe.pipeline.ask_pairs` asks; or its distinct rows, see
+                ``batch.asked``.
             batch: The batch.
         """
-        size = len(batch.events)
-        return self.score_pairs(z[:size], z[size:].view(1 + batch.negatives.size(0), size, -1))
+        if batch.asked is None:
+            logits = self.score_pairs(*_pairs(z, batch))
+        else:
+            logits = self.score_rows(z, *_pairs(batch.asked, batch))
+        if batch.negatives.padded:
+            logits[1:].masked_fill_(batch.negatives.dst < 0, -torch.inf)
+        return logits
 
     def score_pairs(self, z_src: Tensor, z_dst: Tensor) -> Tensor:
         """Returns a logit for each pair of nodes: Float32[...].
@@ -80,6 +89,16 @@ class LinkPrediction(Task):
         """
         out: Tensor = self.head(z_src, z_dst).squeeze(-1)
         return out.float()
+
+    def score_rows(self, z: Tensor, src: Tensor, dst: Tensor) -> Tensor:
+        """Returns a logit for each pair of rows: Float32[1 + K, B].
+
+        Args:
+            z: [R, embedding_dim].
+            src: Int64[B] or Int64[1 + K, B], rows of ``z``.
+            dst: Int64[1 + K, B], rows of ``z``.
+        """
+        return self.head.score_rows(z, src.t(), dst.t()).t().float()
 
     def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> LinkMetrics:
         """Returns the metrics of scored batches.
@@ -121,14 +140,16 @@ class LinkPrediction(Task):
         return "  ".join(f"{name} {columns[name]}" for name in list(columns)[1:4])
 
 
-def link_loss(logits: Tensor) -> Tensor:
+def link_loss(logits: Tensor, there: Tensor | None = None) -> Tensor:
     """Returns the binary cross entropy of events plus that of their negatives, each a mean: Float32[].
 
     Args:
         logits: [1 + K, B], the events' own in row 0.
+        there: Bool[K, B], which negatives there are; by default all.
     """
-    positive = F.binary_cross_entropy_with_logits(logits[0], torch.ones_like(logits[0]))
-    return positive + F.binary_cross_entropy_with_logits(logits[1:], torch.zeros_like(logits[1:]))
+    own, negative = logits[0], logits[1:] if there is None else logits[1:][there]
+    positive = F.binary_cross_entropy_with_logits(own, torch.ones_like(own))
+    return positive + F.binary_cross_entropy_with_logits(negative, torch.zeros_like(negative))
 
 
 def reciprocal_rank(logits: Tensor) -> Tensor:
@@ -140,6 +161,20 @@ def reciprocal_rank(logits: Tensor) -> Tensor:
     above = (logits[1:] > logits[0]).sum(dim=0)
     level = (logits[1:] == logits[0]).sum(dim=0)
     return 1 / (1 + above + level / 2)
+
+
+def _pairs(x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Returns sources, [B, ...] or [1 + K, B, ...], and destinations, [1 + K, B, ...], of events and negatives.
+
+    Args:
+        x: [A, ...], for each node that :func:`~pyg_mspipe.pipeline.ask_pairs` asks for.
+        batch: The batch.
+    """
+    size, num = len(batch.events), batch.negatives.dst.size(0)
+    src, dst, others = x.split([size, (1 + num) * size, x.size(0) - (2 + num) * size])
+    if batch.negatives.src is not None:
+        src = torch.cat([src, others]).view(1 + num, size, *x.shape[1:])
+    return src, dst.view(1 + num, size, *x.shape[1:])
 
 
 def _one_negative(logits: Tensor) -> tuple[Tensor, Tensor]:

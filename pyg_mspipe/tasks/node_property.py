@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_mspipe.data.labels import Labels
+from pyg_mspipe.data.negatives import Negatives
 from pyg_mspipe.data.splits import StreamSplit
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.queries import Queries, ask_labelled_nodes
@@ -61,7 +62,7 @@ class NodeProperty(LabelledTask):
             raise ValueError("task property needs labels from 0 on; shift them, or take their positive part")
         super().__init__(embedding_dim, embedding_dim, labels.num_classes, labels, split)
 
-    def queries(self, src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
+    def queries(self, src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None = None) -> Queries:
         """Returns the queries of the nodes that have labels."""
         return ask_labelled_nodes(src, dst, negatives, labels)
 

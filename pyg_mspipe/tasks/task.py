@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mspipe.data.labels import Labels
+from pyg_mspipe.data.negatives import Negatives
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.queries import Queries, ask_pairs
 
@@ -34,6 +35,9 @@ class Task(Module, ABC):
         eval_negatives: Negatives that are drawn for each event in evaluation; 0 draws none.
         labels: The labels that batches bring, if any; a constructor that names ``labels`` gets those of the run.
         own_moments: Whether labels may have moments of their own, and need not be those of events.
+        embeds_once: Whether its :meth:`scores` want equal queries embedded once: ``z`` then has a row for each distinct
+            one, and ``batch.asked``, Int64[A], says which row answers each that was asked for.
+        score_dim: The dimension of its scores along which those of parts of a batch are put together.
         cuts_at_labels: Whether a batch begins wherever labels stand, so that all events before them are applied.
     """
 
@@ -44,6 +48,8 @@ class Task(Module, ABC):
     eval_negatives: int = 1
     labels: Labels | None = None
     own_moments: ClassVar[bool] = True
+    embeds_once: ClassVar[bool] = False
+    score_dim: ClassVar[int] = 0
     cuts_at_labels: ClassVar[bool] = False
 
     @property
@@ -51,13 +57,13 @@ class Task(Module, ABC):
         """The task's name in checkpoints: its class's."""
         return type(self).__name__
 
-    def queries(self, src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
+    def queries(self, src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None = None) -> Queries:
         """Returns which nodes are to be embedded for a batch: by default sources, destinations and negatives.
 
         Args:
             src: Int64[B], of the batch's events.
             dst: Int64[B].
-            negatives: Int64[K, B], other destinations that were drawn for each event.
+            negatives: Of each event.
             labels: The labels that are asked for at the events, which are positions in the batch; if the task has any.
         """
         return ask_pairs(src, dst, negatives, labels)

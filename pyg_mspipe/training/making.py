@@ -251,7 +251,7 @@ def neighbor_sampler(config: TrainConfig, csr: TemporalCSR, num_hops: int) -> Ne
     return NeighborSampler(csr, [config.num_neighbors] * num_hops, config.strategy, config.seed)
 
 
-def negative_sampler(config: TrainConfig, dst: Tensor, num_nodes: int, use: int) -> NegativeSampler:
+def negative_sampler(config: TrainConfig, dst: Tensor, num_nodes: int, use: int, num: int) -> NegativeSampler:
     """Returns the sampler of negatives.
 
     Args:
@@ -259,8 +259,9 @@ def negative_sampler(config: TrainConfig, dst: Tensor, num_nodes: int, use: int)
         dst: Int64[E], the destinations known at that time.
         num_nodes: Number of nodes.
         use: A number for the purpose of the negatives; each purpose draws its own.
+        num: Negatives for each event.
     """
     seed = (config.seed, use)
     if config.negatives == "nodes":
-        return NegativeSampler.from_nodes(num_nodes, seed=seed)
-    return NegativeSampler.from_destinations(dst, seed=seed)
+        return NegativeSampler.from_nodes(num_nodes, num=num, seed=seed)
+    return NegativeSampler.from_destinations(dst, num=num, seed=seed)

@@ -140,7 +140,7 @@ class Trainer:
         learned = [x for x in self.objective.parameters() if x.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=learning_rate(config), fused=True)
         self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
-        batches = self.batches("train"), self.batches("val", self.task.eval_negatives)
+        batches = self.batches("train"), self.batches("val", evaluation=True)
         self._job = make_job(config, self.objective, self.optimizer, *batches, self.unseen, self._on_record)
         executor.prepare(self._job)
         self.progress = Progress()
@@ -191,29 +191,29 @@ class Trainer:
         self._log = LogMark(**checkpoint["log"])
         self.optimizer.param_groups[0]["lr"] = learning_rate(self.config)
 
-    def batches(self, part: str, num_negatives: int | None = None) -> Batches:
+    def batches(self, part: str, *, evaluation: bool = False) -> Batches:
         """Returns the batches of a part of the stream.
 
         Args:
             part: ``"train"``, ``"val"`` or ``"test"``.
-            num_negatives: Negatives for each event; by default the task's number in training.
+            evaluation: Whether with the negatives of evaluation, rather than of training, and equal queries once.
         """
-        config = self.config
-        events: range = getattr(self.split, part)
+        config, events = self.config, getattr(self.split, part)
         # Only destinations up to the part's end: later ones are not known yet.
         known = self.data.dst[: events.stop]
         use = ("train", "val", "test").index(part)
-        count = self.task.negatives if num_negatives is None else num_negatives
+        count = self.task.eval_negatives if evaluation else self.task.negatives
         return Batches(
             self.data,
             events,
             config.batch_size,
             self._sampler,
-            negative_sampler(config, known, self.num_nodes, use) if count else None,
-            num_negatives=count or 1,
+            negative_sampler(config, known, self.num_nodes, use, count) if count else None,
             ask=self.task.queries,
             labels=self._labels,
             cut_at_labels=self.task.cuts_at_labels,
+            embed_once=evaluation and self.task.embeds_once,
+            reads_moment=self.model.reads_moment,
             with_ends=self.model.embeds_ends,
             cut_off=config.cut_off,
             msg=self.features.events,
@@ -232,7 +232,7 @@ class Trainer:
             part: ``"val"`` or ``"test"``.
             on_batch: Called with the number of events of each batch done.
         """
-        batches = self.batches(part, self.task.eval_negatives)
+        batches = self.batches(part, evaluation=True)
         return evaluate(self.objective, batches, unseen=self.unseen, on_batch=on_batch)
 
     def test(self, checkpoint: dict[str, Any]) -> dict[str, Metrics]:

@@ -103,7 +103,7 @@ def test_labels_mark_the_turn_to_another_interest():
 def test_popularity_tells_little_about_the_next_destination_but_the_past_of_the_source_much(seed):
     data = synthetic(seed=seed)
     events = split_stream(data).val
-    negatives = NegativeSampler.from_destinations(data.dst, seed=seed)(len(events), epoch=0, batch=0)
+    negatives = NegativeSampler.from_destinations(data.dst, seed=seed).draw(len(events), epoch=0, batch=0)
     assert 0.48 < popularity_ap(data, events, negatives) < 0.6
     pairs = set(zip(data.src[: events.start].tolist(), data.dst[: events.start].tolist(), strict=True))
     sources = data.src[events.start : events.stop].tolist()

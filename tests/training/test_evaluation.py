@@ -27,7 +27,7 @@ def trainer(trained):
 def logits_by_hand(trainer, part):
     """The logits of each batch: [1 + K, B], events first."""
     trainer.model.eval()
-    batches = trainer.batches(part, trainer.config.eval_negatives)
+    batches = trainer.batches(part, evaluation=True)
     trainer.model.settle(batches)
     found = []
     for index in range(len(batches)):

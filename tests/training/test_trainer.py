@@ -168,7 +168,7 @@ def test_negatives_never_are_destinations_of_the_future(data):
 
 def test_parts_draw_negatives_of_their_own(data):
     trainer = Trainer(data, small_config())
-    drawn = [tuple(trainer.batches(part).read(0, 0).negatives[0].tolist()) for part in ("train", "val", "test")]
+    drawn = [tuple(trainer.batches(part).read(0, 0).negatives.dst[0].tolist()) for part in ("train", "val", "test")]
     assert len(set(drawn)) == 3
 
 
@@ -209,6 +209,6 @@ def test_training_beats_popularity_by_far_on_the_generated_stream():
     trainer = Trainer(data, TrainConfig(epochs=2, lr=1e-3, memory_dim=50, embedding_dim=50, eval_negatives=1))
     best = trainer.fit().best
     val = trainer.batches("val")
-    negatives = torch.cat([val.read(0, index).negatives[0] for index in range(len(val))])
+    negatives = torch.cat([val.read(0, index).negatives.dst[0] for index in range(len(val))])
     assert best > 0.8
     assert popularity_ap(data, trainer.split.val, negatives) < 0.6
