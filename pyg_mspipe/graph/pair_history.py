@@ -75,9 +75,9 @@ class PairHistory:
         """Returns how often each pair has met in events with an id below its bound: Int64[...].
 
         Args:
-            src: See :meth:`find`.
-            dst: See :meth:`find`.
-            bound: See :meth:`find`.
+            src: Int64[...].
+            dst: Int64[...], which broadcasts against ``src``.
+            bound: Int64[...] or one number for all, event ids in ``0..E``.
         """
         begin, end = self.find(src, dst, bound)
         return end - begin
@@ -86,9 +86,9 @@ class PairHistory:
         """Returns the last event of each pair with an id below its bound: Int64[...], -1 where there is none.
 
         Args:
-            src: See :meth:`find`.
-            dst: See :meth:`find`.
-            bound: See :meth:`find`.
+            src: Int64[...].
+            dst: Int64[...], which broadcasts against ``src``.
+            bound: Int64[...] or one number for all, event ids in ``0..E``.
         """
         begin, end = self.find(src, dst, bound)
         if not self.num_events:

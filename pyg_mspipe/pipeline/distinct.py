@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample
+from pyg_mspipe.graph.unique import unique_ids
 
 
 def distinct_queries(
@@ -22,10 +23,11 @@ def distinct_queries(
     """
     num_queries = query_t.numel()
     key = sample.seed[:num_queries]
+    size = sample.hops[0].target.numel() if sample.hops else sample.n_id.numel()
     if by_moment:
         moments, at = query_t.unique(return_inverse=True)
-        key = key * moments.numel() + at
-    distinct, asked = key.unique(return_inverse=True)
+        key, size = key * moments.numel() + at, size * moments.numel()
+    distinct, asked = unique_ids(key, size)
     # The first query of each kind stands for all, whatever the device.
     first = torch.full_like(distinct, num_queries)
     first.scatter_reduce_(0, asked, torch.arange(num_queries, device=key.device), "amin")
