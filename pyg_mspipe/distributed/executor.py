@@ -116,7 +116,9 @@ class Executor(ABC):
         Args:
             on_batch: Called with the number of events of each batch done.
         """
-        return evaluate(self._job.objective, self._job.val, unseen=self._job.unseen, on_batch=on_batch)
+        job = self._job
+        ahead, unseen = job.prefetch, job.unseen
+        return evaluate(job.objective, job.val, unseen=unseen, on_batch=on_batch, overlap=job.overlap, prefetch=ahead)
 
     @abstractmethod
     def running(self) -> AbstractContextManager[None]:

@@ -194,7 +194,7 @@ class ProcessExecutor(Executor):
             if seat.group == 0:
                 own = job.objective.with_model(self._model.with_state(self._state.copy()))
                 shard = range(seat.rank, len(job.val), job.plan.group_size)
-                scored = score_batches(own, job.val, shard, on_batch)
+                scored = score_batches(own, job.val, shard, on_batch, overlap=job.overlap, prefetch=job.prefetch)
         gathered: list[dict[int, Tensor]] | None = [{} for _ in range(job.plan.world)] if self.team.leads else None
         dist.gather_object(scored, gathered)
 

@@ -18,11 +18,11 @@ from pyg_mspipe.data import DrawNegatives, FeatureStore, NegativeSampler
 from pyg_mspipe.data.feature_store import check_features
 from pyg_mspipe.data.validation import check_stream
 from pyg_mspipe.graph import NeighborSampler, Strategy, TemporalCSR
-from pyg_mspipe.loader.no_state import NoState
 from pyg_mspipe.loader.temporal_batches import TemporalBatches
 from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.engine import PipelineEngine
+from pyg_mspipe.pipeline.no_state import NoState
 from pyg_mspipe.pipeline.overlap import parse_overlap
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness

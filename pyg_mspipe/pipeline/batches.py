@@ -209,7 +209,7 @@ class Batches:
         return self.data.src[part], self.data.dst[part], self.data.t[part]
 
     def without_queries(self, events: range) -> Batch:
-        """Returns a gathered batch that asks nothing, with which node memory is updated alone.
+        """Returns a batch that asks nothing, with which node memory is updated alone, features still to be gathered.
 
         Args:
             events: The event ids.
@@ -220,7 +220,7 @@ class Batches:
         else:
             n_id = torch.cat([src, dst]).unique()
             sample = NeighborSample(n_id, (), n_id[:0])
-        return self.gather(self._undrawn(events, sample, src[:0]))
+        return self._undrawn(events, sample, src[:0])
 
     def ask(self, node: Tensor, bound: int, t: int | None = None) -> Batch:
         """Returns a gathered batch of queries alone, which has no events.

@@ -16,7 +16,7 @@ from torch_geometric.data import TemporalData
 from pyg_mspipe.data import FeatureStore, Labels
 from pyg_mspipe.distributed.executor import Executor
 from pyg_mspipe.graph import TemporalCSR
-from pyg_mspipe.pipeline import Batches, BatchRecord
+from pyg_mspipe.pipeline import BatchRecord
 from pyg_mspipe.tasks import Metrics, evaluate
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.device import pick_device
@@ -34,10 +34,9 @@ from pyg_mspipe.training.making import (
     make_objective,
     make_task,
     mitigation_of,
-    negative_sampler,
-    neighbor_sampler,
 )
 from pyg_mspipe.training.metrics_log import LogMark
+from pyg_mspipe.training.part_batches import PartBatches
 from pyg_mspipe.training.run_checkpoint import Progress, RunCheckpoints, checked
 from pyg_mspipe.training.run_data import run_data
 from pyg_mspipe.training.run_folder import own_folder
@@ -72,6 +71,9 @@ class Trainer:
         console: Where progress is shown; by default nowhere.
         source: How the stream was loaded, as plain values, which checkpoints keep for a resumed run.
         similar_cache: The file that keeps similar nodes for the next run, if the mitigation needs them.
+
+    Attributes:
+        batches: Makes the batches of a part, ``trainer.batches("val", evaluation=True)``.
 
     Raises:
         StreamError: If the stream cannot be used, a split has no events, or features do not fit its events or nodes.
@@ -135,11 +137,9 @@ class Trainer:
             memory_device=executor.memory_device(self.plan),
         ).to(self.device)
         self.model, self.task = self.objective.model, self.objective.task
-        # What batches bring; a task may leave the run's labels.
-        self._labels = None if self.task.labels is None else self.task.labels.to(self.device)
         learned = [x for x in self.objective.parameters() if x.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=learning_rate(config), fused=True)
-        self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
+        self.batches = PartBatches(config, self.data, csr, self.split, self.objective, beside)
         batches = self.batches("train"), self.batches("val", evaluation=True)
         self._job = make_job(config, self.objective, self.optimizer, *batches, self.unseen, self._on_record)
         executor.prepare(self._job)
@@ -191,37 +191,6 @@ class Trainer:
         self._log = LogMark(**checkpoint["log"])
         self.optimizer.param_groups[0]["lr"] = learning_rate(self.config)
 
-    def batches(self, part: str, *, evaluation: bool = False) -> Batches:
-        """Returns the batches of a part of the stream.
-
-        Args:
-            part: ``"train"``, ``"val"`` or ``"test"``.
-            evaluation: Whether with the negatives of evaluation, rather than of training, and equal queries once.
-        """
-        config, events = self.config, getattr(self.split, part)
-        # Only destinations up to the part's end: later ones are not known yet.
-        known = self.data.dst[: events.stop]
-        use = ("train", "val", "test").index(part)
-        count = self.task.eval_negatives if evaluation else self.task.negatives
-        return Batches(
-            self.data,
-            events,
-            config.batch_size,
-            self._sampler,
-            negative_sampler(config, known, self.num_nodes, use, count) if count else None,
-            ask=self.task.queries,
-            labels=self._labels,
-            cut_at_labels=self.task.cuts_at_labels,
-            embed_once=evaluation and self.task.embeds_once,
-            reads_moment=self.model.reads_moment,
-            with_ends=self.model.embeds_ends,
-            cut_off=config.cut_off,
-            msg=self.features.events,
-            node_features=self.features.nodes,
-            memory_begin=self.split.train.start,
-            make_plan=None if self.model.memory is None else self.model.memory.make_plan,
-        )
-
     def evaluate(self, part: str, on_batch: Callable[[int], None] | None = None) -> Metrics:
         """Returns the task's metrics on ``"val"`` or ``"test"``, and moves the memory to the end of that part.
 
@@ -233,7 +202,10 @@ class Trainer:
             on_batch: Called with the number of events of each batch done.
         """
         batches = self.batches(part, evaluation=True)
-        return evaluate(self.objective, batches, unseen=self.unseen, on_batch=on_batch)
+        overlap, prefetch = self._job.overlap, self._job.prefetch
+        return evaluate(
+            self.objective, batches, unseen=self.unseen, on_batch=on_batch, overlap=overlap, prefetch=prefetch
+        )
 
     def test(self, checkpoint: dict[str, Any]) -> dict[str, Metrics]:
         """Returns the metrics of a checkpoint's model, such as ``best.pt``, on ``"val"`` and then ``"test"``.

@@ -193,7 +193,7 @@ def test_lower_precision_stays_close_and_does_not_round_times(num_layers):
     data, model = tiny(), tiny_model(num_layers=num_layers)
     data.t = data.t * 1_000_003
     batches = batches_of(model, data, [3] * num_layers)
-    model.memory.state.apply(model.commit(batches.without_queries(range(30))))
+    model.memory.state.apply(model.commit(batches.gather(batches.without_queries(range(30)))))
     queries = batches.ask(torch.arange(7), 30)
     with torch.autocast("cpu", torch.bfloat16):
         low = model(queries)

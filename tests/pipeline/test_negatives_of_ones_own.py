@@ -12,7 +12,7 @@ from pyg_mspipe.data import Negatives, NegativeSampler
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.models import JODIE, TGN
 from pyg_mspipe.pipeline import Batches
-from pyg_mspipe.pipeline.parts import read_parts
+from pyg_mspipe.pipeline.parts import EvaluationBatches
 from pyg_mspipe.tasks import LinkPrediction, Objective, link_loss
 from pyg_mspipe.tasks.evaluation import score_batches
 
@@ -93,22 +93,27 @@ def test_parts_of_a_batch_of_evaluation_together_ask_what_it_asks(cut_off, most,
     objective = objective_of(JODIE)
     batches = batches_of(objective, lists, cut_off=cut_off, embed_once=True)
     whole = batches.read(0, index)
-    parts = list(read_parts(batches, index, most))
+    source = EvaluationBatches(batches, range(4), most)
+    drawn = source.draw(whole.events, 0, index)
+    assert drawn.query_t.numel() in (0, whole.query_t.numel())
+    parts = list(source.parts(index, source.gather(drawn)))
     assert [e for part in parts for e in part.events] == list(whole.events)
     assert all(a.events.stop == b.events.start for a, b in pairwise(parts))
     assert torch.equal(torch.cat([part.negatives.dst for part in parts], dim=1), whole.negatives.dst)
-    assert all(part.query_t.numel() <= max(most, 2 + whole.negatives.dst.size(0)) for part in parts)
+    if len(parts) > 1:
+        assert all(part.query_t.numel() <= max(most, 2 + whole.negatives.dst.size(0)) for part in parts)
 
 
-def test_parts_give_the_scores_and_the_memory_of_whole_batches(monkeypatch):
-    def evaluated(most):
-        monkeypatch.setattr("pyg_mspipe.pipeline.parts.MOST_QUERIES", most)
-        monkeypatch.setattr(read_parts, "__defaults__", (most,))
+@pytest.mark.parametrize("overlap", [False, True])
+def test_parts_give_the_scores_and_the_memory_of_whole_batches(monkeypatch, overlap):
+    def evaluated(most, overlap):
+        monkeypatch.setattr(EvaluationBatches.__init__, "__defaults__", (most,))
         objective = objective_of(JODIE)
         batches = batches_of(objective, lists, embed_once=True)
-        return score_batches(objective, batches, range(len(batches))), objective.model.state.save()
+        scores = score_batches(objective, batches, range(len(batches)), overlap=overlap)
+        return scores, objective.model.state.save()
 
-    (whole, memory), (parts, memory_of_parts) = evaluated(10**6), evaluated(9)
+    (whole, memory), (parts, memory_of_parts) = evaluated(10**6, False), evaluated(9, overlap)
     for index, scores in whole.items():
         torch.testing.assert_close(scores, parts[index], rtol=1e-5, atol=1e-6)
     assert all(torch.equal(value, memory_of_parts[name]) for name, value in memory.items())

@@ -63,7 +63,7 @@ def plain_pass(data, settings, batches):
     source.memory_begin = source.events_of(batches[0]).start
     trainer.model.memory.state.clear(source.memory_begin)
     for index in batches:
-        trainer.model.update(source.without_queries(source.events_of(index)))
+        trainer.model.update(source.gather(source.without_queries(source.events_of(index))))
     return trainer.model.memory.state.save()
 
 
