@@ -25,6 +25,8 @@ class PartBatches:
         split: Its parts.
         objective: Model and task.
         features: The features beside the stream.
+        negatives: Gives the negatives of training, instead of what the settings say.
+        eval_negatives: Gives those of evaluation.
     """
 
     def __init__(
@@ -35,6 +37,9 @@ class PartBatches:
         split: StreamSplit,
         objective: Objective,
         features: RunFeatures,
+        *,
+        negatives: DrawNegatives | None = None,
+        eval_negatives: DrawNegatives | None = None,
     ) -> None:
         self.config = config
         self.data = data
@@ -42,6 +47,7 @@ class PartBatches:
         self.split = split
         self.model, self.task = objective.model, objective.task
         self.features = features
+        self._given = {False: negatives, True: eval_negatives}
         # What batches bring; a task may leave the run's labels.
         self._labels = None if self.task.labels is None else self.task.labels.to(data.src.device)
         self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
@@ -59,7 +65,7 @@ class PartBatches:
             getattr(self.split, part),
             self.config.batch_size,
             self._sampler,
-            self._negatives(part, task.eval_negatives if evaluation else task.negatives),
+            self._negatives(part, evaluation),
             ask=task.queries,
             labels=self._labels,
             cut_at_labels=task.cuts_at_labels,
@@ -73,9 +79,10 @@ class PartBatches:
             make_plan=None if model.memory is None else model.memory.make_plan,
         )
 
-    def _negatives(self, part: str, num: int) -> DrawNegatives | None:
-        if not num:
-            return None
+    def _negatives(self, part: str, evaluation: bool) -> DrawNegatives | None:
+        num = self.task.eval_negatives if evaluation else self.task.negatives
+        if not num or self._given[evaluation] is not None:
+            return self._given[evaluation] if num else None
         # Only destinations up to the part's end: later ones are not known yet.
         known = self.data.dst[: getattr(self.split, part).stop]
         return negative_sampler(self.config, known, self.csr.num_nodes, PARTS.index(part), num)

@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import FeatureStore, Labels
+from pyg_mspipe.data import DrawNegatives, FeatureStore, Labels
 from pyg_mspipe.distributed.executor import Executor
 from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.pipeline import BatchRecord
@@ -65,6 +65,9 @@ class Trainer:
         task: A task's class or a function that makes one, instead of ``config.task``; see :class:`Task`.
         features: Event features, one row for each event, instead of the stream's messages.
         node_features: Node features, one row for each node; the model must take their width, ``node_dim``.
+        negatives: Gives negatives of your own in training, see :class:`~pyg_mspipe.data.DrawNegatives`; by default they
+            are drawn as the settings say. A resumed run needs them again.
+        eval_negatives: Gives those of evaluation.
         labels: Labels for a task on such, instead of those that ``config.labels`` or else the stream has.
         executor: Takes the steps; by default this process takes them alone.
         listeners: Called with each event, see :mod:`pyg_mspipe.training.events`.
@@ -92,6 +95,8 @@ class Trainer:
         task: MakeTask | None = None,
         features: FeatureStore | None = None,
         node_features: FeatureStore | None = None,
+        negatives: DrawNegatives | None = None,
+        eval_negatives: DrawNegatives | None = None,
         labels: Labels | None = None,
         executor: Executor | None = None,
         listeners: Sequence[Listener] = (),
@@ -139,7 +144,8 @@ class Trainer:
         self.model, self.task = self.objective.model, self.objective.task
         learned = [x for x in self.objective.parameters() if x.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=learning_rate(config), fused=True)
-        self.batches = PartBatches(config, self.data, csr, self.split, self.objective, beside)
+        own = {"negatives": negatives, "eval_negatives": eval_negatives}
+        self.batches = PartBatches(config, self.data, csr, self.split, self.objective, beside, **own)
         batches = self.batches("train"), self.batches("val", evaluation=True)
         self._job = make_job(config, self.objective, self.optimizer, *batches, self.unseen, self._on_record)
         executor.prepare(self._job)
@@ -161,8 +167,9 @@ class Trainer:
             data: The stream that the checkpoint's run trained on.
             checkpoint: The result of :func:`load_checkpoint`.
             folder: The run's folder.
-            **options: More arguments of the class: ``model``, ``task``, ``executor``, ``listeners``, ``console``,
-                ``similar_cache``, and ``features`` and ``node_features``, by default read from the run's files.
+            **options: More arguments of the class: ``model``, ``task``, ``negatives``, ``eval_negatives``,
+                ``executor``, ``listeners``, ``console``, ``similar_cache``, and ``features`` and
+                ``node_features``, by default read from the run's files.
 
         Raises:
             CheckpointError: If it has another stream, features, model or task.
