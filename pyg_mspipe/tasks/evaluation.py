@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.pipeline.batches import Batches
 from pyg_mspipe.pipeline.parts import read_parts
 from pyg_mspipe.tasks.objective import Objective
 from pyg_mspipe.tasks.task import Metrics
+
+OnBatch = Callable[[int], None]
+"""Is called with the number of events of each batch that is done."""
+
+OnScores = Callable[[range, Sequence[Tensor]], None]
+"""Is called with the event ids of evaluated batches and the scores of each, [...], see :meth:`Task.scores`."""
 
 
 class DivergedError(ArithmeticError):
@@ -21,8 +28,9 @@ def evaluate(
     objective: Objective,
     batches: Batches,
     *,
-    unseen: Tensor | None = None,
-    on_batch: Callable[[int], None] | None = None,
+    groups: EventGroups | None = None,
+    on_batch: OnBatch | None = None,
+    on_scores: OnScores | None = None,
 ) -> Metrics:
     """Returns the metrics of a range of events and leaves the memory as it is after them.
 
@@ -32,19 +40,22 @@ def evaluate(
     Args:
         objective: Its model's memory is updated with each batch, after that batch was scored.
         batches: The batches of the events to evaluate; read as epoch 0.
-        unseen: Bool[E] over the whole stream, events that touch a node without any training event.
+        groups: The groups of the stream's events, that metrics may be told apart by.
         on_batch: Called with the number of events of each batch done.
+        on_scores: Called with the event ids of all batches and the scores of each, such as to keep what metrics lose.
 
     Raises:
         DivergedError: If the model's scores are not numbers.
     """
-    scores = score_batches(objective, batches, range(len(batches)), on_batch)
-    return objective.task.metrics(list(scores.values()), batches.events, unseen)
+    scores = list(score_batches(objective, batches, range(len(batches)), on_batch).values())
+    if on_scores is not None:
+        on_scores(batches.events, scores)
+    return objective.task.metrics(scores, batches.events, groups)
 
 
 @torch.no_grad()
 def score_batches(
-    objective: Objective, batches: Batches, which: range, on_batch: Callable[[int], None] | None = None
+    objective: Objective, batches: Batches, which: range, on_batch: OnBatch | None = None
 ) -> dict[int, Tensor]:
     """Returns the scores of those of some batches that ask anything, by number, and leaves the memory as after all.
 
