@@ -201,7 +201,7 @@ class ProcessExecutor(Executor):
         def metrics() -> Metrics:
             assert gathered is not None
             scores = {index: each for part in gathered for index, each in part.items()}
-            return job.objective.task.metrics([scores[index] for index in sorted(scores)], job.val.events, job.unseen)
+            return job.objective.task.metrics([scores[index] for index in sorted(scores)], job.val.events, job.groups)
 
         return self.team.first(metrics)
 

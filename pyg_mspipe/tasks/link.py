@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.models.link_predictor import LinkPredictor
 from pyg_mspipe.pipeline.batch import Batch
+from pyg_mspipe.tasks.link_metrics import LinkMetrics, link_metrics
+from pyg_mspipe.tasks.ranking import Ranking
 from pyg_mspipe.tasks.task import Metrics, Task
-
-
-@dataclass(frozen=True)
-class LinkMetrics(Metrics):
-    """How well events are told from negatives.
-
-    Attributes:
-        ap: Average precision against one negative for each event, mean over batches as in PyG's example.
-        auc: Area under the ROC curve against the same negatives, mean over batches too.
-        mrr: Mean over events of the reciprocal rank among ``num_negatives`` negatives; ties count half.
-        num_negatives: Negatives for each event.
-        ap_unseen: AP over all events that touch a node without any training event; nothing if there are none.
-        num_events: Events evaluated.
-    """
-
-    ap: float
-    auc: float
-    mrr: float
-    num_negatives: int
-    ap_unseen: float | None
-    num_events: int
 
 
 class LinkPrediction(Task):
@@ -62,9 +43,18 @@ class LinkPrediction(Task):
             batch: The batch.
         """
         there = batch.negatives.dst >= 0 if batch.negatives.padded else None
-        return link_loss(self.scores(z, batch), there)
+        return link_loss(self.logits(z, batch), there)
 
     def scores(self, z: Tensor, batch: Batch) -> Tensor:
+        """Returns how each event stands among its negatives, :attr:`Ranking.table`: Float32[4, B].
+
+        Args:
+            z: As :meth:`logits` takes it.
+            batch: The batch.
+        """
+        return Ranking.of(self.logits(z, batch)).table
+
+    def logits(self, z: Tensor, batch: Batch) -> Tensor:
         """Returns logits, [1 + K, B]: the events' own in row 0, their negatives' in the others, -inf for missing ones.
 
         Args:
@@ -100,39 +90,28 @@ class LinkPrediction(Task):
         """
         return self.head.score_rows(z, src.t(), dst.t()).t().float()
 
-    def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> LinkMetrics:
+    def metrics(self, scores: Sequence[Tensor], events: range, groups: EventGroups | None = None) -> LinkMetrics:
         """Returns the metrics of scored batches.
 
         Args:
-            scores: The logits of each batch in order, [1 + K, B].
+            scores: What :meth:`scores` gave for each batch, Float32[4, B], in order.
             events: The event ids of all batches.
-            unseen: Bool[E] over the whole stream, events that touch a node without any training event.
-        """
-        # Imported here, as scikit-learn takes a second to import.
-        from sklearn.metrics import average_precision_score, roc_auc_score
+            groups: The groups of the stream's events.
 
-        pairs = [_one_negative(each) for each in scores]
-        together = torch.cat(list(scores), dim=1)
-        chosen = together[:, :0] if unseen is None else together[:, unseen[events.start : events.stop].cpu()]
-        return LinkMetrics(
-            ap=sum(average_precision_score(label, score) for label, score in pairs) / len(pairs),
-            auc=sum(roc_auc_score(label, score) for label, score in pairs) / len(pairs),
-            mrr=float(reciprocal_rank(together).mean()),
-            num_negatives=together.size(0) - 1,
-            ap_unseen=float(average_precision_score(*_one_negative(chosen))) if chosen.size(1) else None,
-            num_events=together.size(1),
-        )
+        Raises:
+            ValueError: If no event has a negative.
+        """
+        return link_metrics([Ranking.from_table(each) for each in scores], events, groups)
 
     def columns(self, metrics: Metrics) -> dict[str, str]:
         """Returns the metrics as the columns of a table: by heading, what stands under it."""
         assert isinstance(metrics, LinkMetrics)
-        return {
-            "count": f"{metrics.num_events:,}",
-            "AP": f"{metrics.ap:.4f}",
-            "AUC": f"{metrics.auc:.4f}",
-            f"MRR@{metrics.num_negatives}": f"{metrics.mrr:.4f}",
-            "AP, unseen nodes": "-" if metrics.ap_unseen is None else f"{metrics.ap_unseen:.4f}",
-        }
+        return metrics.columns()
+
+    def group_columns(self, metrics: Metrics) -> dict[str, dict[str, str]]:
+        """Returns the metrics of each group of events as the columns of a table, by the group's name."""
+        assert isinstance(metrics, LinkMetrics)
+        return metrics.group_columns()
 
     def line(self, metrics: Metrics) -> str:
         """Returns AP, AUC and MRR."""
@@ -152,17 +131,6 @@ def link_loss(logits: Tensor, there: Tensor | None = None) -> Tensor:
     return positive + F.binary_cross_entropy_with_logits(negative, torch.zeros_like(negative))
 
 
-def reciprocal_rank(logits: Tensor) -> Tensor:
-    """Returns Float32[B], one over each event's rank among its negatives, a tie counting as half a place.
-
-    Args:
-        logits: [1 + K, B], the events' own in row 0.
-    """
-    above = (logits[1:] > logits[0]).sum(dim=0)
-    level = (logits[1:] == logits[0]).sum(dim=0)
-    return 1 / (1 + above + level / 2)
-
-
 def _pairs(x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Returns sources, [B, ...] or [1 + K, B, ...], and destinations, [1 + K, B, ...], of events and negatives.
 
@@ -175,9 +143,3 @@ def _pairs(x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     if batch.negatives.src is not None:
         src = torch.cat([src, others]).view(1 + num, size, *x.shape[1:])
     return src, dst.view(1 + num, size, *x.shape[1:])
-
-
-def _one_negative(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns labels and scores of the events and the first negative of each."""
-    score = logits[:2].sigmoid()
-    return torch.tensor([1, 0]).repeat_interleave(score.size(1)), score.flatten()

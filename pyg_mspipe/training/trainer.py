@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from pyg_mspipe.data import DrawNegatives, FeatureStore, Labels
 from pyg_mspipe.distributed.executor import Executor
 from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.pipeline import BatchRecord
-from pyg_mspipe.tasks import Metrics, evaluate
+from pyg_mspipe.tasks import Metrics, OnBatch, OnScores, evaluate
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.embedder import load_embedder, with_embedder
@@ -119,7 +119,7 @@ class Trainer:
 
         self.features = beside = RunFeatures(features, node_features)
         read = run_data(data, config, beside, labels, task=task, source=self.source)
-        self.split, self.unseen, self.fingerprint = read.split, read.unseen, read.fingerprint
+        self.split, self.groups, self.fingerprint = read.split, read.groups, read.fingerprint
         settings = {name: value for name, value in vars(config).items() if name != "device"}
         executor.team.agree({"stream": self.fingerprint, "torch": torch.__version__} | beside.digests | settings)
         self.data = read.stream.to(self.device)
@@ -147,7 +147,7 @@ class Trainer:
         own = {"negatives": negatives, "eval_negatives": eval_negatives}
         self.batches = PartBatches(config, self.data, csr, self.split, self.objective, beside, **own)
         batches = self.batches("train"), self.batches("val", evaluation=True)
-        self._job = make_job(config, self.objective, self.optimizer, *batches, self.unseen, self._on_record)
+        self._job = make_job(config, self.objective, self.optimizer, *batches, self.groups, self._on_record)
         executor.prepare(self._job)
         self.progress = Progress()
         self._checkpoints = RunCheckpoints(
@@ -198,7 +198,7 @@ class Trainer:
         self._log = LogMark(**checkpoint["log"])
         self.optimizer.param_groups[0]["lr"] = learning_rate(self.config)
 
-    def evaluate(self, part: str, on_batch: Callable[[int], None] | None = None) -> Metrics:
+    def evaluate(self, part: str, on_batch: OnBatch | None = None, on_scores: OnScores | None = None) -> Metrics:
         """Returns the task's metrics on ``"val"`` or ``"test"``, and moves the memory to the end of that part.
 
         The memory must be at the end of the part before, so call this once for each part, in order, as :meth:`test`
@@ -207,24 +207,31 @@ class Trainer:
         Args:
             part: ``"val"`` or ``"test"``.
             on_batch: Called with the number of events of each batch done.
+            on_scores: Called with the part's event ids and the scores of its batches.
         """
         batches = self.batches(part, evaluation=True)
-        overlap, prefetch = self._job.overlap, self._job.prefetch
         return evaluate(
-            self.objective, batches, unseen=self.unseen, on_batch=on_batch, overlap=overlap, prefetch=prefetch
+            self.objective,
+            batches,
+            groups=self.groups,
+            on_batch=on_batch,
+            on_scores=on_scores,
+            overlap=self._job.overlap,
+            prefetch=self._job.prefetch,
         )
 
-    def test(self, checkpoint: dict[str, Any]) -> dict[str, Metrics]:
+    def test(self, checkpoint: dict[str, Any], on_scores: OnScores | None = None) -> dict[str, Metrics]:
         """Returns the metrics of a checkpoint's model, such as ``best.pt``, on ``"val"`` and then ``"test"``.
 
         Args:
             checkpoint: The result of :func:`load_checkpoint`, written at the end of an epoch's training events.
+            on_scores: Called with the event ids and the scores of each part.
 
         Raises:
             CheckpointError: If it has another stream, model or task.
         """
         self.load(checkpoint)
-        return {part: self.evaluate(part) for part in ("val", "test")}
+        return {part: self.evaluate(part, on_scores=on_scores) for part in ("val", "test")}
 
     def fit(self, *, replace: bool = False) -> Progress:
         """Trains until the last epoch or until early stopping, and returns the progress.
@@ -255,8 +262,7 @@ class Trainer:
             self._listening = stack.enter_context(listening)
             if progress.step == 0:
                 self._listening(RunBegun(config, self.source, self.fingerprint))
-            loop = TrainingLoop(config, self._job, self.executor, progress, request, self._listening, self._save)
-            loop.run()
+            TrainingLoop(config, self._job, self.executor, progress, request, self._listening, self._save).run()
         return progress
 
     def _pretrain_static(self) -> None:
@@ -275,5 +281,4 @@ class Trainer:
             self._listening(Saved(self.folder / name))
 
     def _on_record(self, step: int, record: BatchRecord) -> None:
-        first = self.progress.step - self.progress.batch
-        self._listening(StagesDone(first + step, step, record))
+        self._listening(StagesDone(self.progress.step - self.progress.batch + step, step, record))

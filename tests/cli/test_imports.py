@@ -57,6 +57,9 @@ WRONG = [
     ["train", "synthetic", "--task", "nodes"],
     ["train", "synthetic", "--config", "nowhere.toml"],
     ["train", "synthetic", "--timeline", "nowhere/out.json"],
+    ["baseline", "synthetic", "--nope"],
+    ["baseline", "synthetic", "--batch-size", "0"],
+    ["evaluate", "run", "--ranks", "nowhere/ranks.parquet"],
     ["resume", "--stream", "events.npz"],
     ["resume", "run", "--epochs", "x"],
     ["plan", "1x2"],
@@ -136,6 +139,7 @@ def test_a_stream_and_a_run_are_looked_for_before_pyg_is_loaded_and_trained_on_w
     missing = [
         ["train", "nowhere.csv"],
         ["data", "info", "nowhere.csv"],
+        ["baseline", "nowhere.csv"],
         ["resume", "nowhere"],
         ["evaluate", "nowhere"],
     ]
