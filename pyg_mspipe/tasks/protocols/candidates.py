@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
 
 _ABOUT = b"pyg_mspipe.candidates"
+# Lists that are read at once, so that they are not in memory twice.
+_ROWS = 2**12
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Candidates:
         event = pa.array(np.arange(self.events.start, self.events.stop))
         table = pa.table({"event": event, "dst": lists}).replace_schema_metadata({_ABOUT: json.dumps(dict(about))})
         with atomic_write(path) as file:
-            parquet.write_table(table, file, write_page_checksum=True)
+            parquet.write_table(table, file, row_group_size=_ROWS, write_page_checksum=True)
 
     @staticmethod
     def load(path: Path, about: Mapping[str, int | str]) -> Candidates:
@@ -120,15 +122,17 @@ class Candidates:
                 if found.get(name) != value:
                     wrong = "another stream" if name == "stream" else f"{name} {found.get(name)}, not {value}"
                     raise StreamError(f"{path} holds candidates made for {wrong}; {mend}, or name another folder")
-            table = parquet.read_table(path, page_checksum_verification=True)
-            event, lists = (table[name].combine_chunks() for name in ("event", "dst"))
+            with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+                first, blocks = 0, []
+                for batch in file.iter_batches(_ROWS):
+                    first = first if blocks else batch["event"][0].as_py()
+                    blocks.append(_lists(batch["dst"]))
         except (OSError, pa.ArrowException, ValueError, KeyError) as error:
             if isinstance(error, StreamError):
                 raise
             raise StreamError(f"{path} cannot be read ({error}); {mend}") from error
-        # Copied, as torch wants tensors that may be written to.
-        ptr, dst = (torch.from_numpy(np.array(each)) for each in (lists.offsets, lists.values))
-        return Candidates(event[0].as_py() if len(event) else 0, ptr.long(), dst)
+        count, dst = zip(*blocks, strict=True) if blocks else ((torch.empty(0).long(),), (torch.empty(0).long(),))
+        return Candidates(first, torch.cat([torch.zeros(1).long(), *count]).cumsum(0), torch.cat(dst))
 
 
 def about_file(path: Path) -> dict[str, Any] | None:
@@ -149,6 +153,13 @@ def about_file(path: Path) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise ValueError("what it says of itself is damaged")
     return found
+
+
+def _lists(lists: pa.LargeListArray) -> tuple[Tensor, Tensor]:
+    """Returns the lengths of lists, Int64[n], and their items, Int32[M] or Int64[M]."""
+    # Copied, as torch wants tensors that may be written to, which Arrow's are not.
+    count, dst = lists.value_lengths(), lists.flatten()
+    return torch.from_numpy(np.array(count, dtype=np.int64)), torch.from_numpy(np.array(dst))
 
 
 def stream_digest(data: TemporalData) -> str:

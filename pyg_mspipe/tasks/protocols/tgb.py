@@ -46,16 +46,18 @@ def tgb_candidates(
     if num < 1:
         raise ValueError(f"num={num} negatives for each event; give at least 1")
     rule = _Rule(data, train, events, num, torch.Generator().manual_seed(generator_seed(seed)))
-    # A list for each event, most of them short of their -1; all lists as a matrix of int64 would be twice as large.
-    blocks = [rule.lists(block) for block in torch.arange(len(events)).split(max(BLOCK // num, 1))]
-    count, dst = (torch.cat(each) for each in zip(*blocks, strict=True))
-    ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
+    count, dst, end = torch.zeros(len(events) + 1).long(), torch.empty(len(events) * num, dtype=rule.dtype), 0
+    for block in torch.arange(len(events)).split(max(BLOCK // num, 1)):
+        count[block + 1], drawn = rule.lists(block)
+        dst[end : end + drawn.numel()] = drawn
+        end += drawn.numel()
+    ptr = count.cumsum(0)
     entry = rule.met.find(rule.src, rule.t, rule.dst)
     first = torch.full_like(rule.met.triple, len(events))
     first = first.scatter_reduce_(0, entry, torch.arange(len(events)), "amin")[entry]
     again = (first != torch.arange(len(events))).nonzero().squeeze(1)
     dst[items(ptr[again], ptr[again + 1])[1]] = dst[items(ptr[first[again]], ptr[first[again] + 1])[1]]
-    return Candidates(events.start, ptr, dst)
+    return Candidates(events.start, ptr, dst[:end])
 
 
 class _Rule:
@@ -95,7 +97,7 @@ class _Rule:
         forbidden = torch.cat([row, others]), torch.cat([seen, true])
         drawn = torch.cat([chosen, draw_outside(self.low, self.high, wanted, *forbidden, self.generator)], dim=1)
         there = drawn >= 0
-        return there.sum(dim=1), drawn[there].to(self.dtype)
+        return there.sum(dim=1), drawn[there]
 
 
 def saved_tgb_candidates(
