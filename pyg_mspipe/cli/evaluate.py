@@ -145,7 +145,7 @@ def evaluate(
 def _how(trainer: Trainer, candidates: Path | None) -> dict[str, str]:
     """Returns what the metrics depend on beside model and stream."""
     config = trainer.config
-    how = {"cut_off": config.cut_off}
+    how: dict[str, str] = {"cut_off": config.cut_off}
     if not trainer.task.eval_negatives:
         return how
     how |= {"protocol": f"{config.protocol}, filtered" if config.filtered else config.protocol}
