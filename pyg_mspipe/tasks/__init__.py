@@ -2,7 +2,7 @@
 
 from pyg_mspipe.tasks.classification import ClassMetrics, EdgeClassification, NodeClassification
 from pyg_mspipe.tasks.evaluation import DivergedError, evaluate
-from pyg_mspipe.tasks.link import LinkMetrics, LinkPrediction, link_loss
+from pyg_mspipe.tasks.link import LinkMetrics, LinkPrediction, link_loss, softmax_loss
 from pyg_mspipe.tasks.node_property import NodeProperty, PropertyMetrics
 from pyg_mspipe.tasks.objective import Objective, train_step
 from pyg_mspipe.tasks.task import Metrics, Task
@@ -21,5 +21,6 @@ __all__ = [
     "Task",
     "evaluate",
     "link_loss",
+    "softmax_loss",
     "train_step",
 ]

@@ -10,7 +10,7 @@ from pyg_mspipe.pipeline import Batches
 from pyg_mspipe.tasks import Objective
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.features import RunFeatures
-from pyg_mspipe.training.making import negative_sampler, neighbor_sampler
+from pyg_mspipe.training.sampling import negative_sampler, neighbor_sampler, pair_reader
 
 PARTS = ("train", "val", "test")
 
@@ -45,6 +45,7 @@ class PartBatches:
         # What batches bring; a task may leave the run's labels.
         self._labels = None if self.task.labels is None else self.task.labels.to(data.src.device)
         self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
+        self._pairs = pair_reader(config, self.task, csr, data, split.train)
 
     def __call__(self, part: str, *, evaluation: bool = False) -> Batches:
         """Returns the batches of a part.
@@ -64,6 +65,7 @@ class PartBatches:
             labels=self._labels,
             cut_at_labels=task.cuts_at_labels,
             embed_once=evaluation and task.embeds_once,
+            pairs=self._pairs,
             reads_moment=model.reads_moment,
             with_ends=model.embeds_ends,
             cut_off=self.config.cut_off,
@@ -76,6 +78,6 @@ class PartBatches:
     def _negatives(self, part: str, num: int) -> DrawNegatives | None:
         if not num:
             return None
-        # Only destinations up to the part's end: later ones are not known yet.
-        known = self.data.dst[: getattr(self.split, part).stop]
+        # Only events up to the part's end: later ones are not known yet.
+        known = self.data[: getattr(self.split, part).stop]
         return negative_sampler(self.config, known, self.csr.num_nodes, PARTS.index(part), num)
