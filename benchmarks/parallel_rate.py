@@ -63,7 +63,7 @@ def measure(settings: Settings, run: Run) -> Result:
         figures = f"{row['median']:,.0f}", f"{row['ratio']:.2f}", f"{row['ratio_within_rounds']:.2f}"
         table.add_row(str(row["plan"]), *figures)
     run.console.print(table)
-    waiting = _waiting()
+    waiting = _waiting(0.2 if run.quick else 5.0)
     run.console.print(
         f"a trainer that waits takes {waiting['collective']:.1%} of a core, for a turn {waiting['turn']:.1%}"
     )
@@ -92,12 +92,11 @@ def _against_single(rates: Mapping[str, Sequence[float]]) -> list[dict[str, Any]
     ]
 
 
-def _waiting() -> dict[str, float]:
-    """Returns the share of a core that a waiting trainer takes."""
+def _waiting(seconds: float) -> dict[str, float]:
+    """Returns the share of a core that a trainer takes that waits for so many seconds."""
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*start, "-m", "benchmarks.parallel_waiting"], capture_output=True, text=True, cwd=ROOT, check=True
-    )
+    command = [*start, "-m", "benchmarks.parallel_waiting", str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
     collective, turn = map(float, done.stdout.split()[-2:])
     return {"collective": collective, "turn": turn}
 

@@ -12,10 +12,8 @@ from pyg_mspipe import TGN, ParallelPlan
 from pyg_mspipe.distributed import World
 from pyg_mspipe.distributed.memory_group import MemoryGroup
 
-SECONDS = 5.0
 
-
-def main() -> None:
+def main(seconds: float) -> None:
     """Prints, in rank 1, the share of a core that it took while rank 0 slept: at a collective, and for a turn."""
     plan = ParallelPlan(epoch=2)
     world = World(plan, torch.device("cpu"), 60)
@@ -26,7 +24,7 @@ def main() -> None:
         group.barrier()
         began, computed = time.perf_counter(), time.process_time()
         if world.leads:
-            time.sleep(SECONDS)
+            time.sleep(seconds)
         if name == "collective":
             dist.all_reduce(torch.zeros(1000))
         elif world.leads:
@@ -42,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(float(sys.argv[1]))

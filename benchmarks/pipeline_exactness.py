@@ -145,5 +145,5 @@ BENCHMARK = Benchmark(
     13,
     measure,
     Settings(),
-    quick=Settings(runs=1),
+    quick=Settings(runs=1, jobs=1),
 )

@@ -160,5 +160,5 @@ BENCHMARK = Benchmark(
     4,
     measure,
     Settings(),
-    quick=Settings(batches=30, unit=1.0),
+    quick=Settings(batches=8, unit=0.5),
 )

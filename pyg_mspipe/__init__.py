@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         load_stream,
         split_stream,
         synthetic,
-        unseen_nodes_mask,
     )
     from pyg_mspipe.distributed import ParallelPlan
     from pyg_mspipe.graph import NeighborSample, NeighborSampler, TemporalCSR
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from pyg_mspipe.memory import LastAggregator, TGNMemory, TimeEncoder
     from pyg_mspipe.models import TGN, LinkPredictor, TemporalAttention
     from pyg_mspipe.pipeline import Batch, Batches
+    from pyg_mspipe.tasks import evaluate_links
     from pyg_mspipe.training import TrainConfig, Trainer, load_run
 else:
     __getattr__, __dir__ = lazy(
@@ -35,7 +35,6 @@ else:
                 "load_stream",
                 "split_stream",
                 "synthetic",
-                "unseen_nodes_mask",
             ],
             "distributed": ["ParallelPlan"],
             "graph": ["NeighborSample", "NeighborSampler", "TemporalCSR"],
@@ -43,6 +42,7 @@ else:
             "memory": ["LastAggregator", "TGNMemory", "TimeEncoder"],
             "models": ["TGN", "LinkPredictor", "TemporalAttention"],
             "pipeline": ["Batch", "Batches"],
+            "tasks": ["evaluate_links"],
             "training": ["TrainConfig", "Trainer", "load_run"],
         },
     )
@@ -68,9 +68,9 @@ __all__ = [
     "Trainer",
     "__version__",
     "check_stream",
+    "evaluate_links",
     "load_run",
     "load_stream",
     "split_stream",
     "synthetic",
-    "unseen_nodes_mask",
 ]

@@ -17,6 +17,9 @@ HeadName = Literal["mlp", "common"]
 LossName = Literal["bce", "softmax"]
 """How an event is told from its negatives: each alone, or as the one of them all."""
 
+BestBy = Literal["ap", "auc", "mrr", "hits_10"]
+"""The metrics of link prediction that may choose the best epoch."""
+
 ClassWeights = Literal["none", "balanced"]
 """How much a label weighs in the loss: all alike, or the rarer its class the more."""
 
@@ -31,6 +34,10 @@ CutOff = Literal["batch", "event"]
 
 MitigationName = Literal["none", "similarity", "gated", "predictive"]
 """What repairs stale rows, by name, see :func:`make_mitigation`; ``"none"`` repairs nothing."""
+
+ProtocolName = Literal["random", "historical", "inductive", "tgb"]
+"""What events are ranked among in evaluation: random destinations, pairs that met in training or only since, or lists
+by TGB's rule."""
 
 Overlap = Literal["auto", "always", "never"]
 """Whether stages run beside training: ``auto`` where that gains time, ``always``, or ``never``."""

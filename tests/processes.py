@@ -8,6 +8,7 @@ import atexit
 import contextlib
 import faulthandler
 import functools
+import gc
 import multiprocessing
 import os
 import runpy
@@ -18,7 +19,8 @@ import tempfile
 import time
 import uuid
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -72,6 +74,9 @@ class Forked:
     def send_signal(self, which: int) -> None:
         os.kill(self.pid, which)
 
+    def terminate(self) -> None:
+        self._process.terminate()
+
     def kill(self) -> None:
         self._process.kill()
 
@@ -110,6 +115,7 @@ def _become(command: Sequence[str], env: Mapping[str, str], cwd: str, outputs: S
         os.dup2(os.open(name, os.O_RDWR | os.O_APPEND), number)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.enable()
+    gc.freeze()  # what was loaded before the fork is never garbage; to look through it takes 0.2 s each time
     import torch
 
     torch.set_num_threads(1)
@@ -133,19 +139,15 @@ def _become(command: Sequence[str], env: Mapping[str, str], cwd: str, outputs: S
         atexit._run_exitfuncs()
 
 
-def torchrun(
-    count: int,
-    *command: object,
-    check: bool = True,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | str | None = None,
-) -> list[Forked]:
-    """Runs a command in some processes that meet as torchrun's do, and returns them when all have ended.
+@contextmanager
+def together(
+    count: int, *command: object, env: Mapping[str, str] | None = None, cwd: Path | str | None = None
+) -> Iterator[list[Forked]]:
+    """Runs a command in some processes that meet as torchrun's do; those that are left in the end are killed.
 
     Args:
         count: How many processes.
         command: As :class:`Forked` takes it.
-        check: Whether a process that fails fails the test.
         env: More environment variables.
         cwd: Where they run.
     """
@@ -166,15 +168,35 @@ def torchrun(
     ranks = map(str, range(count))
     processes = [Forked(*command, env=common | {"RANK": rank, "LOCAL_RANK": rank}, cwd=cwd) for rank in ranks]
     try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def torchrun(
+    count: int,
+    *command: object,
+    check: bool = True,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | str | None = None,
+) -> list[Forked]:
+    """Runs a command in processes as :func:`together` does, and returns them when all have ended.
+
+    Args:
+        count: How many processes.
+        command: As :class:`Forked` takes it.
+        check: Whether a process that fails fails the test.
+        env: More environment variables.
+        cwd: Where they run.
+    """
+    with together(count, *command, env=env, cwd=cwd) as processes:
         until = time.monotonic() + patience()
         while any(process.poll() is None for process in processes) and time.monotonic() < until:
             if any(process.poll() for process in processes):
                 _stop(processes)
             time.sleep(0.01)
         codes = [process.wait() for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
     assert not check or not any(codes), [process.communicate() for process in processes]
     return processes
 
@@ -206,6 +228,13 @@ def run_forked(command: Sequence[str], *, cwd: Path | str | None = None, check: 
     if check:
         done.check_returncode()
     return done
+
+
+def popen_forked(command: Sequence[str], **options: Any) -> "Forked | subprocess.Popen[str]":
+    """Starts Python as ``subprocess.Popen`` does; forked, and then it keeps what it says, unless it is torchrun."""
+    if "torch.distributed.run" in command:
+        return subprocess.Popen(command, **options)
+    return Forked(*command[1:], env=options.get("env"), cwd=options.get("cwd"))
 
 
 def marked() -> tuple[dict[str, str], str]:

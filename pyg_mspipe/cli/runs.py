@@ -1,16 +1,14 @@
-"""``mspipe train``, ``resume`` and ``evaluate``: runs and their folders."""
+"""``mspipe train`` and ``resume``: runs and their folders."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
-from rich.console import Console
 
 from pyg_mspipe._loading import loading
 from pyg_mspipe.cli import inputs
@@ -18,11 +16,11 @@ from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.cli.finished import finished, is_finished
 from pyg_mspipe.cli.launch import Launch, launched
+from pyg_mspipe.cli.outputs import check_file
 from pyg_mspipe.cli.settings import read_toml, tables_of_settings
-from pyg_mspipe.data.atomic_write import atomic_write, refuse_devices
 from pyg_mspipe.distributed.torchrun import torchrun_may_restart
 from pyg_mspipe.training.config import ConfigError, TrainConfig
-from pyg_mspipe.training.run_folder import BEST, EVALUATION, LAST, has_run
+from pyg_mspipe.training.run_folder import LAST, has_run
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=False)]
 
@@ -140,57 +138,10 @@ def resume(
             fitting.go_on(launch, fitting.make_trainer(launch, data, run, source, stores), run, checkpoint)
 
 
-def evaluate(
-    run: Run,
-    stream: inputs.MovedStream = None,
-    features: inputs.MovedFeatures = None,
-    node_features: inputs.MovedNodeFeatures = None,
-    labels: inputs.MovedLabels = None,
-) -> None:
-    """Evaluate the best model of a run on its validation and test events; writes evaluation.json.
-
-    Examples:
-        mspipe evaluate runs/clicks
-    """
-    with one_line_errors():
-        with loading():
-            from pyg_mspipe.training.run_checkpoint import load_run_checkpoint
-            from pyg_mspipe.training.source import open_stream
-        checkpoint = load_run_checkpoint(run / BEST)
-        inputs.move(checkpoint, stream, features, node_features, labels)
-        console = Console()
-        checkpoint["config"]["parallel"] = "1x1x1"
-        data = open_stream(checkpoint["source"])
-        with loading():
-            from pyg_mspipe.cli.metrics_table import table_of
-            from pyg_mspipe.training import Trainer
-        trainer = Trainer.resume(data, checkpoint, run, console=console)
-        with console.status("evaluating"):
-            metrics = trainer.test(checkpoint)
-        how: dict[str, str] = {"cut_off": trainer.config.cut_off}
-        if trainer.task.eval_negatives:
-            how["negatives"] = trainer.config.negatives
-        result = {"epoch": checkpoint["progress"]["best_epoch"] + 1} | how
-        result |= {part: asdict(each) for part, each in metrics.items()}
-        with atomic_write(run / EVALUATION) as file:
-            file.write(f"{json.dumps(result, indent=2)}\n".encode())
-        told = f"{run}, epoch {result['epoch']}; cut-off {how['cut_off']}"
-        if "negatives" in how:
-            told += f", negatives from {how['negatives']}"
-        console.print(table_of(trainer.task, metrics, told))
-
-
 def _check_timeline(config: TrainConfig) -> None:
     """Refuses a --timeline that cannot be written, before the run begins."""
-    path = Path(config.timeline)
     if config.timeline:
-        refuse_devices(path)
-    if config.timeline and path.is_dir():
-        raise ConfigError(f"--timeline {path} is a folder; give the name of a file")
-    if config.timeline and not path.parent.is_dir():
-        raise ConfigError(f"--timeline {path}: the folder {path.parent} does not exist; make it or give another file")
-    if config.timeline and not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"--timeline {path}: the folder {path.parent} is not writable; give another file")
+        check_file("--timeline", Path(config.timeline))
 
 
 def _check_classes(config: TrainConfig) -> None:

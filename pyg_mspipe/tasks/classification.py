@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_mspipe._choices import ClassWeights
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.data.labels import Labels
 from pyg_mspipe.data.negatives import Negatives
 from pyg_mspipe.data.splits import StreamSplit
@@ -115,13 +116,13 @@ class Classification(LabelledTask):
             return (each if weight is None else each * weight.index_select(0, y)).mean()
         return F.binary_cross_entropy_with_logits(logits, y.view_as(logits).float(), pos_weight=weight)
 
-    def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> ClassMetrics:
+    def metrics(self, scores: Sequence[Tensor], events: range, groups: EventGroups | None = None) -> ClassMetrics:
         """Returns the metrics of scored batches.
 
         Args:
             scores: The logits and labels of each batch in order.
             events: The event ids of all batches.
-            unseen: Passed over.
+            groups: Passed over.
         """
         # Imported here, as scikit-learn takes a second to import.
         from sklearn.metrics import average_precision_score, f1_score, roc_auc_score

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.pipeline.batches import Batches
 from pyg_mspipe.pipeline.engine import PipelineEngine
 from pyg_mspipe.pipeline.no_state import NoState
 from pyg_mspipe.pipeline.parts import EvaluationBatches
 from pyg_mspipe.tasks.objective import Objective
 from pyg_mspipe.tasks.task import Metrics
+
+OnBatch = Callable[[int], None]
+"""Is called with the number of events of each batch that is done."""
+
+OnScores = Callable[[range, Sequence[Tensor]], None]
+"""Is called with the event ids of evaluated batches and the scores of each, [...], see :meth:`Task.scores`."""
 
 
 class DivergedError(ArithmeticError):
@@ -24,8 +31,9 @@ def evaluate(
     objective: Objective,
     batches: Batches,
     *,
-    unseen: Tensor | None = None,
-    on_batch: Callable[[int], None] | None = None,
+    groups: EventGroups | None = None,
+    on_batch: OnBatch | None = None,
+    on_scores: OnScores | None = None,
     overlap: bool | None = False,
     prefetch: int = 3,
 ) -> Metrics:
@@ -37,8 +45,9 @@ def evaluate(
     Args:
         objective: Its model's memory is updated with each batch, after that batch was scored.
         batches: The batches of the events to evaluate; read as epoch 0.
-        unseen: Bool[E] over the whole stream, events that touch a node without any training event.
+        groups: The groups of the stream's events, that metrics may be told apart by.
         on_batch: Called with the number of events of each batch done.
+        on_scores: Called with the event ids of all batches and the scores of each, such as to keep what metrics lose.
         overlap: Whether batches are read beside scoring; none to find out what is faster.
         prefetch: How many batches may be read ahead.
 
@@ -46,8 +55,10 @@ def evaluate(
         DivergedError: If the model's scores are not numbers.
     """
     every = range(len(batches))
-    scores = score_batches(objective, batches, every, on_batch, overlap=overlap, prefetch=prefetch)
-    return objective.task.metrics(list(scores.values()), batches.events, unseen)
+    scores = list(score_batches(objective, batches, every, on_batch, overlap=overlap, prefetch=prefetch).values())
+    if on_scores is not None:
+        on_scores(batches.events, scores)
+    return objective.task.metrics(scores, batches.events, groups)
 
 
 @torch.no_grad()
@@ -55,7 +66,7 @@ def score_batches(
     objective: Objective,
     batches: Batches,
     which: range,
-    on_batch: Callable[[int], None] | None = None,
+    on_batch: OnBatch | None = None,
     *,
     overlap: bool | None = False,
     prefetch: int = 3,

@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_mspipe._choices import HeadName, LossName
+from pyg_mspipe._choices import BestBy, HeadName, LossName
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.graph.pair_features import PairFeatures
 from pyg_mspipe.models.common_neighbors import CommonNeighborPredictor
 from pyg_mspipe.models.link_predictor import LinkPredictor
 from pyg_mspipe.pipeline.batch import Batch
+from pyg_mspipe.tasks.link_metrics import LinkMetrics, link_metrics
+from pyg_mspipe.tasks.ranking import Ranking
 from pyg_mspipe.tasks.task import Metrics, Task
 
-
-@dataclass(frozen=True)
-class LinkMetrics(Metrics):
-    """How well events are told from negatives.
-
-    Attributes:
-        ap: Average precision against one negative for each event, mean over batches as in PyG's example.
-        auc: Area under the ROC curve against the same negatives, mean over batches too.
-        mrr: Mean over events of the reciprocal rank among ``num_negatives`` negatives; ties count half.
-        num_negatives: Negatives for each event.
-        ap_unseen: AP over all events that touch a node without any training event; nothing if there are none.
-        num_events: Events evaluated.
-    """
-
-    ap: float
-    auc: float
-    mrr: float
-    num_negatives: int
-    ap_unseen: float | None
-    num_events: int
+BEST_LABELS: dict[BestBy, str] = {"ap": "AP", "auc": "AUC", "mrr": "MRR", "hits_10": "Hits@10"}
+"""The names of the metrics in what people read."""
 
 
 class LinkPrediction(Task):
@@ -45,6 +29,7 @@ class LinkPrediction(Task):
     Args:
         embedding_dim: Width of the embeddings.
         eval_negatives: Negatives for each event in evaluation; AP and AUC use the first.
+        best_by: The metric of the best epoch.
         train_negatives: Negatives for each event in training.
         loss: ``"bce"``: binary cross entropy of events and of negatives; ``"softmax"``: cross entropy of each event
             among its negatives, as in DistTGL (Zhou et al. 2023, arXiv 2307.07649).
@@ -57,9 +42,6 @@ class LinkPrediction(Task):
         ValueError: If loss or head is unknown, or the head wants rows that the model does not hand out.
     """
 
-    best = "ap"
-    best_label = "AP"
-    chance = 0.5
     embeds_once = True
     score_dim = 1
 
@@ -68,6 +50,7 @@ class LinkPrediction(Task):
         embedding_dim: int,
         *,
         eval_negatives: int = 10,
+        best_by: BestBy = "ap",
         train_negatives: int = 1,
         loss: LossName = "bce",
         head: HeadName = "mlp",
@@ -84,6 +67,9 @@ class LinkPrediction(Task):
                 "define row_dim and embed_with_rows, or choose head mlp"
             )
         self.negatives = train_negatives
+        self.best = best_by
+        self.best_label = BEST_LABELS[best_by]
+        self.chance = 0.5 if best_by in ("ap", "auc") else None
         self.eval_negatives = eval_negatives
         self.loss_name = loss
         self.pair_features = pair_features
@@ -102,13 +88,22 @@ class LinkPrediction(Task):
             z: [A, embedding_dim], of what :func:`~pyg_mspipe.pipeline.ask_pairs` asks.
             batch: The batch.
         """
-        logits = self.scores(z, batch)
+        logits = self.logits(z, batch)
         if self.loss_name == "softmax":
             return softmax_loss(logits)
         there = batch.negatives.dst >= 0 if batch.negatives.padded else None
         return link_loss(logits, there)
 
     def scores(self, z: Tensor, batch: Batch) -> Tensor:
+        """Returns how each event stands among its negatives, :attr:`Ranking.table`: Float32[4, B].
+
+        Args:
+            z: As :meth:`logits` takes it.
+            batch: The batch.
+        """
+        return Ranking.of(self.logits(z, batch)).table
+
+    def logits(self, z: Tensor, batch: Batch) -> Tensor:
         """Returns logits, [1 + K, B]: the events' own in row 0, their negatives' in the others, -inf for missing ones.
 
         Args:
@@ -166,39 +161,28 @@ class LinkPrediction(Task):
             raise ValueError("the head reads features or common neighbours of pairs; give Batches a PairReader, pairs=")
         return self.head.score_rows(z, src.t(), dst.t(), pairs, batch.node_rows).t().float()
 
-    def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> LinkMetrics:
+    def metrics(self, scores: Sequence[Tensor], events: range, groups: EventGroups | None = None) -> LinkMetrics:
         """Returns the metrics of scored batches.
 
         Args:
-            scores: The logits of each batch in order, [1 + K, B].
+            scores: What :meth:`scores` gave for each batch, Float32[4, B], in order.
             events: The event ids of all batches.
-            unseen: Bool[E] over the whole stream, events that touch a node without any training event.
-        """
-        # Imported here, as scikit-learn takes a second to import.
-        from sklearn.metrics import average_precision_score, roc_auc_score
+            groups: The groups of the stream's events.
 
-        pairs = [_one_negative(each) for each in scores]
-        together = torch.cat(list(scores), dim=1)
-        chosen = together[:, :0] if unseen is None else together[:, unseen[events.start : events.stop].cpu()]
-        return LinkMetrics(
-            ap=sum(average_precision_score(label, score) for label, score in pairs) / len(pairs),
-            auc=sum(roc_auc_score(label, score) for label, score in pairs) / len(pairs),
-            mrr=float(reciprocal_rank(together).mean()),
-            num_negatives=together.size(0) - 1,
-            ap_unseen=float(average_precision_score(*_one_negative(chosen))) if chosen.size(1) else None,
-            num_events=together.size(1),
-        )
+        Raises:
+            ValueError: If no event has a negative.
+        """
+        return link_metrics([Ranking.from_table(each) for each in scores], events, groups)
 
     def columns(self, metrics: Metrics) -> dict[str, str]:
         """Returns the metrics as the columns of a table: by heading, what stands under it."""
         assert isinstance(metrics, LinkMetrics)
-        return {
-            "count": f"{metrics.num_events:,}",
-            "AP": f"{metrics.ap:.4f}",
-            "AUC": f"{metrics.auc:.4f}",
-            f"MRR@{metrics.num_negatives}": f"{metrics.mrr:.4f}",
-            "AP, unseen nodes": "-" if metrics.ap_unseen is None else f"{metrics.ap_unseen:.4f}",
-        }
+        return metrics.columns()
+
+    def group_columns(self, metrics: Metrics) -> dict[str, dict[str, str]]:
+        """Returns the metrics of each group of events as the columns of a table, by the group's name."""
+        assert isinstance(metrics, LinkMetrics)
+        return metrics.group_columns()
 
     def line(self, metrics: Metrics) -> str:
         """Returns AP, AUC and MRR."""
@@ -227,17 +211,6 @@ def softmax_loss(logits: Tensor) -> Tensor:
     return F.cross_entropy(logits.t(), torch.zeros(logits.size(1), dtype=torch.long, device=logits.device))
 
 
-def reciprocal_rank(logits: Tensor) -> Tensor:
-    """Returns Float32[B], one over each event's rank among its negatives, a tie counting as half a place.
-
-    Args:
-        logits: [1 + K, B], the events' own in row 0.
-    """
-    above = (logits[1:] > logits[0]).sum(dim=0)
-    level = (logits[1:] == logits[0]).sum(dim=0)
-    return 1 / (1 + above + level / 2)
-
-
 def _pairs(x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Returns sources, [B, ...] or [1 + K, B, ...], and destinations, [1 + K, B, ...], of events and negatives.
 
@@ -250,9 +223,3 @@ def _pairs(x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     if batch.negatives.src is not None:
         src = torch.cat([src, others]).view(1 + num, size, *x.shape[1:])
     return src, dst.view(1 + num, size, *x.shape[1:])
-
-
-def _one_negative(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns labels and scores of the events and the first negative of each."""
-    score = logits[:2].sigmoid()
-    return torch.tensor([1, 0]).repeat_interleave(score.size(1)), score.flatten()

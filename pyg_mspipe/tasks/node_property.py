@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.data.labels import Labels
 from pyg_mspipe.data.negatives import Negatives
 from pyg_mspipe.data.splits import StreamSplit
@@ -76,13 +77,13 @@ class NodeProperty(LabelledTask):
         assert batch.y is not None
         return F.cross_entropy(self.logits(z), batch.y)
 
-    def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> PropertyMetrics:
+    def metrics(self, scores: Sequence[Tensor], events: range, groups: EventGroups | None = None) -> PropertyMetrics:
         """Returns the metrics of scored batches.
 
         Args:
             scores: The logits and labels of each batch in order.
             events: The event ids of all batches.
-            unseen: Passed over.
+            groups: Passed over.
         """
         # Imported here, as scikit-learn takes a second to import.
         from sklearn.metrics import ndcg_score

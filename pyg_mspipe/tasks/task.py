@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import Module
 
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.data.labels import Labels
 from pyg_mspipe.data.negatives import Negatives
 from pyg_mspipe.pipeline.batch import Batch
@@ -100,13 +101,13 @@ class Task(Module, ABC):
         """
 
     @abstractmethod
-    def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> Metrics:
+    def metrics(self, scores: Sequence[Tensor], events: range, groups: EventGroups | None = None) -> Metrics:
         """Returns the metrics of scored batches.
 
         Args:
             scores: What :meth:`scores` gave for each batch, [...], in order and on the CPU.
             events: The event ids of all batches.
-            unseen: Bool[E] over the whole stream, events that touch a node without any training event.
+            groups: The groups of the stream's events, that metrics may be told apart by; a task may pass it over.
         """
 
     def score_pairs(self, z_src: Tensor, z_dst: Tensor, batch: Batch | None = None) -> Tensor:
@@ -130,6 +131,14 @@ class Task(Module, ABC):
         """
         values = {field.name: getattr(metrics, field.name) for field in fields(metrics)}
         return {name: f"{value:.4f}" if isinstance(value, float) else str(value) for name, value in values.items()}
+
+    def group_columns(self, metrics: Metrics) -> dict[str, dict[str, str]]:
+        """Returns the metrics of groups of events as the columns of a table, by the group's name; by default none.
+
+        Args:
+            metrics: What :meth:`metrics` gave.
+        """
+        return {}
 
     def line(self, metrics: Metrics) -> str:
         """Returns the metrics in short, for the line of an epoch.

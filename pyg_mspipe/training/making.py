@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor
 from torch.optim import Optimizer
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import Labels, StreamSplit
+from pyg_mspipe.data import EventGroups, Labels, StreamSplit
 from pyg_mspipe.distributed.executor import Job
 from pyg_mspipe.graph import similar_nodes
 from pyg_mspipe.graph.similar_nodes import load_or_compute
@@ -114,7 +113,7 @@ def make_job(
     optimizer: Optimizer,
     train: Batches,
     val: Batches,
-    unseen: Tensor,
+    groups: EventGroups,
     on_record: Callable[[int, BatchRecord], None],
 ) -> Job:
     """Returns what an executor is to train.
@@ -125,7 +124,7 @@ def make_job(
         optimizer: Of their weights.
         train: The batches of the training events.
         val: The batches of the validation events.
-        unseen: Bool[E], events that touch a node without any training event.
+        groups: The groups of the stream's events, that metrics are told apart by.
         on_record: Called for each batch that the pipeline has finished.
     """
     return Job(
@@ -133,7 +132,7 @@ def make_job(
         optimizer=optimizer,
         train=train,
         val=val,
-        unseen=unseen,
+        groups=groups,
         plan=config.plan,
         staleness=parse_staleness(config.staleness),
         prefetch=config.prefetch,
@@ -167,8 +166,14 @@ def make_task(
     Raises:
         ConfigError: If the task does not take what the settings want.
     """
-    settings = {"eval_negatives": config.eval_negatives, "labels": labels, "split": split, "row_dim": row_dim or 0}
-    usual, wanted = TrainConfig(), ["class_weights", "train_negatives", "loss"]
+    settings = {
+        "eval_negatives": config.eval_negatives,
+        "best_by": config.best_by,
+        "labels": labels,
+        "split": split,
+        "row_dim": row_dim or 0,
+    }
+    usual, wanted = TrainConfig(), ["class_weights", "best_by", "train_negatives", "loss"]
     if row_dim is not None:
         wanted += ["head", "pair_features"]
     # What was asked for and has no effect is a mistake.

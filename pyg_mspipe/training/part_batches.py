@@ -9,6 +9,7 @@ from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.pipeline import Batches
 from pyg_mspipe.tasks import Objective
 from pyg_mspipe.training.config import TrainConfig
+from pyg_mspipe.training.eval_negatives import EvalNegatives
 from pyg_mspipe.training.features import RunFeatures
 from pyg_mspipe.training.sampling import negative_sampler, neighbor_sampler, pair_reader
 
@@ -25,6 +26,11 @@ class PartBatches:
         split: Its parts.
         objective: Model and task.
         features: The features beside the stream.
+        negatives: Gives the negatives of training, instead of what the settings say.
+        eval_negatives: Gives those of evaluation.
+
+    Attributes:
+        eval_seed: The seed of evaluation's negatives, by default the run's.
     """
 
     def __init__(
@@ -35,6 +41,9 @@ class PartBatches:
         split: StreamSplit,
         objective: Objective,
         features: RunFeatures,
+        *,
+        negatives: DrawNegatives | None = None,
+        eval_negatives: DrawNegatives | EvalNegatives,
     ) -> None:
         self.config = config
         self.data = data
@@ -42,6 +51,10 @@ class PartBatches:
         self.split = split
         self.model, self.task = objective.model, objective.task
         self.features = features
+        self._own_negatives = negatives
+        self._eval_negatives = eval_negatives
+        self.eval_seed = config.seed
+        self._instead: dict[str, DrawNegatives] = {}
         # What batches bring; a task may leave the run's labels.
         self._labels = None if self.task.labels is None else self.task.labels.to(data.src.device)
         self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
@@ -60,7 +73,7 @@ class PartBatches:
             getattr(self.split, part),
             self.config.batch_size,
             self._sampler,
-            self._negatives(part, task.eval_negatives if evaluation else task.negatives),
+            self._negatives(part, evaluation),
             ask=task.queries,
             labels=self._labels,
             cut_at_labels=task.cuts_at_labels,
@@ -75,9 +88,26 @@ class PartBatches:
             make_plan=None if model.memory is None else model.memory.make_plan,
         )
 
-    def _negatives(self, part: str, num: int) -> DrawNegatives | None:
+    def rank_among(self, part: str, negatives: DrawNegatives) -> None:
+        """Ranks the events of a part among negatives other than the run's from now on.
+
+        Args:
+            part: ``"val"`` or ``"test"``.
+            negatives: Gives the negatives.
+        """
+        self._instead[part] = negatives
+
+    def _negatives(self, part: str, evaluation: bool) -> DrawNegatives | None:
+        num = self.task.eval_negatives if evaluation else self.task.negatives
         if not num:
             return None
+        if evaluation and part in self._instead:
+            return self._instead[part]
+        if evaluation:
+            given = self._eval_negatives
+            return given.of(part, self.eval_seed) if isinstance(given, EvalNegatives) else given
+        if self._own_negatives is not None:
+            return self._own_negatives
         # Only events up to the part's end: later ones are not known yet.
         known = self.data[: getattr(self.split, part).stop]
         return negative_sampler(self.config, known, self.csr.num_nodes, PARTS.index(part), num)

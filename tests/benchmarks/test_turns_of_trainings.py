@@ -1,8 +1,11 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from processes import popen_forked
 
+from benchmarks.harness import turns
 from benchmarks.harness.turns import PacedTraining, take_turns
 
 
@@ -25,13 +28,20 @@ def named_processes(text):
     return found
 
 
-def test_trainings_go_on_turn_after_turn_past_the_end_of_their_epochs(stream):
+def test_trainings_go_on_turn_after_turn_past_the_end_of_their_epochs(stream, monkeypatch):
+    started = []
+
+    def start(command, **options):
+        started.append(popen_forked(command, **options))
+        return started[-1]
+
+    monkeypatch.setattr(turns, "subprocess", SimpleNamespace(Popen=start))
     # An epoch of 1,400 events has 28 batches, so that every other turn is a shorter one.
     rows = {"one": [PacedTraining(stream, "1x1x1", 50)], "another": [PacedTraining(stream, "1x1x1", 50)]}
     rates = list(take_turns(rows, 5))
     assert [list(each) for each in rates] == 5 * [["one", "another"]]
     assert all(rate > 0 for each in rates for (rate,) in each.values())
-    assert not named_processes(stream)
+    assert [process.poll() for process in started] == [0, 0]
 
 
 def test_a_training_that_fails_says_why_and_ends_the_others(stream):

@@ -1,8 +1,6 @@
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -10,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import marked, output, patience, pids
+from processes import marked, output, patience, pids, together, torchrun
 from typer.testing import CliRunner
 
 import pyg_mspipe
@@ -74,6 +72,19 @@ def said_by_us(said):
     return said.partition("Traceback (most recent call last):\n  File")[0].splitlines()
 
 
+def forked(count, *arguments, acts, attempt=0):
+    """Runs processes to their end as torchrun would start them for the n-th time, and returns what they said."""
+    env = {"ACTS": json.dumps(acts), "TORCHELASTIC_RESTART_COUNT": str(attempt)}
+    with together(count, ACTING, *arguments, env=env) as processes:
+        codes = [process.wait() for process in processes]
+    assert all(codes)
+    return [line for process in processes for line in said_by_us("".join(process.communicate()))]
+
+
+def without_ids(said):
+    return [re.sub(r"\d+ on .*\)", "", line) for line in said]
+
+
 def losses(run):
     lines = map(json.loads, Path(run, "metrics.jsonl").read_text().splitlines())
     return [(line["step"], line["loss"]) for line in lines if line["kind"] == "batch"]
@@ -83,9 +94,8 @@ def losses(run):
 def undisturbed(stream):
     """A run that nothing happens to."""
     run = Path(stream).parent / "whole"
-    said, code = Started(2, "train", stream, *SLOT, "--out", run).end()
-    assert code == 0
-    first, second, best = said_by_us(said)
+    leader, _ = torchrun(2, "-m", "pyg_mspipe", "train", stream, *SLOT, "--out", run)
+    first, second, best = leader.communicate()[0].splitlines()
     assert first.startswith("epoch 2/4  loss ")
     assert second.startswith("epoch 4/4  loss ")
     assert best.startswith("best validation AP ")
@@ -93,25 +103,33 @@ def undisturbed(stream):
     return run
 
 
-def test_a_run_whose_first_and_then_second_trainer_is_killed_ends_with_the_same_losses(stream, undisturbed):
-    deaths = [
-        # Batches are read ahead, but this one not before step 29 has committed: the checkpoint of batch 28 is there.
-        {"rank": 0, "call": "end_read", "position": 30, "act": "die"},
-        # Between two steps, when the other one waits for its commit and for nothing else.
-        {"rank": 1, "call": "begin_commit", "position": 39, "act": "die"},
-    ]
-    said, code = Started(2, "train", stream, *SLOT, "--out", "run", acts=deaths, restarts=2).end()
+# Batches are read ahead, but this one not before step 29 has committed: the checkpoint of batch 28 is there.
+LEADER_DIES = {"rank": 0, "call": "end_read", "position": 30, "act": "die"}
+
+
+def test_a_run_whose_trainer_is_killed_is_started_again_by_torchrun_and_ends_with_the_same_losses(stream, undisturbed):
+    said, code = Started(2, "train", stream, *SLOT, "--out", "run", acts=[LEADER_DIES], restarts=1).end()
     assert code == 0, said
-    told = said_by_us(said)
-    assert [re.sub(r"\d+ on .*\)", "", line) for line in told if line.startswith(("error", "resuming"))] == [
-        "error: rank 0 (process  died",
-        "resuming run at epoch 1, batch 28",
-        "error: rank 1 (process  died",
-        "resuming run at epoch 1, batch 36",
-    ]
+    told = [line for line in without_ids(said_by_us(said)) if line.startswith(("error", "resuming"))]
+    assert told == ["error: rank 0 (process  died", "resuming run at epoch 1, batch 28"]
     assert losses("run") == losses(undisturbed)
     assert len(list(Path("run").glob("last.*.rank*.pt"))) == 2
     assert not list(Path("run").glob(".*.part"))
+
+
+def test_a_run_whose_first_and_then_second_trainer_is_killed_ends_with_the_same_losses(stream, undisturbed):
+    # Between two steps, when the other one waits for its commit and for nothing else.
+    deaths = [LEADER_DIES, {"rank": 1, "call": "begin_commit", "position": 39, "act": "die"}]
+    run = ["train", stream, *SLOT, "--out", "run"]
+    told = [line for attempt in range(2) for line in forked(2, *run, acts=deaths, attempt=attempt)]
+    assert without_ids(told) == [
+        "error: rank 0 (process  died",
+        "resuming run at epoch 1, batch 28",
+        "error: rank 1 (process  died",
+    ]
+    leader, _ = torchrun(2, "-m", "pyg_mspipe", *run, env={"TORCHELASTIC_RESTART_COUNT": "2"})
+    assert leader.communicate()[0].startswith("resuming run at epoch 1, batch 36\n")
+    assert losses("run") == losses(undisturbed)
 
 
 def test_part_trainers_and_leaders_of_later_groups_may_be_killed_too(mspipe, stream):
@@ -120,14 +138,11 @@ def test_part_trainers_and_leaders_of_later_groups_may_be_killed_too(mspipe, str
         {"rank": 2, "call": "begin_read", "position": 10, "act": "die"},
         {"rank": 1, "call": "begin_commit", "position": 15, "act": "die"},
     ]
-    said, code = Started(4, "train", stream, *plan, "--out", "run", acts=deaths, restarts=1).end()
-    assert code == 1
-    told = [re.sub(r"\d+ on .*\)", "", line) for line in said_by_us(said)]
-    assert told == [
-        *["error: rank 2 (process  died"] * 3,
-        "resuming run at epoch 1, batch 8",
-        *["error: rank 1 (process  died"] * 3,
-    ]
+    run = ["train", stream, *plan, "--out", "run"]
+    assert without_ids(forked(4, *run, acts=deaths)) == ["error: rank 2 (process  died"] * 3
+    first, *told = forked(4, *run, acts=deaths, attempt=1)
+    assert first == "resuming run at epoch 1, batch 8"
+    assert without_ids(told) == ["error: rank 1 (process  died"] * 3
     assert mspipe("resume", "run", "--emulate").exit_code == 0
     assert mspipe("train", stream, *plan, "--emulate", "--out", "whole").exit_code == 0
     assert np.array(losses("run")) == pytest.approx(np.array(losses("whole")), abs=1e-6)
@@ -166,37 +181,26 @@ def test_what_differs_between_processes_is_found_at_start(stream, tmp_path):
     other = str(tmp_path / "other.npz")
     events = dict(np.load(stream))
     np.savez(other, **events | {"msg": events["msg"] + 1})
-    differences = [{"--seed=6": "--seed=7"}, {stream: other}]
-    acts = [{"rank": 1, "arguments": each} for each in differences]
-    said, code = Started(2, "train", stream, *SLOT, "--seed=6", "--out", "run", acts=acts, restarts=1).end()
-    assert code == 1
-    told = [re.sub(r"'\w{32}'", "DIGEST", line) for line in said_by_us(said)]
-    assert told == [
-        f"error: rank 1 has {what}; start all processes with the same stream and flags"
-        for what in ("seed 7 and rank 0 6", "stream DIGEST and rank 0 DIGEST")
-        for _ in range(2)
-    ]
+    differences = {"seed 7 and rank 0 6": {"--seed=6": "--seed=7"}, "stream DIGEST and rank 0 DIGEST": {stream: other}}
+    for what, instead in differences.items():
+        acts = [{"rank": 1, "arguments": instead}]
+        told = forked(2, "train", stream, *SLOT, "--seed=6", "--out", "run", acts=acts)
+        said = f"error: rank 1 has {what}; start all processes with the same stream and flags"
+        assert [re.sub(r"'\w{32}'", "DIGEST", line) for line in told] == 2 * [said]
     assert not Path("run").exists()
 
 
 def test_a_process_that_does_not_answer_is_given_up(stream):
     stall = {"rank": 1, "call": "begin_read", "position": 11, "act": "stall"}
-    run = Started(2, "train", stream, *SLOT, "--timeout=3", "--out", "run", acts=[stall])
-    survivors = 2
+    run = ["train", stream, *SLOT, "--timeout=3", "--out", "run"]
+    before = shared_memory()
+    with together(2, ACTING, *run, env={"ACTS": json.dumps([stall])}) as (leader, stalled):
+        assert leader.wait() == 1
+        assert stalled.poll() is None
+    (said,) = said_by_us("".join(leader.communicate()))
+    assert re.fullmatch(r"error: rank 1 \(process \d+ on .*\) is stopped and does not answer", said), said
     until = time.monotonic() + patience()
-    while not Path("run/last.pt").exists() and time.monotonic() < until:
+    while left := shared_memory() - before:
+        assert time.monotonic() < until, left
         time.sleep(0.05)
-    trainers = set(run.pids()) - {run.process.pid}
-    while survivors == 2 and time.monotonic() < until:
-        time.sleep(0.05)
-        survivors = len(trainers & set(run.pids()))
-    # Which torchrun itself would do half a minute later.
-    for pid in trainers & set(run.pids()):
-        os.kill(pid, signal.SIGKILL)
-    said, code = run.end()
-    assert code == 1
-    assert re.fullmatch(r"error: rank 1 \(process \d+ on .*\) is stopped and does not answer", said_by_us(said)[0]), (
-        said
-    )
-    assert len(said_by_us(said)) == 1
     assert CliRunner().invoke(app, ["resume", "run", "--emulate"]).exit_code == 0

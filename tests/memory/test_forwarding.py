@@ -54,7 +54,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("aggregator", [LastAggregator, PyGLastAggregator, MeanAggregator])
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=75)
 @given(
     sizes=st.lists(st.integers(1, 5), min_size=1, max_size=6),
     missed=st.integers(0, 4),

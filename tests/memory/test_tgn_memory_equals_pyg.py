@@ -92,7 +92,7 @@ def evaluate(memories, stream):
 
 @pytest.mark.parametrize("message", [IdentityMessage, MLPMessage])
 @pytest.mark.parametrize("aggregator", AGGREGATORS)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     stream=batches(),
     more=st.sets(st.integers(0, NUM_NODES - 1)),
@@ -120,7 +120,7 @@ def test_outputs_last_updates_and_gradients_are_pygs(message, aggregator, stream
     ],
 )
 @pytest.mark.parametrize("message", [IdentityMessage, MLPMessage])
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(stream=batches(max_size=10))
 def test_of_messages_at_the_same_time_the_one_that_pyg_keeps_is_kept(aggregator, scatter, keep, message, stream):
     with pytest.MonkeyPatch.context() as patch:
@@ -133,7 +133,7 @@ def test_of_messages_at_the_same_time_the_one_that_pyg_keeps_is_kept(aggregator,
 
 
 @pytest.mark.parametrize("aggregator", AGGREGATORS)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(stream=batches(min_batches=4, max_batches=6))
 def test_the_gradient_of_two_steps_without_detach_in_between_is_pygs(aggregator, stream):
     stream = untied(stream, aggregator)

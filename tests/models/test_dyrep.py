@@ -23,7 +23,7 @@ def pair_of(case, num_neighbors, seed=0):
     return model, params, oracle
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     data=streams(),
     batch_size=st.integers(1, 7),

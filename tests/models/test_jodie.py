@@ -14,7 +14,7 @@ DIM, TIME = 5, 4
 NAMES = {"memory.gru.": "memory.rnn.", "slope": "projection.scale", "shift": "projection.shift"}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(
     data=streams(),
     batch_size=st.integers(1, 7),

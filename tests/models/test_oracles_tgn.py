@@ -20,7 +20,7 @@ def pair_of(case, num_neighbors, seed=0):
     return model, params, TGNOracle(params, case.stream, num_neighbors, heads=2, begin=case.begin)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     data=streams(),
     batch_size=st.integers(1, 7),

@@ -30,7 +30,7 @@ def features(seed=0):
 
 
 @pytest.mark.parametrize("cut_off", ["batch", "event"])
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(
     data=streams(max_events=25),
     batch_size=st.integers(1, 7),

@@ -94,11 +94,11 @@ def test_training_gives_the_losses_of_pygs_example(bipartite):
 @pytest.mark.parametrize(("unit", "in_step"), [(3600, False), (1, True)], ids=["hours", "seconds-in-step"])
 def test_training_on_wikipedia_gives_the_losses_of_pygs_example(shared_data, unit, in_step):
     stream = np.load(shared_data / "wikipedia.npz")
-    src, dst, t = (torch.from_numpy(stream[name][:20_000]).long() for name in ("src", "dst", "t"))
-    msg = torch.randn(20_000, 172, generator=torch.Generator().manual_seed(0))
+    src, dst, t = (torch.from_numpy(stream[name][:10_000]).long() for name in ("src", "dst", "t"))
+    msg = torch.randn(10_000, 172, generator=torch.Generator().manual_seed(0))
     data = TemporalData(src=src, dst=dst, t=t // unit, msg=msg)
     assert_same_losses(
-        *pair_of(data, 100, 2), data, num_batches=100, batch_size=200, num_neighbors=10, lr=1e-4, in_step=in_step
+        *pair_of(data, 100, 2), data, num_batches=50, batch_size=200, num_neighbors=10, lr=1e-4, in_step=in_step
     )
 
 

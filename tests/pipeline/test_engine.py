@@ -58,7 +58,7 @@ def test_a_bound_of_zero_equals_sequential():
 @pytest.mark.parametrize("staleness", ["sequential", "exact", "minimal", 0, 1, 2, 4])
 def test_staleness_stays_within_its_bound_and_commits_go_in_order_and_once(staleness):
     data = stream(400)
-    for seed in range(30):
+    for seed in range(1 if staleness == "sequential" else 10):
         longest = dict.fromkeys(("sample", "gather", "fetch", "update"), 0.001) | {
             random.Random(seed).choice(["sample", "gather", "fetch", "update"]): 0.008
         }

@@ -143,7 +143,7 @@ def test_signals_that_came_meanwhile_are_handled_after_it_and_handlers_are_put_b
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("staleness", "overlap"), [(2, False), ("sequential", False), ("exact", True), (2, True)])
 def test_another_thread_sees_whole_commits_and_disturbs_none(kind, staleness, overlap):
-    training = KINDS[kind](stream(1500))
+    training = KINDS[kind](stream(1000))
     training.model.train()
     delays = {"seed": 0, "longest": dict.fromkeys(("sample", "gather", "fetch", "update"), 0.001)}
     engine = training.engine(staleness, overlap=overlap, **delays)
@@ -169,7 +169,7 @@ def test_another_thread_sees_whole_commits_and_disturbs_none(kind, staleness, ov
             reader.join(patience())
     assert not any(reader.is_alive() for reader in readers)
     assert problems == []
-    assert training.applied == list(range(1500 // BATCH))
+    assert training.applied == list(range(1000 // BATCH))
     assert len(seen) > 3
     wholes = {tuple(x.double().sum().item() for x in state.values()) for state in map(known, training.states)}
     assert all(tuple(x.double().sum().item() for x in known(state).values()) in wholes for state in seen)

@@ -70,7 +70,7 @@ def test_scores_of_evaluation_are_those_of_each_pair_alone(kind, cut_off, draw):
     alone = batches_of(objective, draw, cut_off=cut_off)
     for index in range(len(batches)):
         batch = batches.read(0, index)
-        scores = objective.scores(batch)
+        scores = objective.task.logits(objective.embed(batch), batch)
         torch.testing.assert_close(scores, scores_one_by_one(objective, alone, index), rtol=1e-5, atol=1e-6)
         objective.model.update(batch)
 
@@ -124,7 +124,7 @@ def test_the_loss_of_ragged_negatives_is_a_mean_over_those_there_are():
     batch = batches_of(objective, lists).read(0, 1)
     loss = objective(batch)
     assert loss.isfinite()
-    scores = objective.scores(batch)
+    scores = objective.task.logits(objective.embed(batch), batch)
     there = batch.negatives.dst >= 0
     assert torch.equal(scores[1:].isinf(), ~there)
     positive = torch.nn.functional.softplus(-scores[0]).mean()

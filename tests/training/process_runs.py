@@ -17,6 +17,8 @@ PLANS = {
     2: ["2x1x1", "1x2x1", "1x1x2"],
     4: ["4x1x1", "1x4x1", "1x1x4", "2x2x1", "2x1x2", "1x2x2"],
 }
+# Of four trainers those with two axes; that a single axis may have four is the concern of test_process_executor.
+PAIRS = {2: PLANS[2], 4: ["2x2x1", "2x1x2", "1x2x2"]}
 RESUMED = {1: ["1x1x1"], 2: PLANS[2], 4: ["2x2x1", "1x2x2"]}
 
 

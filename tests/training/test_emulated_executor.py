@@ -228,7 +228,7 @@ def test_every_plan_resumes_bit_for_bit_from_any_checkpoint(data, tmp_path, plan
     taken = photographs(whole)
     places = [load_checkpoint(folder / "last.pt")["progress"]["batch"] for folder in taken]
     middles = [folder for folder, batch in zip(taken, places, strict=True) if batch]
-    chosen = [middles[0], middles[1], middles[-2], taken[places.index(0)]]
+    chosen = [middles[0], middles[-2], taken[places.index(0)]]
     for folder in chosen:
         torch.rand(3)
         Trainer.resume(data, load_checkpoint(folder / "last.pt"), folder, executor=EmulatedExecutor()).fit()

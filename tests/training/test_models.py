@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 import torch
-from process_runs import PLANS, ProcessRuns, assert_equal_runs
+from process_runs import PAIRS, ProcessRuns, assert_equal_runs
 from small_runs import contents, losses, read_log, same, small_config
 from tied_stream import tied_stream
 
@@ -68,7 +68,7 @@ def test_no_batch_is_staler_than_its_bound(data, model, staleness, late_stages):
 @pytest.mark.parametrize("world", [2, 4])
 def test_every_plan_of_processes_trains_as_its_emulation(data, world, tmp_path):
     runs, expected, found = ProcessRuns(tmp_path, data[:220]), {}, {}
-    for model, plan in product(OTHERS, PLANS[world]):
+    for model, plan in product(OTHERS, PAIRS[world]):
         size = ParallelPlan.parse(plan)
         few = {"epochs": size.epochs_per_sweep, "batch_size": 40 // size.minibatch, "model": model}
         expected[model, plan] = runs.emulated(model, plan, checkpoint_every=0, **few)

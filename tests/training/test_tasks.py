@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from process_runs import PLANS, ProcessRuns, assert_equal_runs
+from process_runs import PAIRS, ProcessRuns, assert_equal_runs
 from small_runs import contents, losses, photograph, photographs, read_log, resume, same, small_config
 from tied_stream import tied_stream
 
@@ -67,12 +67,11 @@ def test_exact_training_with_threads_is_sequential_training_bit_for_bit(kind, fi
 @pytest.mark.parametrize("world", [2, 4])
 def test_every_plan_of_processes_trains_as_its_emulation(world, files, tmp_path):
     expected, found, runs = {}, {}, None
-    plans = PLANS[world] if world == 2 else ["2x2x1", "1x2x2"]
     for kind in ("edge", "property"):
         data, settings = case(kind, files)
         if runs is None:
             runs = ProcessRuns(tmp_path, data)  # property needs none of the stream's labels
-        for plan in plans:
+        for plan in PAIRS[world]:
             size = ParallelPlan.parse(plan)
             few = {
                 "epochs": size.epochs_per_sweep,

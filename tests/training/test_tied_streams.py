@@ -4,7 +4,7 @@ import time
 
 import pytest
 import torch
-from process_runs import PLANS, ProcessRuns, assert_equal_runs
+from process_runs import PAIRS, ProcessRuns, assert_equal_runs
 from small_runs import contents, losses, read_log, same, small_config
 from tied_stream import tied_stream
 
@@ -75,7 +75,7 @@ def test_exact_training_with_threads_is_sequential_training_bit_for_bit(
 def test_every_plan_of_processes_trains_as_its_emulation(streams, world, tmp_path):
     data = streams.get("enron", streams["generated"])[:1000]
     runs, expected, trained = ProcessRuns(tmp_path, data), {}, {}
-    for plan in PLANS[world]:
+    for plan in PAIRS[world]:
         size = ParallelPlan.parse(plan)
         # As many events in a batch of all parts whatever the plan.
         few = {"epochs": size.epochs_per_sweep, "batch_size": 120 // size.minibatch}
