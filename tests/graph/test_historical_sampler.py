@@ -28,7 +28,7 @@ def test_each_earlier_event_of_another_destination_is_drawn_by_its_own_share_of_
     events = range(begin, data.num_events)
 
     def drawn_alike(seed, epoch, first, second, count):
-        return torch.tensor([0.0, number, 0.999]).double().expand(first.numel(), 3)
+        return torch.tensor([0.0, number, 0.999], dtype=torch.float64).expand(first.numel(), 3)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "uniform_hash", drawn_alike)
