@@ -14,6 +14,12 @@ TaskName = Literal["link", "node", "edge", "property"]
 BestBy = Literal["ap", "auc", "mrr", "hits_10"]
 """The metrics of link prediction that may choose the best epoch."""
 
+HeadName = Literal["mlp", "common"]
+"""What scores a pair of nodes: their embeddings alone, or also the neighbours that they have in common."""
+
+LossName = Literal["bce", "softmax"]
+"""How an event is told from its negatives: each alone, or as the one of them all."""
+
 ClassWeights = Literal["none", "balanced"]
 """How much a label weighs in the loss: all alike, or the rarer its class the more."""
 
