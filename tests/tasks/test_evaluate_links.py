@@ -187,7 +187,7 @@ def test_negatives_may_have_sources_of_their_own_and_be_fewer_for_some_events(da
     events = range(split.val.start, split.val.start + BATCH)
 
     def other_pairs(at):
-        own = Negatives(at.src.flip(0).repeat(3, 1), at.dst.repeat(3, 1))
+        own = Negatives(at.dst.repeat(3, 1), at.src.flip(0).repeat(3, 1))
         own.dst[1:, ::2] = -1
         return Negatives(own.dst, own.src, padded=True)
 
