@@ -60,9 +60,9 @@ class Settings:
     most_events: int = 160_000
     kinds: tuple[str, ...] = tuple(KINDS)
     seeds: int = 3
-    epochs: int = 5
+    epochs: int = 3
     batch_size: int = 200
-    negatives: int = 999
+    negatives: int = 100
     workers: int = 2
 
 

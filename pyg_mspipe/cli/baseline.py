@@ -58,7 +58,9 @@ def baseline(ctx: typer.Context, stream: options.Stream, reading: dict[str, Any]
         negatives = EvalNegatives(config, data, split, sampler.csr.num_nodes, source=source, folder=None)
         for part in ("val", "test"):
             with console.status("evaluating"):
-                batches = Batches(data, getattr(split, part), config.batch_size, sampler, negatives.of(part))
+                batches = Batches(
+                    data, getattr(split, part), config.batch_size, sampler, negatives.of(part, config.eval_negatives)
+                )
                 for name, metrics in evaluate_baselines(baselines, batches, groups).items():
                     columns = metrics.columns()
                     columns.pop("count")

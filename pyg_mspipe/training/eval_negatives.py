@@ -48,11 +48,12 @@ class EvalNegatives:
         self._folder = folder
         self.of = cache(self._of)
 
-    def _of(self, part: str, seed: int | None = None) -> DrawNegatives:
+    def _of(self, part: str, num: int, seed: int | None = None) -> DrawNegatives:
         """Returns the negatives of a part.
 
         Args:
             part: ``"val"`` or ``"test"``.
+            num: Negatives for each event.
             seed: The seed, if other than the run's.
 
         Raises:
@@ -67,7 +68,7 @@ class EvalNegatives:
             self._data,
             self._split,
             cast(Literal["val", "test"], part),
-            num=config.eval_negatives,
+            num=num,
             seed=config.seed if seed is None else seed,
             low=0 if nodes else int(known.min()),
             high=self._num_nodes - 1 if nodes else int(known.max()),

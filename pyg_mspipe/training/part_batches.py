@@ -105,7 +105,7 @@ class PartBatches:
             return self._instead[part]
         if evaluation:
             given = self._eval_negatives
-            return given.of(part, self.eval_seed) if isinstance(given, EvalNegatives) else given
+            return given.of(part, num, self.eval_seed) if isinstance(given, EvalNegatives) else given
         if self._own_negatives is not None:
             return self._own_negatives
         # Only events up to the part's end: later ones are not known yet.
