@@ -23,8 +23,12 @@ from rich.table import Table
 from benchmarks.harness.benchmark import ROOT, Benchmark, Result, Run
 from pyg_mspipe.data import synthetic
 
+SPIN_COUNTS = (100_000, 10_000, 1_000)
+"""Turns of a waiting thread before it sleeps; GNU's OpenMP, which torch has on Linux, takes 300,000 by default."""
+
 KINDS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "all cores": ((), {}),
+    **{f"all cores with GOMP_SPINCOUNT={count}": ((), {"GOMP_SPINCOUNT": str(count)}) for count in SPIN_COUNTS},
     "all cores without spinning": ((), {"OMP_WAIT_POLICY": "passive"}),
     "one thread": (("--threads", "1"), {}),
 }
@@ -40,7 +44,7 @@ class Settings:
         batch_sizes: Events in a batch.
         rounds: Runs of each kind.
         loops: Busy loops beside.
-        kinds: What is compared.
+        kinds: What is compared, of :data:`KINDS`.
     """
 
     steps: int = 20
@@ -102,8 +106,8 @@ def measure(settings: Settings, run: Run) -> Result:
 
 BENCHMARK = Benchmark(
     "busy_machine",
-    "training alone and beside busy loops, by threads",
-    12,
+    "training alone and beside busy loops, by threads and by how long they spin",
+    24,
     measure,
     Settings(),
     quick=Settings(steps=2, batch_sizes=(50,), rounds=1, loops=1, kinds=("one thread",)),

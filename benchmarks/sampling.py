@@ -49,7 +49,7 @@ def measure(settings: Settings, run: Run) -> Result:
             times = []
             for number, first in enumerate(firsts):
                 part = slice(first, first + size)
-                queries = torch.cat([data.src[part], data.dst[part], negatives(size, epoch=0, batch=number)])
+                queries = torch.cat([data.src[part], data.dst[part], negatives.draw(size, epoch=0, batch=number)])
                 start = time.perf_counter()
                 bound = first if cut_off == "batch" else csr.first_event_at(data.t[part]).repeat(3)
                 sampler.sample(queries, bound)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
 from pyg_mspipe import TrainConfig, Trainer, synthetic
-from pyg_mspipe.data import popularity_ap
+from pyg_mspipe.tasks import Baselines, evaluate_baselines
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,8 @@ def measure(settings: Settings, run: Run) -> Result:
         data = synthetic(settings.events, seed=seed)
         config = TrainConfig(epochs=settings.epochs, seed=seed, threads=1, tensorboard=False)
         trainer = Trainer(data, config)
-        val = trainer.split.val
-        draw = trainer.batches("val").negatives
-        assert draw is not None
-        negatives = draw(len(val), epoch=0, batch=0)
-        popularity = popularity_ap(data, val, negatives)
+        baselines = Baselines.of(trainer.data, trainer.split.train)
+        popularity = evaluate_baselines(baselines, trainer.batches("val", evaluation=True))["popularity"].ap
         best = trainer.fit().best
         rows.append({"seed": seed, "events": data.num_events, "popularity_ap": popularity, "tgn_ap": best})
         run.console.print(f"seed {seed}: popularity {popularity:.4f}, TGN {best:.4f}")

@@ -25,7 +25,7 @@ from benchmarks.harness.benchmark import ROOT, Benchmark, Result, Run, find_stre
 from benchmarks.harness.workload import MSG_DIM, QUICK_EVENTS, Workload
 from benchmarks.peers import pyg_loop
 from benchmarks.peers.link_loop import LEARNING_RATE
-from pyg_mspipe import TrainConfig, Trainer, load_stream
+from pyg_mspipe import NegativeSampler, TrainConfig, Trainer, load_stream
 
 PYG = "PyG loop"
 OPTION_SEEDS = 2
@@ -72,8 +72,8 @@ def pyg_train(task: Task, file: Path, epochs: int) -> list[float]:
         data = TemporalData(src=data.src, dst=data.dst, t=data.t, msg=torch.zeros(data.num_events, 1))
     split, config = trainer.split, trainer.config
     negatives, val_negatives = trainer.batches("train").negatives, trainer.batches("val").negatives
-    assert negatives is not None
-    assert val_negatives is not None
+    assert isinstance(negatives, NegativeSampler)
+    assert isinstance(val_negatives, NegativeSampler)
     work = Workload(
         name=task.stream,
         data=data,

@@ -38,6 +38,6 @@ class FirstFeature(Task):
         found = self.lin(torch.cat([src, dst], dim=-1)).squeeze(-1)
         return torch.stack([found, batch.msg[:, 0]])  # [2, B]
 
-    def metrics(self, scores, events, unseen=None):
+    def metrics(self, scores, events, groups=None):
         found, truth = torch.cat(list(scores), dim=1)
         return Fit(r2=float(1 - mse_loss(found, truth) / truth.var(correction=0)))

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         load_stream,
         split_stream,
         synthetic,
-        unseen_nodes_mask,
     )
     from pyg_mspipe.distributed import ParallelPlan
     from pyg_mspipe.graph import NeighborSample, NeighborSampler, TemporalCSR
@@ -35,7 +34,6 @@ else:
                 "load_stream",
                 "split_stream",
                 "synthetic",
-                "unseen_nodes_mask",
             ],
             "distributed": ["ParallelPlan"],
             "graph": ["NeighborSample", "NeighborSampler", "TemporalCSR"],
@@ -72,5 +70,4 @@ __all__ = [
     "load_stream",
     "split_stream",
     "synthetic",
-    "unseen_nodes_mask",
 ]

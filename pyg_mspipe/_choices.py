@@ -26,6 +26,10 @@ CutOff = Literal["batch", "event"]
 MitigationName = Literal["none", "similarity", "gated", "predictive"]
 """What repairs stale rows, by name, see :func:`make_mitigation`; ``"none"`` repairs nothing."""
 
+ProtocolName = Literal["random", "historical", "inductive", "tgb"]
+"""What events are ranked among in evaluation: random destinations, pairs that met in training or only since, or lists
+by TGB's rule."""
+
 Overlap = Literal["auto", "always", "never"]
 """Whether stages run beside training: ``auto`` where that gains time, ``always``, or ``never``."""
 

@@ -21,7 +21,7 @@ import torch.distributed as dist
 
 from pyg_mspipe import ParallelPlan, TrainConfig, Trainer, load_stream
 from pyg_mspipe.distributed import ProcessExecutor, World, torchrun_started
-from pyg_mspipe.tasks import LinkMetrics, Metrics
+from pyg_mspipe.tasks import Metrics, Ranking, link_metrics
 from pyg_mspipe.training import Advanced, Event, Interrupted, SingleExecutor, keep_freed_memory
 from pyg_mspipe.training.metrics_log import MetricsLog
 
@@ -33,7 +33,7 @@ class _Unvalidated:
     """An executor that does not validate."""
 
     def validate(self, on_batch: Callable[[int], None]) -> Metrics:
-        return LinkMetrics(ap=0.5, auc=0.5, mrr=0.5, num_negatives=1, ap_unseen=None, num_events=0)
+        return link_metrics([Ranking.of(torch.zeros(2, 1))], range(1))
 
 
 class _SingleExecutor(_Unvalidated, SingleExecutor):

@@ -8,7 +8,7 @@ import torch
 from torch_geometric.data import TemporalData
 
 from benchmarks.harness.benchmark import find_stream
-from pyg_mspipe.data import DrawNegatives, NegativeSampler, load_stream, split_stream
+from pyg_mspipe.data import NegativeSampler, load_stream, split_stream
 
 MSG_DIM = 172  # the width of the features of JODIE's Wikipedia and Reddit
 QUICK_EVENTS = 4_000
@@ -25,7 +25,7 @@ class Workload:
         train: Event ids to train on, from 0.
         val: Event ids to validate on, the next ones.
         batch_size: Events in a batch.
-        negatives: Called with ``(size, epoch=, batch=)``, gives ``neg_dst: Int64[size]`` for training.
+        negatives: Draws the negatives of training.
         val_negatives: The same for validation.
     """
 
@@ -35,8 +35,8 @@ class Workload:
     train: range
     val: range
     batch_size: int
-    negatives: DrawNegatives
-    val_negatives: DrawNegatives
+    negatives: NegativeSampler
+    val_negatives: NegativeSampler
 
     @property
     def msg_dim(self) -> int:

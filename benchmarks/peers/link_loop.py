@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from benchmarks.harness.measure import Scores
 from benchmarks.harness.stages import Stage, untimed
 from benchmarks.harness.workload import Workload
-from pyg_mspipe.data import DrawNegatives
+from pyg_mspipe.data import NegativeSampler
 
 DIM = 100  # of memory, time encoding and embedding
 NUM_NEIGHBORS = 10
@@ -63,7 +63,7 @@ class LinkLoop(ABC, Generic[B]):
         """Forgets all neighbours."""
 
     @abstractmethod
-    def batches(self, events: range, negatives: DrawNegatives, epoch: int, stage: Stage) -> Iterator[B]:
+    def batches(self, events: range, negatives: NegativeSampler, epoch: int, stage: Stage) -> Iterator[B]:
         """Yields the batches of some events, with negatives; times the stages that this is."""
 
     @abstractmethod

@@ -13,7 +13,7 @@ from benchmarks.harness.stages import Stage
 from benchmarks.harness.workload import Workload
 from benchmarks.peers.link_loop import DIM, LinkLoop, Memory
 from benchmarks.peers.pyg_loop import Batch, LinkPredictor, slices
-from pyg_mspipe.data import DrawNegatives
+from pyg_mspipe.data import NegativeSampler
 
 
 class Projection(Module):
@@ -44,7 +44,7 @@ class RowLoop(LinkLoop[Batch]):
     def reset(self) -> None:
         """Does nothing: there are no neighbours."""
 
-    def batches(self, events: range, negatives: DrawNegatives, epoch: int, stage: Stage) -> Iterator[Batch]:
+    def batches(self, events: range, negatives: NegativeSampler, epoch: int, stage: Stage) -> Iterator[Batch]:
         """Yields slices of the stream."""
         return slices(self.workload, events, negatives, epoch, stage)
 

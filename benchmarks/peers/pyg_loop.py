@@ -19,7 +19,7 @@ from torch_geometric.nn.models.tgn import IdentityMessage, LastAggregator, LastN
 from benchmarks.harness.stages import Stage
 from benchmarks.harness.workload import Workload
 from benchmarks.peers.link_loop import DIM, DROPOUT, HEADS, NUM_NEIGHBORS, LinkLoop, Memory
-from pyg_mspipe.data import DrawNegatives
+from pyg_mspipe.data import NegativeSampler
 
 
 class GraphAttention(Module):
@@ -95,12 +95,12 @@ class Batch:
     n_id: Tensor
 
 
-def slices(workload: Workload, events: range, negatives: DrawNegatives, epoch: int, stage: Stage) -> Iterator[Batch]:
+def slices(workload: Workload, events: range, negatives: NegativeSampler, epoch: int, stage: Stage) -> Iterator[Batch]:
     """Yields batches of some events, with negatives."""
     for i, each in enumerate(workload.batches(events)):
         with stage("load"):
             batch = workload.data[each.start : each.stop]
-            neg_dst = negatives(len(each), epoch=epoch, batch=i)
+            neg_dst = negatives.draw(len(each), epoch=epoch, batch=i)
             n_id = torch.cat([batch.src, batch.dst, neg_dst]).unique()
         yield Batch(batch, each.start, neg_dst, n_id)
 
@@ -119,7 +119,7 @@ class TGNLoop(LinkLoop[Batch]):
         """Forgets all neighbours."""
         self.neighbors.reset_state()
 
-    def batches(self, events: range, negatives: DrawNegatives, epoch: int, stage: Stage) -> Iterator[Batch]:
+    def batches(self, events: range, negatives: NegativeSampler, epoch: int, stage: Stage) -> Iterator[Batch]:
         """Yields slices of the stream."""
         return slices(self.workload, events, negatives, epoch, stage)
 

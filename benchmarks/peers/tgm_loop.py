@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.harness.stages import Stage
 from benchmarks.harness.workload import Workload
 from benchmarks.peers.link_loop import DIM, NUM_NEIGHBORS, LinkLoop
-from pyg_mspipe.data import DrawNegatives
+from pyg_mspipe.data import NegativeSampler
 
 
 class Negatives(StatefulHook):
@@ -30,13 +30,13 @@ class Negatives(StatefulHook):
     requires = {"edge_src", "edge_dst", "edge_time"}  # noqa: RUF012 - as TGM's own hooks say it
     produces = {"neg", "neg_time"}  # noqa: RUF012
 
-    def start(self, negatives: DrawNegatives, epoch: int) -> None:
+    def start(self, negatives: NegativeSampler, epoch: int) -> None:
         """Begins a pass."""
         self.negatives, self.epoch, self.batch = negatives, epoch, 0
 
     def __call__(self, dg: DGraph, batch: DGBatch) -> DGBatch:
         """Adds ``neg`` and ``neg_time``."""
-        drawn = self.negatives(len(batch.edge_src), epoch=self.epoch, batch=self.batch)
+        drawn = self.negatives.draw(len(batch.edge_src), epoch=self.epoch, batch=self.batch)
         batch.neg, batch.neg_time = drawn.to(batch.edge_src.dtype), batch.edge_time.clone()
         self.batch += 1
         return batch
@@ -74,7 +74,7 @@ class TGMLoop(LinkLoop[DGBatch]):
         """Forgets all neighbours."""
         self.hooks.reset_state()
 
-    def batches(self, events: range, negatives: DrawNegatives, epoch: int, stage: Stage) -> Iterator[DGBatch]:
+    def batches(self, events: range, negatives: NegativeSampler, epoch: int, stage: Stage) -> Iterator[DGBatch]:
         """Yields what TGM's loader gives, its hooks applied."""
         self.negatives.start(negatives, epoch)
         batches = iter(self.loaders[events])

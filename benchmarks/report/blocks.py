@@ -173,6 +173,25 @@ def sampling(result: Result) -> str:
     )
 
 
+def sampling_queries(result: Result) -> str:
+    """What a query takes against one of PyG's loader."""
+    settings = result["settings"]
+    by_kind: dict[tuple[str, int, int], dict[int, float]] = {}
+    for row in result["rows"]:
+        by_kind.setdefault((row["stream"], row["neighbors"], row["threads"]), {})[row["nodes"]] = row["ratio"]
+    rows = [
+        [stream_title(stream), *map(str, counts), *(f"{each[n]:.2f}" if n in each else "" for n in settings["nodes"])]
+        for (stream, *counts), each in sorted(by_kind.items())
+    ]
+    return _block(
+        result,
+        f"The time of a query of `NeighborSampler` as a part of that of PyG's `LastNeighborLoader`, which was filled "
+        f"beforehand, by the number of nodes that are asked for; medians over {settings['queries']} queries, each "
+        f"answered by both in turn, one seed; {machine(result)}.",
+        table(["stream", "neighbours", "threads", *(f"{n:,} node{'s' * (n > 1)}" for n in settings["nodes"])], rows),
+    )
+
+
 def synthetic(result: Result) -> str:
     """What can be learned from the synthetic stream."""
     means = result["means"]
@@ -407,6 +426,7 @@ BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "exactness": (exactness, ("pipeline_exactness",)),
     "equality": (equality, ("tgn_equality",)),
     "sampling": (sampling, ("sampling",)),
+    "sampling_queries": (sampling_queries, ("sampling_queries",)),
     "growth": (growth, ("growth",)),
     "busy_machine": (busy_machine, ("busy_machine",)),
     "synthetic": (synthetic, ("synthetic_stream",)),

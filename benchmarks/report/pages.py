@@ -1,7 +1,7 @@
 """Pages with what results say.
 
 Blocks stand between ``<!-- results: NAME -->`` and ``<!-- /results -->``; single figures within a line between
-``<!-- value: NAME(ARGUMENT, ...) -->`` and ``<!-- /value -->``.
+``<!-- value: NAME(ARGUMENT, ...) -->`` and ``<!-- /value -->``. A block with nothing in it waits for its first results.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.report.values import VALUES
 
 T = TypeVar("T")
 
-_BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- /results -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- results: (\w+) -->\n)(.*?)(<!-- /results -->)", re.DOTALL)
 _VALUE = re.compile(r"(<!-- value: (\w+)(?:\((.*?)\))? -->).*?(<!-- /value -->)")
 
 
@@ -31,13 +31,15 @@ def filled(text: str, results: dict[str, Result]) -> str:
     """Returns a page's text with all blocks and figures written anew.
 
     Raises:
-        ValueError: If a page wants one that there is none of, or whose benchmark has no results, or a row that these
-            do not have.
+        ValueError: If a page wants one that there is none of, or shows one whose benchmark has no results, or a row
+            that these do not have.
     """
 
     def block(match: re.Match[str]) -> str:
         write, needs = _known("block", match[2], BLOCKS)
-        return f"{match[1]}\n{write(*_read(match[2], needs, results))}\n\n{match[3]}"
+        if not match[3] and not results.keys() >= set(needs):
+            return match[0]
+        return f"{match[1]}\n{write(*_read(match[2], needs, results))}\n\n{match[4]}"
 
     def value(match: re.Match[str]) -> str:
         write, need = _known("value", match[2], VALUES)

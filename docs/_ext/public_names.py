@@ -17,6 +17,7 @@ SUBPACKAGES = (
     "models",
     "pipeline",
     "tasks",
+    "tasks.protocols",
     "timeline",
     "training",
     "distributed",

@@ -9,6 +9,7 @@ import typer
 from pyg_mspipe._version import __version__
 from pyg_mspipe.cli import data as data_commands
 from pyg_mspipe.cli import runs
+from pyg_mspipe.cli.baseline import SETTINGS, baseline
 from pyg_mspipe.cli.errors import State
 from pyg_mspipe.cli.plan import plan
 from pyg_mspipe.cli.settings import with_settings
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command("train", no_args_is_help=True)(with_settings(with_reading(runs.train)))
 app.command("resume", no_args_is_help=True)(runs.resume)
 app.command("evaluate", no_args_is_help=True)(runs.evaluate)
+app.command("baseline", no_args_is_help=True)(with_settings(with_reading(baseline), *SETTINGS))
 app.command("plan", no_args_is_help=True)(plan)
 app.command("simulate", no_args_is_help=True)(simulate)
 app.command("timeline", no_args_is_help=True)(timeline)
@@ -55,6 +57,7 @@ def main(
         mspipe resume runs/clicks
         mspipe evaluate runs/clicks
         mspipe data info clicks.csv
+        mspipe baseline clicks.csv
         mspipe plan --auto clicks.csv --world 4
     """
     State.debug = debug

@@ -12,11 +12,12 @@ from rich.table import Table
 from pyg_mspipe._loading import loading
 from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import BAD_INPUT, State, in_flags, one_line_errors, tell_problems
+from pyg_mspipe.cli.usage import OneLineGroup
 
 if TYPE_CHECKING:
     from pyg_mspipe.data import StreamSummary
 
-app = typer.Typer(no_args_is_help=True, help="Look at a stream of events.")
+app = typer.Typer(cls=OneLineGroup, no_args_is_help=True, help="Look at a stream of events.")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from pyg_mspipe._loading import loading
+from pyg_mspipe.distributed.team import Team
 from pyg_mspipe.distributed.torchrun import torchrun_started
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 
 if TYPE_CHECKING:
     from pyg_mspipe.distributed import Executor, World
-    from pyg_mspipe.distributed.team import Team
 
 T = TypeVar("T")
 
@@ -90,8 +90,6 @@ def launched(config: TrainConfig, emulate: bool, command: str) -> Iterator[Launc
                 f"plan {plan} wants {plan.world} processes; start it with: torchrun --nproc-per-node {plan.world} "
                 f"-m pyg_mspipe {command}, or add --emulate to emulate all in one process"
             )
-        with loading():
-            from pyg_mspipe.distributed.team import Team
         yield Launch(config, emulate, Team())
         return
     if emulate:
@@ -100,7 +98,7 @@ def launched(config: TrainConfig, emulate: bool, command: str) -> Iterator[Launc
         # All is loaded before the processes meet: those that wait for one that still loads would give it up.
         from pyg_mspipe.cli import fitting  # noqa: F401
         from pyg_mspipe.distributed import World
-        from pyg_mspipe.distributed.team import WorldTeam
+        from pyg_mspipe.distributed.world_team import WorldTeam
         from pyg_mspipe.training import pick_device
     world = World(plan, pick_device(config.device), config.timeout)
     with world.watched():

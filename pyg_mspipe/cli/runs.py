@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -146,13 +147,19 @@ def evaluate(
     features: inputs.MovedFeatures = None,
     node_features: inputs.MovedNodeFeatures = None,
     labels: inputs.MovedLabels = None,
+    ranks: Annotated[
+        Path | None, typer.Option(help="Write the rank of every event among its negatives to this Parquet file.")
+    ] = None,
 ) -> None:
     """Evaluate the best model of a run on its validation and test events; writes evaluation.json.
 
     Examples:
         mspipe evaluate runs/clicks
+        mspipe evaluate runs/clicks --ranks ranks.parquet
     """
     with one_line_errors():
+        if ranks is not None:
+            _check_file("--ranks", ranks)
         with loading():
             from pyg_mspipe.training.run_checkpoint import load_run_checkpoint
             from pyg_mspipe.training.source import open_stream
@@ -162,11 +169,23 @@ def evaluate(
         checkpoint["config"]["parallel"] = "1x1x1"
         data = open_stream(checkpoint["source"])
         with loading():
-            from pyg_mspipe.cli.metrics_table import table_of
+            from pyg_mspipe.cli.metrics_table import tables_of
+            from pyg_mspipe.tasks import LinkPrediction, rank_table, write_ranks
             from pyg_mspipe.training import Trainer
         trainer = Trainer.resume(data, checkpoint, run, console=console)
+        if ranks is not None and not isinstance(trainer.task, LinkPrediction):
+            raise ConfigError(f"--ranks is for link prediction, and the run's task is {trainer.config.task}; omit it")
+        ranked: list[Any] = []
+
+        def keep(events: range, scores: Sequence[Any]) -> None:
+            if ranks is not None:
+                part = ("val", "test")[len(ranked)]
+                ranked.append(rank_table(trainer.data, part, events, scores, trainer.groups))
+
         with console.status("evaluating"):
-            metrics = trainer.test(checkpoint)
+            metrics = trainer.test(checkpoint, keep)
+        if ranks is not None:
+            write_ranks(ranks, ranked)
         how: dict[str, str] = {"cut_off": trainer.config.cut_off}
         if trainer.task.eval_negatives:
             how["negatives"] = trainer.config.negatives
@@ -177,20 +196,24 @@ def evaluate(
         told = f"{run}, epoch {result['epoch']}; cut-off {how['cut_off']}"
         if "negatives" in how:
             told += f", negatives from {how['negatives']}"
-        console.print(table_of(trainer.task, metrics, told))
+        console.print(*tables_of(trainer.task, metrics, told), sep="\n")
 
 
 def _check_timeline(config: TrainConfig) -> None:
     """Refuses a --timeline that cannot be written, before the run begins."""
-    path = Path(config.timeline)
     if config.timeline:
-        refuse_devices(path)
-    if config.timeline and path.is_dir():
-        raise ConfigError(f"--timeline {path} is a folder; give the name of a file")
-    if config.timeline and not path.parent.is_dir():
-        raise ConfigError(f"--timeline {path}: the folder {path.parent} does not exist; make it or give another file")
-    if config.timeline and not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"--timeline {path}: the folder {path.parent} is not writable; give another file")
+        _check_file("--timeline", Path(config.timeline))
+
+
+def _check_file(flag: str, path: Path) -> None:
+    """Refuses a file that cannot be written, before anything takes time."""
+    refuse_devices(path)
+    if path.is_dir():
+        raise ConfigError(f"{flag} {path} is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{flag} {path}: the folder {path.parent} does not exist; make it or give another file")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{flag} {path}: the folder {path.parent} is not writable; give another file")
 
 
 def _check_classes(config: TrainConfig) -> None:

@@ -21,11 +21,18 @@ else:
     import tomli as tomllib
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Returns ``command(..., settings)`` with a flag for each setting of :class:`TrainConfig` instead."""
+def with_settings(command: Callable[..., None], *names: str) -> Callable[..., None]:
+    """Returns ``command(..., settings)`` with a flag for each setting of :class:`TrainConfig` instead.
+
+    Args:
+        command: A function with a parameter that is named ``settings``.
+        *names: The settings that get a flag; by default all.
+    """
     hints = get_type_hints(TrainConfig)
     flags: dict[str, tuple[Any, Any]] = {}
     for setting in fields(TrainConfig):
+        if names and setting.name not in names:
+            continue
         assert setting.default is not MISSING
         option = typer.Option(help=setting.metadata["help"], rich_help_panel=setting.metadata["group"])
         flags[setting.name] = Annotated[hints[setting.name], option], setting.default

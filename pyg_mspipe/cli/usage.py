@@ -17,6 +17,15 @@ _UsageError: Any = typer.BadParameter.__mro__[1]  # Typer has no public name for
 class OneLineGroup(TyperGroup):
     """Commands whose wrong flags, values and names are told in one line; without any arguments they show their help."""
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Returns the flags of the group, false where they are not given."""
+        # For None, the default of --help and --install-completion, Typer would load Pydantic, which takes 0.1 s.
+        flags = super().get_params(ctx)
+        for flag in flags:
+            if flag.default is None and getattr(flag, "is_flag", False):
+                flag.default = False
+        return flags
+
     def main(
         self,
         args: Sequence[str] | None = None,

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 from pyg_mspipe._lazy import lazy
 
 if TYPE_CHECKING:
-    from pyg_mspipe.data.baselines import popularity_ap
     from pyg_mspipe.data.errors import StreamError
+    from pyg_mspipe.data.event_groups import EventGroups
     from pyg_mspipe.data.feature_file import write_features
     from pyg_mspipe.data.feature_store import FeatureStore, MappedFeatures, TensorFeatures
     from pyg_mspipe.data.generator import synthetic
     from pyg_mspipe.data.labels import Labels, read_labels
-    from pyg_mspipe.data.negatives import DrawNegatives, NegativeSampler
-    from pyg_mspipe.data.splits import StreamSplit, split_stream, unseen_nodes_mask
+    from pyg_mspipe.data.negatives import DrawNegatives, Negatives, NegativeSampler, Positives
+    from pyg_mspipe.data.splits import StreamSplit, split_stream
     from pyg_mspipe.data.streams import load_stream
     from pyg_mspipe.data.summary import DegreeSketch, StreamSummary, summarize
     from pyg_mspipe.data.validation import check_stream, find_problems
@@ -20,13 +20,13 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            "baselines": ["popularity_ap"],
             "errors": ["StreamError"],
+            "event_groups": ["EventGroups"],
             "feature_file": ["write_features"],
             "feature_store": ["FeatureStore", "MappedFeatures", "TensorFeatures"],
             "labels": ["Labels", "read_labels"],
-            "negatives": ["DrawNegatives", "NegativeSampler"],
-            "splits": ["StreamSplit", "split_stream", "unseen_nodes_mask"],
+            "negatives": ["DrawNegatives", "NegativeSampler", "Negatives", "Positives"],
+            "splits": ["StreamSplit", "split_stream"],
             "streams": ["load_stream"],
             "summary": ["DegreeSketch", "StreamSummary", "summarize"],
             "generator": ["synthetic"],
@@ -37,10 +37,13 @@ else:
 __all__ = [
     "DegreeSketch",
     "DrawNegatives",
+    "EventGroups",
     "FeatureStore",
     "Labels",
     "MappedFeatures",
     "NegativeSampler",
+    "Negatives",
+    "Positives",
     "StreamError",
     "StreamSplit",
     "StreamSummary",
@@ -48,11 +51,9 @@ __all__ = [
     "check_stream",
     "find_problems",
     "load_stream",
-    "popularity_ap",
     "read_labels",
     "split_stream",
     "summarize",
     "synthetic",
-    "unseen_nodes_mask",
     "write_features",
 ]

@@ -7,9 +7,10 @@ import warnings
 import zipfile
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -78,13 +79,13 @@ def read_tgb(name: str, root: Path) -> TemporalData:
     Raises:
         StreamError: If py-tgb is not installed, or the set cannot be downloaded.
     """
-    events = _read_tgb(name, root)
+    events = _tgb_set(name, root).full_data
     features = events["edge_feat"]
     return temporal_data(
         src=torch.from_numpy(events["sources"]),
         dst=torch.from_numpy(events["destinations"]),
         t=torch.from_numpy(events["timestamps"]),
-        msg=None if features is None else torch.from_numpy(features).to(torch.float32),
+        msg=None if features is None else torch.tensor(features, dtype=torch.float32),
     )
 
 
@@ -94,14 +95,42 @@ def read_tgb_labels(name: str, root: Path) -> tuple[Tensor, Tensor, Tensor]:
     Raises:
         StreamError: If py-tgb is not installed, or the set cannot be downloaded.
     """
-    labels = _read_tgb(name, root)["node_label_dict"]
+    labels = _tgb_set(name, root).full_data["node_label_dict"]
     rows = [(node, t, y) for t, of_nodes in labels.items() for node, y in of_nodes.items()]
     node, t, y = zip(*rows, strict=True)
     return torch.tensor(node).long(), torch.tensor(t).long(), torch.from_numpy(np.stack(y))
 
 
-def _read_tgb(name: str, root: Path) -> dict[str, Any]:
-    """Returns all that py-tgb knows of a set."""
+def read_tgb_negatives(
+    name: str, root: Path, part: Literal["val", "test"]
+) -> dict[tuple[int, int, int], npt.NDArray[Any]]:
+    """Returns the negatives of one of TGB's `tgbl-*` sets: destinations, [k], by source, destination and time.
+
+    Args:
+        name: The set's name.
+        root: The folder that it is downloaded to.
+        part: Which events' negatives.
+
+    Raises:
+        StreamError: If py-tgb is not installed, the set cannot be downloaded, or its file of negatives cannot be read.
+    """
+    found = _tgb_set(name, root)
+    path, folder = Path(found.meta_dict[f"{part}_ns"]).resolve(), root / name.replace("-", "_")
+    try:
+        (found.load_val_ns if part == "val" else found.load_test_ns)()
+    # A damaged pickle may raise any error.
+    except Exception as error:
+        what = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise StreamError(
+            f"TGB's {part} negatives of {name}: {path} {what}; delete {folder} to download the set again, or unpack "
+            f"its archive, which holds them, to that folder"
+        ) from error
+    lists: dict[tuple[int, int, int], npt.NDArray[Any]] = found.negative_sampler.eval_set[part]
+    return lists
+
+
+def _tgb_set(name: str, root: Path) -> Any:
+    """Returns a set as py-tgb has it."""
     try:
         if name.startswith("tgbn-"):
             from tgb.nodeproppred.dataset import NodePropPredDataset as Dataset
@@ -115,8 +144,7 @@ def _read_tgb(name: str, root: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # of files that py-tgb leaves open
-            found: dict[str, Any] = Dataset(name, root=inside_root).full_data
-        return found
+            return Dataset(name, root=inside_root)
     except (OSError, zipfile.BadZipFile) as error:
         folder = root / name.replace("-", "_")
         raise StreamError(

@@ -91,20 +91,6 @@ def split_stream(
     return split
 
 
-def unseen_nodes_mask(data: TemporalData, split: StreamSplit) -> Tensor:
-    """Returns which events touch a node that no training event touches: `mask: Bool[E]`.
-
-    Over the validation and test events this marks the inductive ones; it is false for every training event.
-
-    Args:
-        data: The stream that was split.
-        split: The split of that stream.
-    """
-    ends = torch.stack([data["src"], data["dst"]])
-    seen = ends[:, split.train.start : split.train.stop].flatten()
-    return (~torch.isin(ends, seen)).any(dim=0)
-
-
 def _starts_by_fraction(t: Tensor, val_ratio: float, test_ratio: float) -> tuple[int, int]:
     for name, ratio in (("val_ratio", val_ratio), ("test_ratio", test_ratio)):
         if not 0.0 < ratio < 1.0:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.distributed.plan import ParallelPlan
 from pyg_mspipe.distributed.random_state import RandomState
 from pyg_mspipe.distributed.team import Team
@@ -34,7 +35,7 @@ class Job:
         optimizer: The optimizer of their weights.
         train: The batches of the training events.
         val: The batches of the validation events.
-        unseen: Bool[E], events that touch a node without any training event.
+        groups: The groups of the stream's events, that metrics are told apart by.
         plan: Which trainers take part.
         staleness: How far memory may lag behind.
         prefetch: Batches prepared ahead of training.
@@ -48,7 +49,7 @@ class Job:
     optimizer: Optimizer
     train: Batches
     val: Batches
-    unseen: Tensor
+    groups: EventGroups
     plan: ParallelPlan
     staleness: Staleness
     prefetch: int
@@ -116,7 +117,15 @@ class Executor(ABC):
         Args:
             on_batch: Called with the number of events of each batch done.
         """
-        return evaluate(self._job.objective, self._job.val, unseen=self._job.unseen, on_batch=on_batch)
+        job = self._job
+        return evaluate(
+            job.objective,
+            job.val,
+            groups=job.groups,
+            on_batch=on_batch,
+            overlap=job.overlap,
+            prefetch=job.prefetch,
+        )
 
     @abstractmethod
     def running(self) -> AbstractContextManager[None]:

@@ -18,9 +18,9 @@ from pyg_mspipe.distributed.memory_turns import AccessRecord
 from pyg_mspipe.distributed.plan import ParallelPlan
 from pyg_mspipe.distributed.random_state import RandomState, own_random_state, random_state
 from pyg_mspipe.distributed.sweep import SweepSteps
-from pyg_mspipe.distributed.team import WorldTeam
 from pyg_mspipe.distributed.visits import Visits
 from pyg_mspipe.distributed.world import World
+from pyg_mspipe.distributed.world_team import WorldTeam
 from pyg_mspipe.memory import Commit
 from pyg_mspipe.pipeline import InFlight, PipelineError
 from pyg_mspipe.tasks import Metrics
@@ -194,14 +194,14 @@ class ProcessExecutor(Executor):
             if seat.group == 0:
                 own = job.objective.with_model(self._model.with_state(self._state.copy()))
                 shard = range(seat.rank, len(job.val), job.plan.group_size)
-                scored = score_batches(own, job.val, shard, on_batch)
+                scored = score_batches(own, job.val, shard, on_batch, overlap=job.overlap, prefetch=job.prefetch)
         gathered: list[dict[int, Tensor]] | None = [{} for _ in range(job.plan.world)] if self.team.leads else None
         dist.gather_object(scored, gathered)
 
         def metrics() -> Metrics:
             assert gathered is not None
             scores = {index: each for part in gathered for index, each in part.items()}
-            return job.objective.task.metrics([scores[index] for index in sorted(scores)], job.val.events, job.unseen)
+            return job.objective.task.metrics([scores[index] for index in sorted(scores)], job.val.events, job.groups)
 
         return self.team.first(metrics)
 

@@ -14,6 +14,7 @@ from pyg_mspipe._choices import Strategy
 from pyg_mspipe.graph.hashing import uniform_hash
 from pyg_mspipe.graph.recent_edges import recent_edges
 from pyg_mspipe.graph.temporal_csr import TemporalCSR
+from pyg_mspipe.graph.unique import unique_ids
 
 
 @dataclass(frozen=True)
@@ -209,11 +210,14 @@ class NeighborSampler:
         """
         within = self._within(bound)
         if not self.num_neighbors:
-            n_id, seed = node.unique(return_inverse=True)
+            n_id, seed = unique_ids(node, self.csr.num_nodes)
             return NeighborSample(n_id, (), seed)
         # A row is the pair (node, bound) as one number, or the node alone where all queries have one bound.
         span = self.csr.num_events + 1
-        row, seed = (node * span + within if isinstance(within, Tensor) else node).unique(return_inverse=True)
+        if isinstance(within, Tensor):
+            row, seed = (node * span + within).unique(return_inverse=True)
+        else:
+            row, seed = unique_ids(node, self.csr.num_nodes)
         hops = []
         for depth, k in enumerate(self.num_neighbors, start=1):
             row_node, row_bound = row, within

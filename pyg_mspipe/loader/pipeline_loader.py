@@ -14,15 +14,15 @@ import torch
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe._choices import Overlap
-from pyg_mspipe.data import FeatureStore, NegativeSampler
+from pyg_mspipe.data import DrawNegatives, FeatureStore, NegativeSampler
 from pyg_mspipe.data.feature_store import check_features
 from pyg_mspipe.data.validation import check_stream
 from pyg_mspipe.graph import NeighborSampler, Strategy, TemporalCSR
-from pyg_mspipe.loader.no_state import NoState
 from pyg_mspipe.loader.temporal_batches import TemporalBatches
 from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.engine import PipelineEngine
+from pyg_mspipe.pipeline.no_state import NoState
 from pyg_mspipe.pipeline.overlap import parse_overlap
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
@@ -58,7 +58,9 @@ class PipelineLoader:
     :class:`~torch_geometric.data.TemporalData` on the memory's device with
 
     * ``src``, ``dst``, ``t``: Int64[B], ``msg``: [B, msg_dim], the events;
-    * ``neg_dst``: Int64[round(neg_sampling_ratio * B)], negatives;
+    * ``neg_dst``: Int64[round(neg_sampling_ratio * B)], negatives; or with ``negatives`` Int64[M], those of the first
+      event, of the second and so on, ``neg_event``: Int64[M], the position in the batch of the event that each is for,
+      and ``neg_src``: Int64[M], where they have sources of their own;
     * ``n_id``: Int64[U], unique, sorted: all nodes of the batch and their neighbours, to be given to the memory;
     * ``edge_index``: Int64[2, M], positions in ``n_id``: neighbour, node; sorted by node;
     * ``e_id``: Int64[M], ``edge_time``: Int64[M], ``edge_attr``: [M, msg_dim], the events of the edges;
@@ -88,6 +90,9 @@ class PipelineLoader:
         num_neighbors: Neighbours of a node, for each hop; ``[]`` or ``[0]`` takes none.
         neg_sampling_ratio: Negatives for each event, from the range of the destinations up to the end of ``events``; 0
             draws none.
+        negatives: Gives negatives of your own instead, see :class:`~pyg_mspipe.data.DrawNegatives`: called with the
+            events of a batch, ahead of training and perhaps in another thread. TGB's are
+            ``lambda at: sampler.query_batch(at.src, at.dst, at.t, split_mode="val")``.
         staleness: See above.
         events: The event ids to go through, by default all.
         strategy: ``"recent"`` or ``"uniform"`` neighbours.
@@ -119,6 +124,7 @@ class PipelineLoader:
         batch_size: int = 1,
         num_neighbors: Sequence[int] = (10,),
         neg_sampling_ratio: float = 0.0,
+        negatives: DrawNegatives | None = None,
         staleness: Staleness | str = "exact",
         events: range | None = None,
         strategy: Strategy = "recent",
@@ -138,6 +144,8 @@ class PipelineLoader:
             raise ValueError(f"prefetch={prefetch}; give at least 1")
         if not 0 <= neg_sampling_ratio < math.inf:
             raise ValueError(f"neg_sampling_ratio={neg_sampling_ratio}; give a number from 0")
+        if negatives is not None and neg_sampling_ratio:
+            raise ValueError("both neg_sampling_ratio and negatives are given; give one of them")
         if events.step != 1 or not 0 <= events.start <= events.stop <= data.num_events:
             raise ValueError(f"events={events} are no consecutive events of a stream of {data.num_events}")
         largest = int(torch.maximum(data.src, data.dst).max())
@@ -147,7 +155,8 @@ class PipelineLoader:
         csr = TemporalCSR.from_stream(data, largest + 1 if memory is None else memory.num_nodes)
         # Destinations up to the last event's: of later ones nothing is known yet.
         known = data.dst[: events.stop] if events else data.dst
-        negatives = NegativeSampler.from_destinations(known, seed=seed) if neg_sampling_ratio else None
+        if neg_sampling_ratio:
+            negatives = NegativeSampler.from_destinations(known, seed=seed)
         sampler = NeighborSampler(csr, num_neighbors if any(num_neighbors) else [], strategy, seed)
         if device is None:
             device = data.src.device if memory is None else memory.device

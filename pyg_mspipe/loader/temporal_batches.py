@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import FeatureStore, NegativeSampler, TensorFeatures
+from pyg_mspipe.data import DrawNegatives, FeatureStore, NegativeSampler, Positives, TensorFeatures
+from pyg_mspipe.data.negatives import negatives_for
 from pyg_mspipe.graph import NeighborSampler
 
 
@@ -18,8 +19,9 @@ class TemporalBatches:
         events: The event ids that are cut into batches.
         batch_size: Events in a batch.
         sampler: Samples neighbours, over the same stream.
-        negatives: Draws negatives; none draws none.
-        neg_sampling_ratio: Negatives for each event.
+        negatives: Gives the negatives of each batch; a :class:`~pyg_mspipe.NegativeSampler` draws them for all events
+            together. Without it there are none.
+        neg_sampling_ratio: Negatives for each event, which a :class:`~pyg_mspipe.NegativeSampler` draws.
         device: Where batches are brought to.
         features: The features of the events; by default the stream's ``msg``.
         node_features: The features of the nodes, if there are any.
@@ -31,7 +33,7 @@ class TemporalBatches:
         events: range,
         batch_size: int,
         sampler: NeighborSampler,
-        negatives: NegativeSampler | None,
+        negatives: DrawNegatives | None,
         neg_sampling_ratio: float,
         device: torch.device,
         features: FeatureStore | None = None,
@@ -61,11 +63,29 @@ class TemporalBatches:
         batch.msg = torch.arange(events.start, events.stop, device=batch.src.device)  # until the rows are gathered
         nodes = [batch.src, batch.dst]
         if self.negatives is not None:
-            size = round(self.neg_sampling_ratio * len(events))
-            batch.neg_dst = self.negatives(size, epoch=epoch, batch=index).to(batch.src.device)
-            nodes.append(batch.neg_dst)
+            nodes += self._add_negatives(
+                batch, self.negatives, Positives.of(self.data, events, epoch=epoch, batch=index)
+            )
         batch.n_id, batch.edge_index, batch.e_id = self.sampler(torch.cat(nodes), events.start, epoch=epoch)
         return batch
+
+    def _add_negatives(self, batch: TemporalData, draw: DrawNegatives, positives: Positives) -> list[Tensor]:
+        """Gives a batch its negatives, and returns their nodes."""
+        device = batch.src.device
+        if isinstance(draw, NegativeSampler):
+            size = round(self.neg_sampling_ratio * len(positives))
+            batch.neg_dst = draw.draw(size, epoch=positives.epoch, batch=positives.batch).to(device)
+            return [batch.neg_dst]
+        found = negatives_for(draw, positives, self.sampler.csr.num_nodes).to(device)
+        # Event after event, without what is missing of some.
+        each = found.dst.t()
+        kept = (each >= 0).reshape(-1).nonzero().view(-1) if found.padded else torch.arange(each.numel(), device=device)
+        batch.neg_event = kept.div(max(each.size(1), 1), rounding_mode="floor")
+        batch.neg_dst = each.reshape(-1).index_select(0, kept)
+        if found.src is None:
+            return [batch.neg_dst]
+        batch.neg_src = found.src.t().reshape(-1).index_select(0, kept)
+        return [batch.neg_dst, batch.neg_src]
 
     def gather(self, batch: TemporalData) -> TemporalData:
         """Returns the batch with ``msg``, ``edge_time``, ``edge_attr`` and ``x``, on the device (stage 2)."""

@@ -34,6 +34,7 @@ class APAN(MemoryModel):
     """
 
     num_hops = 0
+    reads_moment = False
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ class DyRep(MemoryModel):
 
     memory: StreamMemory
     embeds_ends = True
+    reads_moment = False
 
     def __init__(
         self,

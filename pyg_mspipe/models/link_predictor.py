@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import Linear, Module
+
+BLOCK = 4096
+"""Pairs that are scored at once: what is computed for them stays in the cache of a CPU."""
 
 
 class LinkPredictor(Module):
@@ -33,3 +37,24 @@ class LinkPredictor(Module):
         """
         score: Tensor = self.lin_final((self.lin_src(z_src) + self.lin_dst(z_dst)).relu())
         return score
+
+    def score_rows(self, z: Tensor, src: Tensor, dst: Tensor) -> Tensor:
+        """Returns logits of pairs of rows: [B, C]. Each row is projected once, and pairs are scored in blocks.
+
+        Args:
+            z: [R, in_channels].
+            src: Int64[B], a row for all pairs of an event, or Int64[B, C].
+            dst: Int64[B, C], rows.
+        """
+        a, b = self.lin_src(z), self.lin_dst(z)
+        parts = []
+        for own, other in zip(src.split(self._rows(dst)), dst.split(self._rows(dst)), strict=True):
+            hidden = b.index_select(0, other.reshape(-1)).view(*other.shape, -1)
+            hidden += a.index_select(0, own.reshape(-1)).view(own.size(0), -1, hidden.size(-1))
+            parts.append(self.lin_final(hidden.relu_()).squeeze(-1))
+        return torch.cat(parts) if parts else z.new_empty(dst.shape)
+
+    @staticmethod
+    def _rows(dst: Tensor) -> int:
+        """Returns how many events are scored at once."""
+        return max(BLOCK // max(dst.size(1), 1), 1)

@@ -32,11 +32,14 @@ class TemporalModel(Module, ABC):
         embedding_dim: Width of the embeddings.
         embeds_ends: Whether both ends of a batch's events are sampled like queries, after them, since what the batch
             does to the memory depends on their neighbourhoods.
+        reads_moment: Whether an embedding depends on the moment that is asked for, beside the events before it. Where
+            it does not, evaluation embeds a node once for all events of a batch.
     """
 
     num_hops: int
     embedding_dim: int
     embeds_ends: bool = False
+    reads_moment: bool = True
 
     def __init__(self) -> None:
         super().__init__()

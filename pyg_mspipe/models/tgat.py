@@ -30,6 +30,8 @@ class TGAT(TemporalModel):
         time_init: Where the time encoder starts, see :class:`~pyg_mspipe.memory.TimeEncoder`.
     """
 
+    reads_moment = False
+
     def __init__(
         self,
         num_nodes: int,

@@ -36,6 +36,7 @@ class TGN(MemoryModel):
     """
 
     memory: StreamMemory
+    reads_moment = False
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.negatives import Negatives
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample
 from pyg_mspipe.memory.plan import MemoryPlan
 from pyg_mspipe.memory.rows import MemoryRows
@@ -14,7 +15,7 @@ from pyg_mspipe.memory.rows import MemoryRows
 
 @dataclass(frozen=True)
 class Batch:
-    """``B`` consecutive events with ``K`` negatives each, the neighbourhoods of what is asked, and features.
+    """``B`` consecutive events with negatives, the neighbourhoods of what is asked, and features.
 
     Attributes:
         events: The event ids.
@@ -22,7 +23,7 @@ class Batch:
         dst: Int64[B].
         t: Int64[B], in the stream's unit.
         msg: Float32[B, msg_dim]; empty until it is gathered.
-        negatives: Int64[K, B], destinations drawn alike from all; one may be the event's own ``dst``.
+        negatives: The negatives of each event, ``K`` or fewer.
         sample: Neighbourhoods of the queries.
         query_t: Int64[Q], the moments that the queries ask for, in the stream's unit.
         row_t: Int64[R] for each hop, the time of the first event that each target row does not see; that of the last
@@ -32,6 +33,8 @@ class Batch:
         plan: What the batch does to node memory; none where nothing was drawn for one.
         rows: What was read of node memory for it; none where the model is to read it itself.
         x: Float32[U, node_dim], the features of ``n_id``; none until they are gathered, and where nodes have none.
+        asked: Int64[A], which of the ``Q`` queries answers each that was asked for, where equal ones are embedded once;
+            none where every one is a query of its own.
         y: Int64[L] or Float32[L, C], the labels that are asked for at the events; none where the task has none.
     """
 
@@ -40,7 +43,7 @@ class Batch:
     dst: Tensor
     t: Tensor
     msg: Tensor
-    negatives: Tensor
+    negatives: Negatives
     sample: NeighborSample
     query_t: Tensor
     row_t: tuple[Tensor, ...]
@@ -49,6 +52,7 @@ class Batch:
     plan: MemoryPlan | None = None
     rows: MemoryRows | None = None
     x: Tensor | None = None
+    asked: Tensor | None = None
     y: Tensor | None = None
 
     @property
@@ -68,7 +72,7 @@ class Batch:
             dst=moved(self.dst),
             t=moved(self.t),
             msg=moved(self.msg),
-            negatives=moved(self.negatives),
+            negatives=self.negatives.to(device, non_blocking=non_blocking),
             sample=self.sample.to(device, non_blocking=non_blocking),
             query_t=moved(self.query_t),
             row_t=tuple(map(moved, self.row_t)),
@@ -77,6 +81,7 @@ class Batch:
             plan=None if self.plan is None else self.plan.to(device, non_blocking=non_blocking),
             rows=None if self.rows is None else self.rows.to(device, non_blocking=non_blocking),
             x=None if self.x is None else moved(self.x),
+            asked=None if self.asked is None else moved(self.asked),
             y=None if self.y is None else moved(self.y),
         )
 

@@ -12,12 +12,14 @@ from torch_geometric.data import TemporalData
 from pyg_mspipe._choices import CutOff
 from pyg_mspipe.data.feature_store import FeatureStore, TensorFeatures
 from pyg_mspipe.data.labels import Labels
-from pyg_mspipe.data.negatives import DrawNegatives
+from pyg_mspipe.data.negatives import DrawNegatives, Negatives, Positives, negatives_for
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample, NeighborSampler
 from pyg_mspipe.graph.pending_events import PendingEvents, pending_events
 from pyg_mspipe.memory.plan import MakePlan, MemoryPlan, plan_last_message
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.cuts import Cuts
+from pyg_mspipe.pipeline.distinct import distinct_queries
+from pyg_mspipe.pipeline.gather import Gather
 from pyg_mspipe.pipeline.queries import Ask, Queries, ask_pairs
 
 
@@ -29,11 +31,13 @@ class Batches:
         events: The event ids that are cut into batches.
         batch_size: Events in a batch; the last may have fewer.
         sampler: Samples neighbours, over the same stream and device.
-        negatives: Draws the negatives; none draws none.
-        num_negatives: Negatives for each event, ``K``, where some are drawn.
+        negatives: Gives the negatives of a batch, such as a :class:`~pyg_mspipe.NegativeSampler`; without it there are
+            none.
         ask: Says which nodes are asked for at the events; by default sources, destinations and negatives.
         labels: The stream's labels, on its device; by default there are none.
         cut_at_labels: Whether a batch begins wherever labels stand, so that all events before them are applied.
+        embed_once: Whether equal queries of a batch are embedded once, as evaluation wants it.
+        reads_moment: Whether embeddings depend on the moment that is asked for; see :class:`TemporalModel`.
         with_ends: Whether both ends of all events are sampled like queries, after them; see :class:`TemporalModel`.
         cut_off: ``"batch"``: nothing of a batch is visible to it. ``"event"``: a query sees all events strictly before
             its own time, also those of its batch.
@@ -46,8 +50,8 @@ class Batches:
         make_plan: Plans what a batch does to node memory; none where the model has no memory.
 
     Raises:
-        ValueError: If the batch size or the number of negatives is below 1, the cut-off is unknown, or the number of
-            messages is below that of events.
+        ValueError: If the batch size is below 1, the cut-off is unknown, or the number of messages is below that of
+            events.
 
     Example:
         >>> from pyg_mspipe import Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
@@ -58,7 +62,7 @@ class Batches:
         >>> len(batches), batches.events_of(3)
         (4, range(300, 350))
         >>> batch = batches.read(epoch=0, index=3)
-        >>> batch.src.shape, batch.negatives.shape, batch.sample.hops[0].mask.shape[1]
+        >>> batch.src.shape, batch.negatives.dst.shape, batch.sample.hops[0].mask.shape[1]
         (torch.Size([50]), torch.Size([1, 50]), 10)
     """
 
@@ -70,10 +74,11 @@ class Batches:
         sampler: NeighborSampler,
         negatives: DrawNegatives | None = None,
         *,
-        num_negatives: int = 1,
         ask: Ask = ask_pairs,
         labels: Labels | None = None,
         cut_at_labels: bool = False,
+        embed_once: bool = False,
+        reads_moment: bool = True,
         with_ends: bool = False,
         cut_off: CutOff = "batch",
         msg: FeatureStore | None = None,
@@ -84,25 +89,25 @@ class Batches:
     ) -> None:
         if cut_off not in get_args(CutOff):
             raise ValueError(f"cut_off={cut_off!r} is unknown; choose one of {', '.join(get_args(CutOff))}")
-        for name, number in (("batch_size", batch_size), ("num_negatives", num_negatives)):
-            if number < 1:
-                raise ValueError(f"{name}={number}; give at least 1")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}; give at least 1")
         if msg is not None and msg.num_rows < data.num_events:
             raise ValueError(
                 f"msg has {msg.num_rows} rows and the stream {data.num_events} events; give one row for each"
             )
         self.data = data
         self.msg = TensorFeatures(data.msg) if msg is None else msg
-        self.node_features = node_features
         self.device = data.src.device if device is None else device
+        self.gather_features = Gather(data.t, self.msg, node_features, self.device)
         self.events = events
         self.batch_size = batch_size
         self.sampler = sampler
         self.negatives = negatives
-        self.num_negatives = num_negatives if negatives is not None else 0
         self.ask_at = ask
         self.labels = labels
         self._cuts = None if labels is None or not cut_at_labels else Cuts(labels)
+        self.embed_once = embed_once
+        self.reads_moment = reads_moment
         self.with_ends = with_ends
         self.cut_off = cut_off
         self.memory_begin = events.start if memory_begin is None else memory_begin
@@ -136,7 +141,13 @@ class Batches:
         return range(start, min(start + self.batch_size, self.events.stop))
 
     def draw(
-        self, events: range, epoch: int, index: int, whole: range | None = None, memory_begin: int | None = None
+        self,
+        events: range,
+        epoch: int,
+        index: int,
+        whole: range | None = None,
+        memory_begin: int | None = None,
+        negatives: Negatives | None = None,
     ) -> Batch:
         """Returns the batch with negatives, neighbourhoods and plan (stage 1), features still to be gathered.
 
@@ -147,18 +158,23 @@ class Batches:
             whole: The batch that ``events`` are a part of, if they are; what it sees and its negatives are then those
                 of the whole one.
             memory_begin: The first event that the memory has seen; by default the batches' own.
+            negatives: The negatives of the whole, where they are known already.
         """
         whole = whole or events
-        part = slice(events.start, events.stop)
-        src, dst, t = self.data.src[part], self.data.dst[part], self.data.t[part]
-        negatives = self._negatives(events, whole, epoch, index)
+        src, dst, t = self._ends(events)
+        if negatives is None:
+            negatives = self.negatives_of(whole, epoch, index)
+        negatives = negatives.part(slice(events.start - whole.start, events.stop - whole.start))
         labels = None if self.labels is None else self.labels.of(events)
         queries = self.ask_at(src, dst, negatives, labels)
         query_t = t.index_select(0, queries.event) if queries.t is None else queries.t
         sample = self._sample(queries, query_t, src, dst, t, whole.start, epoch)
+        asked = None
+        if self.embed_once:
+            sample, query_t, asked = distinct_queries(sample, query_t, by_moment=self.reads_moment)
         plan = self._plan(events, sample.n_id, whole.start, whole.start, memory_begin)
-        none, y = torch.empty(0, self.msg.width), None if labels is None else labels.y
-        return Batch(events, src, dst, t, none, negatives, sample, query_t, self._row_t(sample), (), (), plan=plan, y=y)
+        none, y, row_t = torch.empty(0, self.msg.width), None if labels is None else labels.y, self._row_t(sample)
+        return Batch(events, src, dst, t, none, negatives, sample, query_t, row_t, (), (), plan, asked=asked, y=y)
 
     def _sample(
         self, queries: Queries, query_t: Tensor, src: Tensor, dst: Tensor, t: Tensor, start: int, epoch: int
@@ -174,29 +190,37 @@ class Batches:
             return sample
         return sample.including(torch.cat([src, dst]))
 
-    def _negatives(self, events: range, whole: range, epoch: int, index: int) -> Tensor:
-        """Returns the negatives of a part of a batch: Int64[K, B]."""
+    def negatives_of(self, events: range, epoch: int, index: int) -> Negatives:
+        """Returns the negatives of a batch, of which there may be none.
+
+        Args:
+            events: The event ids.
+            epoch: Which pass over the stream this is.
+            index: The batch's number.
+        """
         if self.negatives is None:
-            return torch.empty(0, len(events), dtype=torch.long, device=self.data.src.device)
-        drawn = self.negatives(self.num_negatives * len(whole), epoch=epoch, batch=index)
-        own = slice(events.start - whole.start, events.stop - whole.start)
-        of_part: Tensor = drawn.view(self.num_negatives, -1)[:, own].to(self.data.src.device)
-        return of_part
+            return Negatives(self.data.src.new_empty(0, len(events)))
+        positives = Positives.of(self.data, events, epoch=epoch, batch=index)
+        return negatives_for(self.negatives, positives, self.sampler.csr.num_nodes).to(self.data.src.device)
+
+    def _ends(self, events: range) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns sources, destinations and times of events."""
+        part = slice(events.start, events.stop)
+        return self.data.src[part], self.data.dst[part], self.data.t[part]
 
     def without_queries(self, events: range) -> Batch:
-        """Returns a gathered batch that asks nothing, with which node memory is updated alone.
+        """Returns a batch that asks nothing, with which node memory is updated alone, features still to be gathered.
 
         Args:
             events: The event ids.
         """
-        part = slice(events.start, events.stop)
-        src, dst, t = self.data.src[part], self.data.dst[part], self.data.t[part]
+        src, dst, t = self._ends(events)
         if self.with_ends:
             sample = self._sample(Queries(src[:0], src[:0]), t[:0], src, dst, t, events.start, 0)
         else:
             n_id = torch.cat([src, dst]).unique()
             sample = NeighborSample(n_id, (), n_id[:0])
-        return self.gather(self._undrawn(events, sample, src[:0]))
+        return self._undrawn(events, sample, src[:0])
 
     def ask(self, node: Tensor, bound: int, t: int | None = None) -> Batch:
         """Returns a gathered batch of queries alone, which has no events.
@@ -212,11 +236,10 @@ class Batches:
         return self.gather(self._undrawn(range(bound, bound), sample, torch.full_like(node, t)))
 
     def _undrawn(self, events: range, sample: NeighborSample, query_t: Tensor) -> Batch:
-        part = slice(events.start, events.stop)
-        src, dst, t = self.data.src[part], self.data.dst[part], self.data.t[part]
+        src, dst, t = self._ends(events)
         plan = self._plan(events, sample.n_id, events.start, events.start, None)
         none = torch.empty(0, self.msg.width)
-        negatives = src[:0].view(0, 0)
+        negatives = Negatives(src[:0].view(0, 0))
         return Batch(events, src, dst, t, none, negatives, sample, query_t, self._row_t(sample), (), (), plan)
 
     def _row_t(self, sample: NeighborSample) -> tuple[Tensor, ...]:
@@ -226,22 +249,7 @@ class Batches:
 
     def gather(self, batch: Batch) -> Batch:
         """Returns ``batch`` with messages, of edges and pending events too, edge times and node features (stage 2)."""
-        hops = batch.sample.hops
-        events = torch.arange(batch.events.start, batch.events.stop, device=batch.src.device)
-        pending = events[:0] if batch.plan is None else batch.plan.pending.e_id
-        e_id = torch.cat([*(hop.e_id.view(-1) for hop in hops), events, pending])
-        # All at once: a store on a disk has more requests to work on, and a GPU one copy to wait for.
-        rows = self._raw_msg(e_id)
-        *edge_msg, msg, raw_msg = rows.split([*(hop.e_id.numel() for hop in hops), len(events), pending.numel()])
-        batch = replace(
-            batch,
-            msg=msg,
-            edge_time=tuple(self.data.t.index_select(0, hop.e_id.view(-1)).view_as(hop.e_id) for hop in hops),
-            edge_msg=tuple(x.view(*hop.e_id.shape, self.msg.width) for x, hop in zip(edge_msg, hops, strict=True)),
-            plan=None if batch.plan is None else batch.plan.with_raw_msg(raw_msg),
-            x=None if self.node_features is None else self._read(self.node_features, batch.n_id),
-        )
-        return batch if self.device == batch.src.device else batch.to(self.device, non_blocking=True)
+        return self.gather_features(batch)
 
     def as_of(self, batch: Batch, index: int, version: int, memory_begin: int | None = None) -> Batch:
         """Returns a gathered batch planned as of an earlier version of node memory, where rows may be stale.
@@ -265,7 +273,7 @@ class Batches:
         plan = self._plan(batch.events, batch.n_id.to(self.data.src.device), batch.events.start, bound, memory_begin)
         if plan is None:
             return batch
-        plan = plan.to(self.device).with_raw_msg(self._raw_msg(plan.pending.e_id))
+        plan = plan.to(self.device).with_raw_msg(self.gather_features.raw_msg(plan.pending.e_id))
         return replace(batch, plan=plan)
 
     def pending(self, n_id: Tensor, bound: int, begin: int) -> tuple[PendingEvents, Tensor]:
@@ -277,14 +285,7 @@ class Batches:
             begin: The first event that the memory has seen.
         """
         pending = pending_events(self.sampler.csr, self.data.src, n_id.to(self.data.src.device), bound, begin=begin)
-        return pending.to(self.device), self._raw_msg(pending.e_id)
-
-    def _raw_msg(self, e_id: Tensor) -> Tensor:
-        """Returns the messages of events, Float32[M, msg_dim], on the batches' device: of ``e_id``, Int64[M]."""
-        return self._read(self.msg, e_id)
-
-    def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
-        return features.read(ids).to(self.device, non_blocking=True).float()
+        return pending.to(self.device), self.gather_features.raw_msg(pending.e_id)
 
     def _plan(self, events: range, n_id: Tensor, start: int, bound: int, memory_begin: int | None) -> MemoryPlan | None:
         if self.make_plan is None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.data.labels import Labels
+from pyg_mspipe.data.negatives import Negatives
 
 
 @dataclass(frozen=True)
@@ -30,56 +31,62 @@ class Queries:
     t: Tensor | None = None
 
 
-Ask = Callable[[Tensor, Tensor, Tensor, "Labels | None"], Queries]
-"""Returns what is asked at ``B`` events: of sources, Int64[B], destinations, Int64[B], negatives, Int64[K, B], and the
-labels that are asked for at them, whose events are positions in the batch; none where there are no labels."""
+Ask = Callable[[Tensor, Tensor, Negatives, "Labels | None"], Queries]
+"""Returns what is asked at ``B`` events: of sources, Int64[B], destinations, Int64[B], negatives, and the labels that
+are asked for at them, whose events are positions in the batch; none where there are no labels."""
 
 
-def ask_pairs(src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
-    """Returns the queries of pairs: all sources, all destinations, and set after set of negatives.
+def ask_pairs(src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None = None) -> Queries:
+    """Returns the queries of pairs: all sources, all destinations, set after set of negatives, and sources of these.
+
+    Where an event has fewer negatives than others, node 0 is asked for in place of what is missing.
 
     Args:
         src: Int64[B].
         dst: Int64[B].
-        negatives: Int64[K, B], ``K`` other destinations for each event; ``K`` may be 0.
+        negatives: Of each event, ``K`` or fewer; ``K`` may be 0.
         labels: Passed over.
     """
     event = torch.arange(src.numel(), device=src.device)
-    return Queries(torch.cat([src, dst, negatives.reshape(-1)]), event.repeat(2 + negatives.size(0)), both_ends=True)
+    others = [negatives.dst] if negatives.src is None else [negatives.dst, negatives.src]
+    if negatives.padded:
+        others = [each.clamp(min=0) for each in others]
+    node = torch.cat([src, dst, *(each.reshape(-1) for each in others)])
+    return Queries(node, event.repeat(2 + len(others) * negatives.dst.size(0)), both_ends=True)
 
 
-def ask_sources(src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
+def ask_sources(src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None = None) -> Queries:
     """Returns the queries of the events' sources alone.
 
     Args:
         src: Int64[B].
         dst: Int64[B].
-        negatives: Int64[K, B], passed over.
+        negatives: Passed over.
         labels: Passed over.
     """
     return Queries(src, torch.arange(src.numel(), device=src.device))
 
 
-def ask_labelled_nodes(src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None) -> Queries:
+def ask_labelled_nodes(src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None) -> Queries:
     """Returns the queries of the nodes that have labels, as of the moments of these.
 
     Args:
         src: Int64[B], passed over.
         dst: Int64[B], passed over.
-        negatives: Int64[K, B], passed over.
+        negatives: Passed over.
         labels: Of the batch.
     """
     assert labels is not None
     return Queries(labels.node, labels.event, t=labels.t)
 
 
-def ask_labelled_events(src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None) -> Queries:
+def ask_labelled_events(src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None) -> Queries:
     """Returns the queries of the events that have labels: all their sources, and then all their destinations.
 
     Args:
         src: Int64[B].
         dst: Int64[B].
-        negatives: Int64[K, B], passed over.
+        negatives: Passed over.
         labels: Of the batch.
     """
     assert labels is not None

@@ -1,25 +1,39 @@
 """Tasks: what models are trained for and how well they do it."""
 
+from pyg_mspipe.tasks.baselines import BASELINES, Baselines, evaluate_baselines
 from pyg_mspipe.tasks.classification import ClassMetrics, EdgeClassification, NodeClassification
-from pyg_mspipe.tasks.evaluation import DivergedError, evaluate
-from pyg_mspipe.tasks.link import LinkMetrics, LinkPrediction, link_loss
+from pyg_mspipe.tasks.evaluation import DivergedError, OnBatch, OnScores, evaluate
+from pyg_mspipe.tasks.link import LinkPrediction, link_loss
+from pyg_mspipe.tasks.link_metrics import GroupMetrics, LinkMetrics, link_metrics
 from pyg_mspipe.tasks.node_property import NodeProperty, PropertyMetrics
 from pyg_mspipe.tasks.objective import Objective, train_step
+from pyg_mspipe.tasks.rank_file import rank_table, write_ranks
+from pyg_mspipe.tasks.ranking import Ranking
 from pyg_mspipe.tasks.task import Metrics, Task
 
 __all__ = [
+    "BASELINES",
+    "Baselines",
     "ClassMetrics",
     "DivergedError",
     "EdgeClassification",
+    "GroupMetrics",
     "LinkMetrics",
     "LinkPrediction",
     "Metrics",
     "NodeClassification",
     "NodeProperty",
     "Objective",
+    "OnBatch",
+    "OnScores",
     "PropertyMetrics",
+    "Ranking",
     "Task",
     "evaluate",
+    "evaluate_baselines",
     "link_loss",
+    "link_metrics",
+    "rank_table",
     "train_step",
+    "write_ranks",
 ]

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_mspipe._choices import ClassWeights
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.data.labels import Labels
+from pyg_mspipe.data.negatives import Negatives
 from pyg_mspipe.data.splits import StreamSplit
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.queries import Queries, ask_labelled_events, ask_labelled_nodes
@@ -114,13 +116,13 @@ class Classification(LabelledTask):
             return (each if weight is None else each * weight.index_select(0, y)).mean()
         return F.binary_cross_entropy_with_logits(logits, y.view_as(logits).float(), pos_weight=weight)
 
-    def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> ClassMetrics:
+    def metrics(self, scores: Sequence[Tensor], events: range, groups: EventGroups | None = None) -> ClassMetrics:
         """Returns the metrics of scored batches.
 
         Args:
             scores: The logits and labels of each batch in order.
             events: The event ids of all batches.
-            unseen: Passed over.
+            groups: Passed over.
         """
         # Imported here, as scikit-learn takes a second to import.
         from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
@@ -174,7 +176,7 @@ class NodeClassification(Classification):
         ValueError: If there are no labels in a part of the stream, or all of it are of one class.
     """
 
-    def queries(self, src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
+    def queries(self, src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None = None) -> Queries:
         """Returns the queries of the nodes that have labels."""
         return ask_labelled_nodes(src, dst, negatives, labels)
 
@@ -195,7 +197,7 @@ class EdgeClassification(Classification):
     own_moments = False
     ends = 2
 
-    def queries(self, src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
+    def queries(self, src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None = None) -> Queries:
         """Returns the queries of both ends of the events that have labels."""
         return ask_labelled_events(src, dst, negatives, labels)
 

@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.models.link_predictor import LinkPredictor
 from pyg_mspipe.pipeline.batch import Batch
+from pyg_mspipe.tasks.link_metrics import LinkMetrics, link_metrics
+from pyg_mspipe.tasks.ranking import Ranking
 from pyg_mspipe.tasks.task import Metrics, Task
-
-
-@dataclass(frozen=True)
-class LinkMetrics(Metrics):
-    """How well events are told from negatives.
-
-    Attributes:
-        ap: Average precision against one negative for each event, mean over batches as in PyG's example.
-        auc: Area under the ROC curve against the same negatives, mean over batches too.
-        mrr: Mean over events of the reciprocal rank among ``num_negatives`` negatives; ties count half.
-        num_negatives: Negatives for each event.
-        ap_unseen: AP over all events that touch a node without any training event; nothing if there are none.
-        num_events: Events evaluated.
-    """
-
-    ap: float
-    auc: float
-    mrr: float
-    num_negatives: int
-    ap_unseen: float | None
-    num_events: int
 
 
 class LinkPrediction(Task):
@@ -46,6 +27,8 @@ class LinkPrediction(Task):
     best = "ap"
     best_label = "AP"
     chance = 0.5
+    embeds_once = True
+    score_dim = 1
 
     def __init__(self, embedding_dim: int, *, eval_negatives: int = 10) -> None:
         super().__init__()
@@ -56,20 +39,36 @@ class LinkPrediction(Task):
         """Returns the binary cross entropy of events plus that of their negatives, each a mean: Float32[].
 
         Args:
-            z: [(2 + K) * B, embedding_dim], of sources, destinations and the ``K`` negatives of each event.
+            z: [A, embedding_dim], of what :func:`~pyg_mspipe.pipeline.ask_pairs` asks.
             batch: The batch.
         """
-        return link_loss(self.scores(z, batch))
+        there = batch.negatives.dst >= 0 if batch.negatives.padded else None
+        return link_loss(self.logits(z, batch), there)
 
     def scores(self, z: Tensor, batch: Batch) -> Tensor:
-        """Returns logits, [1 + K, B]: the events' own in row 0, their negatives' in the others.
+        """Returns how each event stands among its negatives, :attr:`Ranking.table`: Float32[4, B].
 
         Args:
-            z: [(2 + K) * B, embedding_dim], of sources, destinations and the ``K`` negatives of each event.
+            z: As :meth:`logits` takes it.
             batch: The batch.
         """
-        size = len(batch.events)
-        return self.score_pairs(z[:size], z[size:].view(1 + batch.negatives.size(0), size, -1))
+        return Ranking.of(self.logits(z, batch)).table
+
+    def logits(self, z: Tensor, batch: Batch) -> Tensor:
+        """Returns logits, [1 + K, B]: the events' own in row 0, their negatives' in the others, -inf for missing ones.
+
+        Args:
+            z: [A, embedding_dim], of what :func:`~pyg_mspipe.pipeline.ask_pairs` asks; or its distinct rows, see
+                ``batch.asked``.
+            batch: The batch.
+        """
+        if batch.asked is None:
+            logits = self.score_pairs(*_pairs(z, batch))
+        else:
+            logits = self.score_rows(z, *_pairs(batch.asked, batch))
+        if batch.negatives.padded:
+            logits[1:].masked_fill_(batch.negatives.dst < 0, -torch.inf)
+        return logits
 
     def score_pairs(self, z_src: Tensor, z_dst: Tensor) -> Tensor:
         """Returns a logit for each pair of nodes: Float32[...].
@@ -81,39 +80,38 @@ class LinkPrediction(Task):
         out: Tensor = self.head(z_src, z_dst).squeeze(-1)
         return out.float()
 
-    def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> LinkMetrics:
+    def score_rows(self, z: Tensor, src: Tensor, dst: Tensor) -> Tensor:
+        """Returns a logit for each pair of rows: Float32[1 + K, B].
+
+        Args:
+            z: [R, embedding_dim].
+            src: Int64[B] or Int64[1 + K, B], rows of ``z``.
+            dst: Int64[1 + K, B], rows of ``z``.
+        """
+        return self.head.score_rows(z, src.t(), dst.t()).t().float()
+
+    def metrics(self, scores: Sequence[Tensor], events: range, groups: EventGroups | None = None) -> LinkMetrics:
         """Returns the metrics of scored batches.
 
         Args:
-            scores: The logits of each batch in order, [1 + K, B].
+            scores: What :meth:`scores` gave for each batch, Float32[4, B], in order.
             events: The event ids of all batches.
-            unseen: Bool[E] over the whole stream, events that touch a node without any training event.
-        """
-        # Imported here, as scikit-learn takes a second to import.
-        from sklearn.metrics import average_precision_score, roc_auc_score
+            groups: The groups of the stream's events.
 
-        pairs = [_one_negative(each) for each in scores]
-        together = torch.cat(list(scores), dim=1)
-        chosen = together[:, :0] if unseen is None else together[:, unseen[events.start : events.stop].cpu()]
-        return LinkMetrics(
-            ap=sum(average_precision_score(label, score) for label, score in pairs) / len(pairs),
-            auc=sum(roc_auc_score(label, score) for label, score in pairs) / len(pairs),
-            mrr=float(reciprocal_rank(together).mean()),
-            num_negatives=together.size(0) - 1,
-            ap_unseen=float(average_precision_score(*_one_negative(chosen))) if chosen.size(1) else None,
-            num_events=together.size(1),
-        )
+        Raises:
+            ValueError: If no event has a negative.
+        """
+        return link_metrics([Ranking.from_table(each) for each in scores], events, groups)
 
     def columns(self, metrics: Metrics) -> dict[str, str]:
         """Returns the metrics as the columns of a table: by heading, what stands under it."""
         assert isinstance(metrics, LinkMetrics)
-        return {
-            "count": f"{metrics.num_events:,}",
-            "AP": f"{metrics.ap:.4f}",
-            "AUC": f"{metrics.auc:.4f}",
-            f"MRR@{metrics.num_negatives}": f"{metrics.mrr:.4f}",
-            "AP, unseen nodes": "-" if metrics.ap_unseen is None else f"{metrics.ap_unseen:.4f}",
-        }
+        return metrics.columns()
+
+    def group_columns(self, metrics: Metrics) -> dict[str, dict[str, str]]:
+        """Returns the metrics of each group of events as the columns of a table, by the group's name."""
+        assert isinstance(metrics, LinkMetrics)
+        return metrics.group_columns()
 
     def line(self, metrics: Metrics) -> str:
         """Returns AP, AUC and MRR."""
@@ -121,28 +119,27 @@ class LinkPrediction(Task):
         return "  ".join(f"{name} {columns[name]}" for name in list(columns)[1:4])
 
 
-def link_loss(logits: Tensor) -> Tensor:
+def link_loss(logits: Tensor, there: Tensor | None = None) -> Tensor:
     """Returns the binary cross entropy of events plus that of their negatives, each a mean: Float32[].
 
     Args:
         logits: [1 + K, B], the events' own in row 0.
+        there: Bool[K, B], which negatives there are; by default all.
     """
-    positive = F.binary_cross_entropy_with_logits(logits[0], torch.ones_like(logits[0]))
-    return positive + F.binary_cross_entropy_with_logits(logits[1:], torch.zeros_like(logits[1:]))
+    own, negative = logits[0], logits[1:] if there is None else logits[1:][there]
+    positive = F.binary_cross_entropy_with_logits(own, torch.ones_like(own))
+    return positive + F.binary_cross_entropy_with_logits(negative, torch.zeros_like(negative))
 
 
-def reciprocal_rank(logits: Tensor) -> Tensor:
-    """Returns Float32[B], one over each event's rank among its negatives, a tie counting as half a place.
+def _pairs(x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Returns sources, [B, ...] or [1 + K, B, ...], and destinations, [1 + K, B, ...], of events and negatives.
 
     Args:
-        logits: [1 + K, B], the events' own in row 0.
+        x: [A, ...], for each node that :func:`~pyg_mspipe.pipeline.ask_pairs` asks for.
+        batch: The batch.
     """
-    above = (logits[1:] > logits[0]).sum(dim=0)
-    level = (logits[1:] == logits[0]).sum(dim=0)
-    return 1 / (1 + above + level / 2)
-
-
-def _one_negative(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns labels and scores of the events and the first negative of each."""
-    score = logits[:2].sigmoid()
-    return torch.tensor([1, 0]).repeat_interleave(score.size(1)), score.flatten()
+    size, num = len(batch.events), batch.negatives.dst.size(0)
+    src, dst, others = x.split([size, (1 + num) * size, x.size(0) - (2 + num) * size])
+    if batch.negatives.src is not None:
+        src = torch.cat([src, others]).view(1 + num, size, *x.shape[1:])
+    return src, dst.view(1 + num, size, *x.shape[1:])

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.data.labels import Labels
+from pyg_mspipe.data.negatives import Negatives
 from pyg_mspipe.data.splits import StreamSplit
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.queries import Queries, ask_labelled_nodes
@@ -61,7 +63,7 @@ class NodeProperty(LabelledTask):
             raise ValueError("task property needs labels from 0 on; shift them, or take their positive part")
         super().__init__(embedding_dim, embedding_dim, labels.num_classes, labels, split)
 
-    def queries(self, src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
+    def queries(self, src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None = None) -> Queries:
         """Returns the queries of the nodes that have labels."""
         return ask_labelled_nodes(src, dst, negatives, labels)
 
@@ -75,13 +77,13 @@ class NodeProperty(LabelledTask):
         assert batch.y is not None
         return F.cross_entropy(self.logits(z), batch.y)
 
-    def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> PropertyMetrics:
+    def metrics(self, scores: Sequence[Tensor], events: range, groups: EventGroups | None = None) -> PropertyMetrics:
         """Returns the metrics of scored batches.
 
         Args:
             scores: The logits and labels of each batch in order.
             events: The event ids of all batches.
-            unseen: Passed over.
+            groups: Passed over.
         """
         # Imported here, as scikit-learn takes a second to import.
         from sklearn.metrics import ndcg_score

@@ -10,7 +10,9 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import Module
 
+from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.data.labels import Labels
+from pyg_mspipe.data.negatives import Negatives
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.queries import Queries, ask_pairs
 
@@ -34,6 +36,9 @@ class Task(Module, ABC):
         eval_negatives: Negatives that are drawn for each event in evaluation; 0 draws none.
         labels: The labels that batches bring, if any; a constructor that names ``labels`` gets those of the run.
         own_moments: Whether labels may have moments of their own, and need not be those of events.
+        embeds_once: Whether its :meth:`scores` want equal queries embedded once: ``z`` then has a row for each distinct
+            one, and ``batch.asked``, Int64[A], says which row answers each that was asked for.
+        score_dim: The dimension of its scores along which those of parts of a batch are put together.
         cuts_at_labels: Whether a batch begins wherever labels stand, so that all events before them are applied.
     """
 
@@ -44,6 +49,8 @@ class Task(Module, ABC):
     eval_negatives: int = 1
     labels: Labels | None = None
     own_moments: ClassVar[bool] = True
+    embeds_once: ClassVar[bool] = False
+    score_dim: ClassVar[int] = 0
     cuts_at_labels: ClassVar[bool] = False
 
     @property
@@ -51,13 +58,13 @@ class Task(Module, ABC):
         """The task's name in checkpoints: its class's."""
         return type(self).__name__
 
-    def queries(self, src: Tensor, dst: Tensor, negatives: Tensor, labels: Labels | None = None) -> Queries:
+    def queries(self, src: Tensor, dst: Tensor, negatives: Negatives, labels: Labels | None = None) -> Queries:
         """Returns which nodes are to be embedded for a batch: by default sources, destinations and negatives.
 
         Args:
             src: Int64[B], of the batch's events.
             dst: Int64[B].
-            negatives: Int64[K, B], other destinations that were drawn for each event.
+            negatives: Of each event.
             labels: The labels that are asked for at the events, which are positions in the batch; if the task has any.
         """
         return ask_pairs(src, dst, negatives, labels)
@@ -89,13 +96,13 @@ class Task(Module, ABC):
         """
 
     @abstractmethod
-    def metrics(self, scores: Sequence[Tensor], events: range, unseen: Tensor | None = None) -> Metrics:
+    def metrics(self, scores: Sequence[Tensor], events: range, groups: EventGroups | None = None) -> Metrics:
         """Returns the metrics of scored batches.
 
         Args:
             scores: What :meth:`scores` gave for each batch, [...], in order and on the CPU.
             events: The event ids of all batches.
-            unseen: Bool[E] over the whole stream, events that touch a node without any training event.
+            groups: The groups of the stream's events, that metrics may be told apart by; a task may pass it over.
         """
 
     def score_pairs(self, z_src: Tensor, z_dst: Tensor) -> Tensor:
@@ -118,6 +125,14 @@ class Task(Module, ABC):
         """
         values = {field.name: getattr(metrics, field.name) for field in fields(metrics)}
         return {name: f"{value:.4f}" if isinstance(value, float) else str(value) for name, value in values.items()}
+
+    def group_columns(self, metrics: Metrics) -> dict[str, dict[str, str]]:
+        """Returns the metrics of groups of events as the columns of a table, by the group's name; by default none.
+
+        Args:
+            metrics: What :meth:`metrics` gave.
+        """
+        return {}
 
     def line(self, metrics: Metrics) -> str:
         """Returns the metrics in short, for the line of an epoch.

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import Labels, NegativeSampler, StreamSplit
+from pyg_mspipe.data import EventGroups, Labels, NegativeSampler, StreamSplit
 from pyg_mspipe.distributed.executor import Job
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR, similar_nodes
 from pyg_mspipe.graph.similar_nodes import load_or_compute
@@ -114,7 +114,7 @@ def make_job(
     optimizer: Optimizer,
     train: Batches,
     val: Batches,
-    unseen: Tensor,
+    groups: EventGroups,
     on_record: Callable[[int, BatchRecord], None],
 ) -> Job:
     """Returns what an executor is to train.
@@ -125,7 +125,7 @@ def make_job(
         optimizer: Of their weights.
         train: The batches of the training events.
         val: The batches of the validation events.
-        unseen: Bool[E], events that touch a node without any training event.
+        groups: The groups of the stream's events, that metrics are told apart by.
         on_record: Called for each batch that the pipeline has finished.
     """
     return Job(
@@ -133,7 +133,7 @@ def make_job(
         optimizer=optimizer,
         train=train,
         val=val,
-        unseen=unseen,
+        groups=groups,
         plan=config.plan,
         staleness=parse_staleness(config.staleness),
         prefetch=config.prefetch,
@@ -251,7 +251,7 @@ def neighbor_sampler(config: TrainConfig, csr: TemporalCSR, num_hops: int) -> Ne
     return NeighborSampler(csr, [config.num_neighbors] * num_hops, config.strategy, config.seed)
 
 
-def negative_sampler(config: TrainConfig, dst: Tensor, num_nodes: int, use: int) -> NegativeSampler:
+def negative_sampler(config: TrainConfig, dst: Tensor, num_nodes: int, use: int, num: int) -> NegativeSampler:
     """Returns the sampler of negatives.
 
     Args:
@@ -259,8 +259,9 @@ def negative_sampler(config: TrainConfig, dst: Tensor, num_nodes: int, use: int)
         dst: Int64[E], the destinations known at that time.
         num_nodes: Number of nodes.
         use: A number for the purpose of the negatives; each purpose draws its own.
+        num: Negatives for each event.
     """
     seed = (config.seed, use)
     if config.negatives == "nodes":
-        return NegativeSampler.from_nodes(num_nodes, seed=seed)
-    return NegativeSampler.from_destinations(dst, seed=seed)
+        return NegativeSampler.from_nodes(num_nodes, num=num, seed=seed)
+    return NegativeSampler.from_destinations(dst, num=num, seed=seed)

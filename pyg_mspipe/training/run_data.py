@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import Labels, StreamSplit, check_stream, read_labels, split_stream, unseen_nodes_mask
+from pyg_mspipe.data import EventGroups, Labels, StreamSplit, check_stream, read_labels, split_stream
 from pyg_mspipe.data.named import TGB_NAMES, read_tgb_labels
 from pyg_mspipe.tasks.registry import find_task
 from pyg_mspipe.training.checkpoint import fingerprint
@@ -26,14 +25,14 @@ class RunData:
     Attributes:
         stream: The checked stream, without messages of its own where events have features.
         split: Its parts.
-        unseen: Bool[E], events that touch a node without any training event.
+        groups: The groups of the stream's events, that metrics are told apart by.
         labels: The labels that the task takes, if any.
         fingerprint: Digest of stream and labels.
     """
 
     stream: TemporalData
     split: StreamSplit
-    unseen: Tensor
+    groups: EventGroups
     labels: Labels | None
     fingerprint: str
 
@@ -65,7 +64,7 @@ def run_data(
     split = split_stream(stream, **config.split())
     if labels is None:
         labels = _labels_of(stream, config, task, source)
-    return RunData(stream, split, unseen_nodes_mask(stream, split), labels, fingerprint(stream, labels))
+    return RunData(stream, split, EventGroups.of(stream, split), labels, fingerprint(stream, labels))
 
 
 def _labels_of(

@@ -110,7 +110,7 @@ def _train(
 
 
 def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, features: RunFeatures, task: Task) -> Batches:
-    negatives = negative_sampler(config, data.dst, num_nodes, _NEGATIVES) if task.negatives else None
+    negatives = negative_sampler(config, data.dst, num_nodes, _NEGATIVES, task.negatives) if task.negatives else None
     sampler = neighbor_sampler(config, TemporalCSR.from_stream(data, num_nodes), config.layers)
     size = min(_BATCH_SIZE, -(-data.num_events // _MIN_BATCHES))
     return Batches(
@@ -119,7 +119,6 @@ def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, features: 
         size,
         sampler,
         negatives,
-        num_negatives=task.negatives or 1,
         ask=task.queries,
         labels=None if task.labels is None else task.labels.to(data.src.device),
         cut_at_labels=task.cuts_at_labels,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,11 @@ from rich.console import Console
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import FeatureStore, Labels
+from pyg_mspipe.data import DrawNegatives, FeatureStore, Labels
 from pyg_mspipe.distributed.executor import Executor
 from pyg_mspipe.graph import TemporalCSR
-from pyg_mspipe.pipeline import Batches, BatchRecord
-from pyg_mspipe.tasks import Metrics, evaluate
+from pyg_mspipe.pipeline import BatchRecord
+from pyg_mspipe.tasks import Metrics, OnBatch, OnScores, evaluate
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.embedder import load_embedder, with_embedder
@@ -34,10 +34,9 @@ from pyg_mspipe.training.making import (
     make_objective,
     make_task,
     mitigation_of,
-    negative_sampler,
-    neighbor_sampler,
 )
 from pyg_mspipe.training.metrics_log import LogMark
+from pyg_mspipe.training.part_batches import PartBatches
 from pyg_mspipe.training.run_checkpoint import Progress, RunCheckpoints, checked
 from pyg_mspipe.training.run_data import run_data
 from pyg_mspipe.training.run_folder import own_folder
@@ -66,12 +65,18 @@ class Trainer:
         task: A task's class or a function that makes one, instead of ``config.task``; see :class:`Task`.
         features: Event features, one row for each event, instead of the stream's messages.
         node_features: Node features, one row for each node; the model must take their width, ``node_dim``.
+        negatives: Gives negatives of your own in training, see :class:`~pyg_mspipe.data.DrawNegatives`; by default they
+            are drawn as the settings say. A resumed run needs them again.
+        eval_negatives: Gives those of evaluation.
         labels: Labels for a task on such, instead of those that ``config.labels`` or else the stream has.
         executor: Takes the steps; by default this process takes them alone.
         listeners: Called with each event, see :mod:`pyg_mspipe.training.events`.
         console: Where progress is shown; by default nowhere.
         source: How the stream was loaded, as plain values, which checkpoints keep for a resumed run.
         similar_cache: The file that keeps similar nodes for the next run, if the mitigation needs them.
+
+    Attributes:
+        batches: Makes the batches of a part, ``trainer.batches("val", evaluation=True)``.
 
     Raises:
         StreamError: If the stream cannot be used, a split has no events, or features do not fit its events or nodes.
@@ -90,6 +95,8 @@ class Trainer:
         task: MakeTask | None = None,
         features: FeatureStore | None = None,
         node_features: FeatureStore | None = None,
+        negatives: DrawNegatives | None = None,
+        eval_negatives: DrawNegatives | None = None,
         labels: Labels | None = None,
         executor: Executor | None = None,
         listeners: Sequence[Listener] = (),
@@ -112,7 +119,7 @@ class Trainer:
 
         self.features = beside = RunFeatures(features, node_features)
         read = run_data(data, config, beside, labels, task=task, source=self.source)
-        self.split, self.unseen, self.fingerprint = read.split, read.unseen, read.fingerprint
+        self.split, self.groups, self.fingerprint = read.split, read.groups, read.fingerprint
         settings = {name: value for name, value in vars(config).items() if name != "device"}
         executor.team.agree({"stream": self.fingerprint, "torch": torch.__version__} | beside.digests | settings)
         self.data = read.stream.to(self.device)
@@ -135,13 +142,12 @@ class Trainer:
             memory_device=executor.memory_device(self.plan),
         ).to(self.device)
         self.model, self.task = self.objective.model, self.objective.task
-        # What batches bring; a task may leave the run's labels.
-        self._labels = None if self.task.labels is None else self.task.labels.to(self.device)
         learned = [x for x in self.objective.parameters() if x.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=learning_rate(config), fused=True)
-        self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
-        batches = self.batches("train"), self.batches("val", self.task.eval_negatives)
-        self._job = make_job(config, self.objective, self.optimizer, *batches, self.unseen, self._on_record)
+        own = {"negatives": negatives, "eval_negatives": eval_negatives}
+        self.batches = PartBatches(config, self.data, csr, self.split, self.objective, beside, **own)
+        batches = self.batches("train"), self.batches("val", evaluation=True)
+        self._job = make_job(config, self.objective, self.optimizer, *batches, self.groups, self._on_record)
         executor.prepare(self._job)
         self.progress = Progress()
         self._checkpoints = RunCheckpoints(
@@ -161,8 +167,9 @@ class Trainer:
             data: The stream that the checkpoint's run trained on.
             checkpoint: The result of :func:`load_checkpoint`.
             folder: The run's folder.
-            **options: More arguments of the class: ``model``, ``task``, ``executor``, ``listeners``, ``console``,
-                ``similar_cache``, and ``features`` and ``node_features``, by default read from the run's files.
+            **options: More arguments of the class: ``model``, ``task``, ``negatives``, ``eval_negatives``,
+                ``executor``, ``listeners``, ``console``, ``similar_cache``, and ``features`` and
+                ``node_features``, by default read from the run's files.
 
         Raises:
             CheckpointError: If it has another stream, features, model or task.
@@ -191,38 +198,7 @@ class Trainer:
         self._log = LogMark(**checkpoint["log"])
         self.optimizer.param_groups[0]["lr"] = learning_rate(self.config)
 
-    def batches(self, part: str, num_negatives: int | None = None) -> Batches:
-        """Returns the batches of a part of the stream.
-
-        Args:
-            part: ``"train"``, ``"val"`` or ``"test"``.
-            num_negatives: Negatives for each event; by default the task's number in training.
-        """
-        config = self.config
-        events: range = getattr(self.split, part)
-        # Only destinations up to the part's end: later ones are not known yet.
-        known = self.data.dst[: events.stop]
-        use = ("train", "val", "test").index(part)
-        count = self.task.negatives if num_negatives is None else num_negatives
-        return Batches(
-            self.data,
-            events,
-            config.batch_size,
-            self._sampler,
-            negative_sampler(config, known, self.num_nodes, use) if count else None,
-            num_negatives=count or 1,
-            ask=self.task.queries,
-            labels=self._labels,
-            cut_at_labels=self.task.cuts_at_labels,
-            with_ends=self.model.embeds_ends,
-            cut_off=config.cut_off,
-            msg=self.features.events,
-            node_features=self.features.nodes,
-            memory_begin=self.split.train.start,
-            make_plan=None if self.model.memory is None else self.model.memory.make_plan,
-        )
-
-    def evaluate(self, part: str, on_batch: Callable[[int], None] | None = None) -> Metrics:
+    def evaluate(self, part: str, on_batch: OnBatch | None = None, on_scores: OnScores | None = None) -> Metrics:
         """Returns the task's metrics on ``"val"`` or ``"test"``, and moves the memory to the end of that part.
 
         The memory must be at the end of the part before, so call this once for each part, in order, as :meth:`test`
@@ -231,21 +207,31 @@ class Trainer:
         Args:
             part: ``"val"`` or ``"test"``.
             on_batch: Called with the number of events of each batch done.
+            on_scores: Called with the part's event ids and the scores of its batches.
         """
-        batches = self.batches(part, self.task.eval_negatives)
-        return evaluate(self.objective, batches, unseen=self.unseen, on_batch=on_batch)
+        batches = self.batches(part, evaluation=True)
+        return evaluate(
+            self.objective,
+            batches,
+            groups=self.groups,
+            on_batch=on_batch,
+            on_scores=on_scores,
+            overlap=self._job.overlap,
+            prefetch=self._job.prefetch,
+        )
 
-    def test(self, checkpoint: dict[str, Any]) -> dict[str, Metrics]:
+    def test(self, checkpoint: dict[str, Any], on_scores: OnScores | None = None) -> dict[str, Metrics]:
         """Returns the metrics of a checkpoint's model, such as ``best.pt``, on ``"val"`` and then ``"test"``.
 
         Args:
             checkpoint: The result of :func:`load_checkpoint`, written at the end of an epoch's training events.
+            on_scores: Called with the event ids and the scores of each part.
 
         Raises:
             CheckpointError: If it has another stream, model or task.
         """
         self.load(checkpoint)
-        return {part: self.evaluate(part) for part in ("val", "test")}
+        return {part: self.evaluate(part, on_scores=on_scores) for part in ("val", "test")}
 
     def fit(self, *, replace: bool = False) -> Progress:
         """Trains until the last epoch or until early stopping, and returns the progress.
@@ -276,8 +262,7 @@ class Trainer:
             self._listening = stack.enter_context(listening)
             if progress.step == 0:
                 self._listening(RunBegun(config, self.source, self.fingerprint))
-            loop = TrainingLoop(config, self._job, self.executor, progress, request, self._listening, self._save)
-            loop.run()
+            TrainingLoop(config, self._job, self.executor, progress, request, self._listening, self._save).run()
         return progress
 
     def _pretrain_static(self) -> None:
@@ -296,5 +281,4 @@ class Trainer:
             self._listening(Saved(self.folder / name))
 
     def _on_record(self, step: int, record: BatchRecord) -> None:
-        first = self.progress.step - self.progress.batch
-        self._listening(StagesDone(first + step, step, record))
+        self._listening(StagesDone(self.progress.step - self.progress.batch + step, step, record))

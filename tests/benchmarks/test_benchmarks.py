@@ -12,8 +12,10 @@ from processes import popen_forked, run_forked
 from rich.console import Console
 from typer.testing import CliRunner
 
+from benchmarks import busy_machine
 from benchmarks.__main__ import app
 from benchmarks.harness import turns
+from benchmarks.harness.benchmark import changed
 from benchmarks.harness.machine import describe_machine
 from benchmarks.harness.results import path_of, write_result
 from benchmarks.registry import BENCHMARKS
@@ -58,6 +60,13 @@ def test_one_is_run_by_its_name_with_another_setting(tmp_path):
     done = benchmarks("run", "sampling", "--quick", "--set", "batches=3", "--results", tmp_path)
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "quick" / "sampling.json").read_text())["settings"]["batches"] == 3
+
+
+def test_what_is_compared_on_a_busy_machine_is_chosen_by_name():
+    for name in busy_machine.KINDS:
+        assert changed(busy_machine.Settings(), {"kinds": f"one thread,{name}"}).kinds == ("one thread", name)
+    spinning = {name: more["GOMP_SPINCOUNT"] for name, (_, more) in busy_machine.KINDS.items() if "SPIN" in name}
+    assert [name.rpartition("=")[2] for name in spinning] == list(spinning.values()) == ["100000", "10000", "1000"]
 
 
 def test_those_that_have_a_result_are_not_run_again(tmp_path):

@@ -106,7 +106,22 @@ def test_a_block_is_filled_again_and_the_rest_of_a_page_is_left_alone():
 @pytest.mark.parametrize(("name", "said"), [("speed", "no block 'speed'"), ("sampling", "run sampling")])
 def test_a_block_that_cannot_be_filled_is_named(name, said):
     with pytest.raises(ValueError, match=said):
-        filled(f"<!-- results: {name} -->\n<!-- /results -->", {})
+        filled(f"<!-- results: {name} -->\nold\n<!-- /results -->", {})
+
+
+def test_an_empty_block_waits_for_the_first_results_of_its_benchmark():
+    page = "<!-- results: sampling_queries -->\n<!-- /results -->\n"
+    assert filled(page, {}) == page
+    row = {"stream": "collegemsg", "neighbors": 10, "threads": 2}
+    measured = result(rows=[row | {"nodes": 1, "ratio": 0.456}, row | {"nodes": 600, "ratio": 0.6}]) | {
+        "benchmark": "sampling_queries",
+        "settings": {"nodes": [1, 600, 4000], "queries": 200},
+    }
+    measured["machine"] |= {"versions": {"torch": "2.13.0+cpu"}, "taken": "2026-11-21T00:00:00"}
+    text = filled(page, {"sampling_queries": measured})
+    assert "| stream | neighbours | threads | 1 node | 600 nodes | 4,000 nodes |" in text
+    assert "| CollegeMsg | 10 | 2 | 0.46 | 0.60 |  |" in text
+    assert filled(text, {"sampling_queries": measured}) == text
 
 
 def test_a_figure_in_a_line_is_filled_again():

@@ -57,6 +57,9 @@ WRONG = [
     ["train", "synthetic", "--task", "nodes"],
     ["train", "synthetic", "--config", "nowhere.toml"],
     ["train", "synthetic", "--timeline", "nowhere/out.json"],
+    ["baseline", "synthetic", "--nope"],
+    ["baseline", "synthetic", "--batch-size", "0"],
+    ["evaluate", "run", "--ranks", "nowhere/ranks.parquet"],
     ["resume", "--stream", "events.npz"],
     ["resume", "run", "--epochs", "x"],
     ["plan", "1x2"],
@@ -90,6 +93,12 @@ def run(*command, **environment):
     return done.stdout, names
 
 
+def done_in_turn(commands):
+    """For each command its exit code, what it printed, its errors, and the modules that are loaded after it."""
+    out, _ = run("-c", IN_TURN, json.dumps(commands))
+    return [json.loads(line) for line in out.splitlines()]
+
+
 def heavy(names):
     return HEAVY & {name.partition(".")[0] for name in names}
 
@@ -98,9 +107,7 @@ def heavy(names):
 def results():
     """What each command does, and what is loaded after it; one process does all, one after the other."""
     commands = [*SHOWN, *WRONG]
-    out, _ = run("-c", IN_TURN, json.dumps(commands))
-    lines = [json.loads(line) for line in out.splitlines()]
-    return dict(zip(map(tuple, commands), lines, strict=True))
+    return dict(zip(map(tuple, commands), done_in_turn(commands), strict=True))
 
 
 @pytest.mark.parametrize("command", SHOWN, ids=" ".join)
@@ -117,11 +124,28 @@ def test_what_is_typed_wrong_is_told_in_one_line_without_loading_anything_heavy(
     assert errors.startswith("error: ")
 
 
-@pytest.mark.parametrize(("arguments", "most"), [(["--version"], 320), (["train", "--help"], 520)])
-def test_help_takes_a_few_hundred_modules(arguments, most):
+@pytest.mark.parametrize(
+    ("arguments", "most"),
+    [
+        (["--version"], 320),
+        (["--help"], 400),
+        (["train", "--help"], 400),
+        (["data", "info", "--help"], 400),
+        (["train", "synthetic", "--nope"], 320),
+    ],
+)
+def test_help_and_wrong_flags_take_a_few_hundred_modules_and_none_that_reads_values(arguments, most):
     _, names = run("-m", "pyg_mspipe", *arguments)
     assert heavy(names) == set()
+    assert "pydantic" not in names
     assert len(names) < most
+
+
+def test_a_folder_that_has_a_run_is_refused_without_loading_anything_heavy(tmp_path):
+    (tmp_path / "last.pt").touch()
+    code, out, errors, names = done_in_turn([["train", "synthetic", "--out", str(tmp_path)]])[0]
+    assert (code, out, heavy(names)) == (2, "", set())
+    assert errors.startswith(f"error: {tmp_path} has a run already; ")
 
 
 def test_the_shell_completes_without_loading_anything_heavy():
@@ -136,6 +160,7 @@ def test_a_stream_and_a_run_are_looked_for_before_pyg_is_loaded_and_trained_on_w
     missing = [
         ["train", "nowhere.csv"],
         ["data", "info", "nowhere.csv"],
+        ["baseline", "nowhere.csv"],
         ["resume", "nowhere"],
         ["evaluate", "nowhere"],
     ]

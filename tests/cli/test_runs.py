@@ -284,7 +284,7 @@ def test_tensorboard_files_are_written_by_default(mspipe, npz):
     assert len(list(Path("run/tensorboard").glob("events.out.tfevents.*"))) == 1
 
 
-@pytest.mark.parametrize("command", [["train"], ["resume"], ["evaluate"], ["data", "info"], []])
+@pytest.mark.parametrize("command", [["train"], ["resume"], ["evaluate"], ["baseline"], ["data", "info"], []])
 def test_help_has_examples(mspipe, command):
     result = mspipe(*command, "--help")
     assert result.exit_code == 0

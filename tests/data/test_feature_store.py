@@ -476,7 +476,8 @@ def test_a_batch_brings_the_features_of_its_nodes_as_float32(store_of, dtype):
     batches = batches_of(random_stream(), node_features=store_of(x))
     drawn = batches.draw(batches.events_of(2), 0, 2)
     assert drawn.x is None
-    for batch in (batches.gather(drawn), batches.ask(torch.tensor([7, 3]), 200), batches.without_queries(range(9))):
+    others = batches.ask(torch.tensor([7, 3]), 200), batches.gather(batches.without_queries(range(9)))
+    for batch in (batches.gather(drawn), *others):
         assert torch.equal(batch.x, x.float()[batch.n_id])
         assert batch.to(torch.device("meta")).x.device.type == "meta"
     assert batches_of(random_stream()).read(0, 0).x is None

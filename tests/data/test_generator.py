@@ -9,11 +9,13 @@ from pyg_mspipe.data import (
     StreamError,
     check_stream,
     find_problems,
-    popularity_ap,
     split_stream,
     summarize,
     synthetic,
 )
+from pyg_mspipe.graph import NeighborSampler, TemporalCSR
+from pyg_mspipe.pipeline import Batches
+from pyg_mspipe.tasks import Baselines, evaluate_baselines
 
 
 def test_the_arguments_decide_the_stream():
@@ -103,13 +105,16 @@ def test_labels_mark_the_turn_to_another_interest():
 def test_popularity_tells_little_about_the_next_destination_but_the_past_of_the_source_much(seed):
     data = synthetic(seed=seed)
     events = split_stream(data).val
-    negatives = NegativeSampler.from_destinations(data.dst, seed=seed)(len(events), epoch=0, batch=0)
-    assert 0.48 < popularity_ap(data, events, negatives) < 0.6
+    negatives = NegativeSampler.from_destinations(data.dst, seed=seed)
+    batches = Batches(data, events, 200, NeighborSampler(TemporalCSR.from_stream(data), []), negatives)
+    found = evaluate_baselines(Baselines.of(data, split_stream(data).train), batches)
+    assert 0.48 < found["popularity"].ap_micro < 0.6
+    drawn = negatives.draw(len(events), epoch=0, batch=0)
     pairs = set(zip(data.src[: events.start].tolist(), data.dst[: events.start].tolist(), strict=True))
     sources = data.src[events.start : events.stop].tolist()
     known = [
         np.mean([pair in pairs for pair in zip(sources, dst.tolist(), strict=True)])
-        for dst in (data.dst[events.start : events.stop], negatives)
+        for dst in (data.dst[events.start : events.stop], drawn)
     ]
     assert known[0] > 0.2
     assert known[1] < 0.05

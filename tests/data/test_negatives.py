@@ -8,24 +8,24 @@ from pyg_mspipe.data import NegativeSampler
 
 def test_a_draw_depends_on_seed_epoch_and_batch_alone():
     sampler = NegativeSampler(0, 10**6, seed=3)
-    first = sampler(50, epoch=1, batch=2)
+    first = sampler.draw(50, epoch=1, batch=2)
     torch.manual_seed(99)
-    sampler(50, epoch=7, batch=7)
-    assert torch.equal(sampler(50, epoch=1, batch=2), first)
-    assert torch.equal(NegativeSampler(0, 10**6, seed=3)(50, epoch=1, batch=2), first)
+    sampler.draw(50, epoch=7, batch=7)
+    assert torch.equal(sampler.draw(50, epoch=1, batch=2), first)
+    assert torch.equal(NegativeSampler(0, 10**6, seed=3).draw(50, epoch=1, batch=2), first)
 
 
 def test_drawing_leaves_the_global_generator_alone():
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    NegativeSampler(0, 5)(10, epoch=0, batch=0)
+    NegativeSampler(0, 5).draw(10, epoch=0, batch=0)
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_no_two_triples_share_their_negatives():
     draws = {
-        tuple(NegativeSampler(0, 2**40, seed=seed)(4, epoch=epoch, batch=batch).tolist())
+        tuple(NegativeSampler(0, 2**40, seed=seed).draw(4, epoch=epoch, batch=batch).tolist())
         for seed in (0, 1, 2, (1, 2), (2, 1), 2**32, (1, 1))
         for epoch in range(3)
         for batch in range(3)
@@ -36,12 +36,12 @@ def test_no_two_triples_share_their_negatives():
 def test_threads_draw_what_one_thread_draws():
     sampler = NegativeSampler(0, 1000, seed=5)
     with ThreadPoolExecutor(4) as pool:
-        drawn = list(pool.map(lambda batch: sampler(20, epoch=0, batch=batch), range(50)))
-    assert all(torch.equal(draw, sampler(20, epoch=0, batch=batch)) for batch, draw in enumerate(drawn))
+        drawn = list(pool.map(lambda batch: sampler.draw(20, epoch=0, batch=batch), range(50)))
+    assert all(torch.equal(draw, sampler.draw(20, epoch=0, batch=batch)) for batch, draw in enumerate(drawn))
 
 
 def test_draws_are_uniform_over_the_closed_range():
-    draws = NegativeSampler(5, 9, seed=1)(50_000, epoch=0, batch=0)
+    draws = NegativeSampler(5, 9, seed=1).draw(50_000, epoch=0, batch=0)
     assert draws.dtype == torch.int64
     counts = torch.bincount(draws, minlength=10)
     assert counts[:5].sum() == 0

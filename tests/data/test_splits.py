@@ -4,7 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import StreamError, StreamSplit, load_stream, split_stream, unseen_nodes_mask
+from pyg_mspipe.data import StreamError, StreamSplit, load_stream, split_stream
 
 
 def stream_at(times: list[int]) -> TemporalData:
@@ -87,17 +87,3 @@ def test_impossible_splits_say_what_is_wrong_and_how_to_mend_it(options, message
 def test_a_stream_at_one_instant_cannot_be_split():
     with pytest.raises(StreamError, match="the validation split has no events: 9 events between times 7 and 7"):
         split_stream(stream_at([7] * 9))
-
-
-@given(
-    edges=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=20),
-    cut=st.integers(1, 18),
-)
-def test_unseen_nodes_are_those_without_a_training_event(edges, cut):
-    assume(cut < len(edges) - 1)
-    src, dst = torch.tensor(edges).T
-    data = TemporalData(src=src, dst=dst, t=torch.arange(len(edges)))
-    split = StreamSplit(range(cut), range(cut, len(edges) - 1), range(len(edges) - 1, len(edges)))
-    seen = {node for edge in edges[:cut] for node in edge}
-    expected = [not seen.issuperset(edge) for edge in edges]
-    assert unseen_nodes_mask(data, split).tolist() == expected

@@ -294,6 +294,18 @@ def test_both_ways_to_sample_find_the_same_edges_in_the_same_order(data, nodes, 
     assert torch.equal(e_id, hop.edge_id)
 
 
+@settings(deadline=None)
+@given(data=streams(), nodes=NODES, k=st.integers(1, 3), choice=st.data())
+def test_other_numbers_for_the_nodes_in_the_same_order_change_nothing_else(data, nodes, k, choice):
+    bound = choice.draw(st.integers(0, data.num_events))
+    n_id, edge_index, e_id = sampler_of(data, [k])(as_ids(nodes), bound)
+    other = torch.tensor([3, 65_536, 65_538, 131_073, 131_075, 196_608])  # in another order by their low 16 bits
+    moved = TemporalData(src=other[data.src], dst=other[data.dst], t=data.t)
+    sampler = NeighborSampler(TemporalCSR.from_stream(moved, 196_609), [k])
+    found = sampler(other[as_ids(nodes)], bound)
+    assert all(map(torch.equal, found, (other[n_id], edge_index, e_id)))
+
+
 # Statelessness
 
 

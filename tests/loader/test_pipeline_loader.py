@@ -24,7 +24,7 @@ from pyg_mspipe import (
     TGNMemory,
     synthetic,
 )
-from pyg_mspipe.data import MappedFeatures, TensorFeatures, write_features
+from pyg_mspipe.data import MappedFeatures, Negatives, TensorFeatures, write_features
 from pyg_mspipe.memory.writes import ForeignWriteError
 from pyg_mspipe.pipeline import PipelineError
 
@@ -99,7 +99,7 @@ class Loop:
         negatives = NegativeSampler.from_destinations(self.data.dst[: events.stop], seed=OPTIONS["seed"])
         for index, first in enumerate(range(events.start, events.stop, BATCH)):
             batch = self.data[first : min(first + BATCH, events.stop)]
-            batch.neg_dst = negatives(batch.num_events, epoch=epoch, batch=index)
+            batch.neg_dst = negatives.draw(batch.num_events, epoch=epoch, batch=index)
             n_id, edge_index, e_id = sampler(torch.cat([batch.src, batch.dst, batch.neg_dst]), first)
             step(batch, n_id, edge_index, self.data.t[e_id], self.data.msg[e_id])
 
@@ -261,7 +261,7 @@ def test_negatives_depend_on_seed_epoch_and_batch_alone():
     data = stream()
     drawn = [batch.neg_dst for batch in read(PipelineLoader(data, memory_of(data), **OPTIONS))]
     sampler = NegativeSampler.from_destinations(data.dst, seed=7)
-    assert all(torch.equal(x, sampler(x.numel(), epoch=0, batch=i)) for i, x in enumerate(drawn))
+    assert all(torch.equal(x, sampler.draw(x.numel(), epoch=0, batch=i)) for i, x in enumerate(drawn))
     others = {"num_neighbors": [2, 2], "staleness": "sequential", "prefetch": 1, "strategy": "uniform"}
     again = read(PipelineLoader(data, memory_of(data), **OPTIONS | others))
     assert all(torch.equal(batch.neg_dst, x) for batch, x in zip(again, drawn, strict=True))
@@ -277,6 +277,35 @@ def test_destinations_of_later_events_are_no_negatives():
     known = int(data.dst[:600].max())
     assert all(int(batch.neg_dst.max()) <= known for _ in range(3) for batch in read(earlier))
     assert max(int(batch.neg_dst.max()) for batch in read(later)) > known
+
+
+def test_negatives_of_ones_own_come_event_by_event_with_their_sources_and_neighbours():
+    data = stream()
+    seen = []
+
+    def lists(at):
+        seen.append((at.events, at.epoch, at.batch))
+        return [[(e + k) % 60 for k in range(e % 3)] for e in at.events]
+
+    options = {name: OPTIONS[name] for name in ("batch_size", "num_neighbors")}
+    loader = PipelineLoader(data, memory_of(data), **options, negatives=lists, staleness="sequential")
+    for index, batch in enumerate(read(loader)):
+        events = range(index * BATCH, min((index + 1) * BATCH, data.num_events))
+        expected = [(i, (e + k) % 60) for i, e in enumerate(events) for k in range(e % 3)]
+        assert list(zip(batch.neg_event.tolist(), batch.neg_dst.tolist(), strict=True)) == expected
+        assert torch.isin(batch.neg_dst, batch.n_id).all()
+        assert "neg_src" not in batch
+    assert [(events.start // BATCH, 0, batch) for events, _, batch in seen] == [(i, 0, i) for i in range(len(loader))]
+
+    def pairs(at):
+        return Negatives(torch.stack([at.dst, at.src]), torch.stack([at.dst.flip(0), at.dst]))
+
+    (batch, *_) = read(PipelineLoader(data, memory_of(data), **options, negatives=pairs))
+    assert torch.equal(batch.neg_dst.view(-1, 2), torch.stack([batch.dst, batch.src], dim=1))
+    assert torch.equal(batch.neg_src.view(-1, 2), torch.stack([batch.dst.flip(0), batch.dst], dim=1))
+    assert torch.equal(batch.neg_event, torch.arange(BATCH).repeat_interleave(2))
+    with pytest.raises(ValueError, match="both neg_sampling_ratio and negatives are given"):
+        PipelineLoader(data, memory_of(data), **OPTIONS, negatives=pairs)
 
 
 def test_each_pass_draws_other_negatives_and_an_epoch_can_be_had_again():

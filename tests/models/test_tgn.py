@@ -18,8 +18,8 @@ from pyg_mspipe.tasks import LinkPrediction, Objective, train_step
 def batches_of(model, data, num_neighbors, batch_size=6, negatives=None, cut_off="batch"):
     sampler = NeighborSampler(TemporalCSR.from_stream(data, model.memory.state.num_nodes), num_neighbors)
 
-    def drawn(size, *, epoch, batch):
-        return negatives[batch][:size]
+    def drawn(positives):
+        return negatives[positives.batch][: len(positives)].unsqueeze(0)
 
     return Batches(data, range(data.num_events), batch_size, sampler, drawn, cut_off=cut_off)
 
@@ -152,7 +152,7 @@ def test_embeddings_are_those_of_a_recursion_over_the_events_before_the_cut_off(
     batches = batches_of(model, data, num_neighbors, negatives=negatives, cut_off=cut_off)
     for number in range(5):
         batch = batches.read(0, number)
-        node = torch.cat([batch.src, batch.dst, batch.negatives[0]])
+        node = torch.cat([batch.src, batch.dst, batch.negatives.dst[0]])
         start = batch.events.start
         bound = (
             torch.full((18,), start) if cut_off == "batch" else batches.sampler.csr.first_event_at(batch.t.repeat(3))
@@ -193,7 +193,7 @@ def test_lower_precision_stays_close_and_does_not_round_times(num_layers):
     data, model = tiny(), tiny_model(num_layers=num_layers)
     data.t = data.t * 1_000_003
     batches = batches_of(model, data, [3] * num_layers)
-    model.memory.state.apply(model.commit(batches.without_queries(range(30))))
+    model.memory.state.apply(model.commit(batches.gather(batches.without_queries(range(30)))))
     queries = batches.ask(torch.arange(7), 30)
     with torch.autocast("cpu", torch.bfloat16):
         low = model(queries)

@@ -22,15 +22,16 @@ def random_stream(num_events: int = 100, num_nodes: int = 12, *, msg_dim: int = 
     return TemporalData(src=src, dst=dst, t=t, msg=torch.randn(num_events, msg_dim, generator=generator))
 
 
-def make(data, batch_size=16, *, events=None, neighbors=(4,), strategy="recent", **options) -> Batches:
+def make(data, batch_size=16, *, events=None, neighbors=(4,), strategy="recent", num_negatives=1, **options) -> Batches:
     sampler = NeighborSampler(TemporalCSR.from_stream(data), neighbors, strategy)
     events = range(data.num_events) if events is None else events
-    return Batches(data, events, batch_size, sampler, NegativeSampler.from_destinations(data.dst, seed=7), **options)
+    negatives = NegativeSampler.from_destinations(data.dst, num=num_negatives, seed=7)
+    return Batches(data, events, batch_size, sampler, negatives, **options)
 
 
 def tensors_of(batch: Batch) -> list[Tensor]:
     hops = [x for hop in batch.sample.hops for x in (hop.target, hop.neighbor, hop.e_id, hop.mask)]
-    own = [batch.src, batch.dst, batch.t, batch.msg, batch.negatives, batch.sample.n_id, batch.sample.seed]
+    own = [batch.src, batch.dst, batch.t, batch.msg, batch.negatives.dst, batch.sample.n_id, batch.sample.seed]
     return own + hops + list(batch.edge_time) + list(batch.edge_msg)
 
 
@@ -93,7 +94,9 @@ def test_a_batch_depends_on_its_epoch_and_number_alone(cut_off):
 
 def test_epochs_and_batches_have_negatives_of_their_own():
     batches = make(random_stream(96))
-    drawn = [tuple(batches.read(epoch, index).negatives.view(-1).tolist()) for epoch in range(3) for index in range(6)]
+    drawn = [
+        tuple(batches.read(epoch, index).negatives.dst.view(-1).tolist()) for epoch in range(3) for index in range(6)
+    ]
     assert len(set(drawn)) == len(drawn)
 
 
@@ -106,18 +109,18 @@ def test_uniform_neighbors_differ_between_epochs():
 def test_negatives_lie_in_the_range_of_the_destinations():
     data = random_stream(500)
     data.dst = data.dst % 5 + 4
-    negatives = torch.cat([make(data, num_negatives=3).read(0, index).negatives.view(-1) for index in range(31)])
+    negatives = torch.cat([make(data, num_negatives=3).read(0, index).negatives.dst.view(-1) for index in range(31)])
     assert negatives.unique().tolist() == [4, 5, 6, 7, 8]
 
 
 def test_queries_are_sources_destinations_and_negatives_in_this_order():
     batch = make(random_stream(100), num_negatives=3, neighbors=(2, 3)).read(0, 6)
-    assert batch.negatives.shape == (3, 4)
+    assert batch.negatives.dst.shape == (3, 4)
     # A query's row leads, through each hop's own target, to its node.
     row = batch.sample.seed
     for hop in batch.sample.hops:
         row = hop.target[row]
-    assert torch.equal(batch.sample.n_id[row], torch.cat([batch.src, batch.dst, *batch.negatives]))
+    assert torch.equal(batch.sample.n_id[row], torch.cat([batch.src, batch.dst, *batch.negatives.dst]))
 
 
 @pytest.mark.parametrize("neighbors", [(4,), (3, 2)])
@@ -154,7 +157,7 @@ def test_with_cut_off_batch_nothing_of_the_batch_or_later_is_visible_and_all_bef
     batches = make(data, 4, neighbors=[40] * hops, strategy=strategy, cut_off="batch")
     for index in range(len(batches)):
         batch = batches.read(1, index)
-        queries = torch.cat([batch.src, batch.dst, *batch.negatives]).tolist()
+        queries = torch.cat([batch.src, batch.dst, *batch.negatives.dst]).tolist()
         for node, (first, *further) in zip(queries, edges_by_query(batch), strict=True):
             ends = [(e, end) for e in range(batch.events.start) for end in (int(data.src[e]), int(data.dst[e]))]
             assert sorted(first) == [e for e, end in ends if end == node]
@@ -168,7 +171,7 @@ def test_with_cut_off_event_a_query_sees_all_events_before_its_own_time_and_no_t
     batches = make(data, 4, neighbors=[40] * hops, strategy=strategy, cut_off="event", num_negatives=2)
     for index in range(len(batches)):
         batch = batches.read(1, index)
-        queries = torch.cat([batch.src, batch.dst, *batch.negatives]).tolist()
+        queries = torch.cat([batch.src, batch.dst, *batch.negatives.dst]).tolist()
         for query, (node, (first, *further)) in enumerate(zip(queries, edges_by_query(batch), strict=True)):
             t = int(batch.t[query % len(batch.events)])
             ends = [(e, end) for e in range(20) for end in (int(data.src[e]), int(data.dst[e])) if int(data.t[e]) < t]
@@ -190,7 +193,7 @@ def test_a_stream_whose_events_share_one_time_has_batches(cut_off):
     [
         ({"cut_off": "Batch"}, "cut_off='Batch' is unknown; choose one of batch, event"),
         ({"batch_size": 0}, "batch_size=0; give at least 1"),
-        ({"num_negatives": 0}, "num_negatives=0; give at least 1"),
+        ({"num_negatives": 0}, "num=0 negatives for each event; give at least 1"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(options, message):
@@ -208,7 +211,7 @@ def test_parts_of_a_batch_together_have_its_negatives_and_see_what_it_sees(cut_o
     whole = batches.read(epoch, index)
     edges = [events.start, *sorted(min(events.start + cut, events.stop) for cut in cuts), events.stop]
     parts = [batches.gather(batches.draw(range(start, stop), epoch, index, events)) for start, stop in pairwise(edges)]
-    assert torch.equal(torch.cat([part.negatives for part in parts], dim=1), whole.negatives)
+    assert torch.equal(torch.cat([part.negatives.dst for part in parts], dim=1), whole.negatives.dst)
     for name in ("src", "dst", "t", "msg"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
 
@@ -231,7 +234,7 @@ def test_what_is_asked_is_up_to_the_caller_and_negatives_are_drawn_where_wanted(
     data = random_stream(100)
     sampler = NeighborSampler(TemporalCSR.from_stream(data), [3])
     batch = Batches(data, range(100), 16, sampler, ask=ask_sources, cut_off=cut_off).read(0, 3)
-    assert batch.negatives.shape == (0, 16)
+    assert batch.negatives.dst.shape == (0, 16)
     assert torch.equal(batch.sample.n_id[asked(batch)], batch.src)
     both = Batches(data, range(100), 16, sampler, cut_off=cut_off).read(0, 3)
     assert torch.equal(both.sample.n_id[asked(both)], torch.cat([batch.src, batch.dst]))

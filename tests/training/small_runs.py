@@ -9,7 +9,7 @@ from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import synthetic
 from pyg_mspipe.distributed import EmulatedExecutor
-from pyg_mspipe.tasks import LinkMetrics
+from pyg_mspipe.tasks import Ranking, link_metrics
 from pyg_mspipe.training import Event, Saved, SingleExecutor, TrainConfig, Trainer, load_checkpoint
 
 # 11 training batches in an epoch.
@@ -71,7 +71,7 @@ class BlindExecutor(SingleExecutor):
     """Does not validate, and so leaves the memory as training has left it."""
 
     def validate(self, on_batch):
-        return LinkMetrics(0.5, 0.5, 0.5, 1, None, 1)
+        return link_metrics([Ranking.of(torch.zeros(2, 1))], range(1))
 
 
 def photograph(event: Event) -> None:

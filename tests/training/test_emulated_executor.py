@@ -63,7 +63,7 @@ def plain_pass(data, settings, batches):
     source.memory_begin = source.events_of(batches[0]).start
     trainer.model.memory.state.clear(source.memory_begin)
     for index in batches:
-        trainer.model.update(source.without_queries(source.events_of(index)))
+        trainer.model.update(source.gather(source.without_queries(source.events_of(index))))
     return trainer.model.memory.state.save()
 
 
@@ -115,8 +115,8 @@ def test_each_epoch_of_a_sweep_has_the_negatives_that_a_single_trainer_has_in_it
         expected = [single.batches("train").read(epoch, index) for epoch in range(8)]
         assert len(batches) == 8
         assert all(each.events == expected[0].events for each in batches)
-        negatives = sorted(tuple(each.negatives.view(-1).tolist()) for each in batches)
-        assert negatives == sorted(tuple(each.negatives.view(-1).tolist()) for each in expected)
+        negatives = sorted(tuple(each.negatives.dst.view(-1).tolist()) for each in batches)
+        assert negatives == sorted(tuple(each.negatives.dst.view(-1).tolist()) for each in expected)
 
 
 @pytest.mark.parametrize(("plan", "steps"), [("1x2x1", 14), ("1x3x1", 15), ("2x2x1", 8), ("1x1x2", 13), ("1x2x2", 14)])

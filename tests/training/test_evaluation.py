@@ -4,7 +4,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from small_runs import BlindExecutor, same, small_config, small_stream
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.tasks import evaluate
+from pyg_mspipe.tasks import Ranking, evaluate
 from pyg_mspipe.training import Trainer
 
 
@@ -27,12 +27,12 @@ def trainer(trained):
 def logits_by_hand(trainer, part):
     """The logits of each batch: [1 + K, B], events first."""
     trainer.model.eval()
-    batches = trainer.batches(part, trainer.config.eval_negatives)
+    batches = trainer.batches(part, evaluation=True)
     trainer.model.settle(batches)
     found = []
     for index in range(len(batches)):
         batch = batches.read(0, index)
-        found.append(trainer.objective.scores(batch))
+        found.append(trainer.task.logits(trainer.objective.embed(batch), batch))
         trainer.model.update(batch)
     return found
 
@@ -61,7 +61,7 @@ def test_metrics_are_those_that_scikit_learn_gives_by_hand(trainer, trained):
     assert metrics.mrr == pytest.approx(sum(rank_by_hand(together)) / together.size(1), rel=1e-5)
     assert (metrics.num_negatives, metrics.num_events) == (5, len(trainer.split.val))
 
-    unseen = trainer.unseen[trainer.split.val.start : trainer.split.val.stop]
+    unseen = trainer.groups.new_ends(trainer.split.val) > 0
     assert 0 < int(unseen.sum()) < len(unseen)
     assert metrics.ap_unseen == pytest.approx(average_precision_score(*one_negative(together[:, unseen])))
 
@@ -97,9 +97,21 @@ def test_no_events_with_unseen_nodes_have_no_metric():
     src, dst = torch.randint(4, (2, 200), generator=generator)
     data = TemporalData(src=src, dst=dst, t=torch.arange(200), msg=torch.zeros(200, 0))
     trainer = Trainer(data, small_config())
-    assert not trainer.unseen.any()
+    assert not trainer.groups.new_ends(range(200)).any()
     assert trainer.evaluate("val").ap_unseen is None
     assert evaluate(trainer.objective, trainer.batches("test")).ap_unseen is None
+
+
+def test_scores_of_all_batches_are_handed_on(trainer, trained):
+    kept = []
+    metrics = trainer.evaluate("val", on_scores=lambda events, scores: kept.append((events, scores)))
+    trainer.model.train()
+    trainer.model.memory.state.load(trained[1])
+    [(events, scores)] = kept
+    assert events == trainer.split.val
+    rankings = [Ranking.of(logits).table for logits in logits_by_hand(trainer, "val")]
+    assert all(torch.equal(*each) for each in zip(scores, rankings, strict=True))
+    assert trainer.task.metrics(scores, events, trainer.groups) == metrics
 
 
 def test_progress_is_told_of_every_event(trainer):

@@ -8,8 +8,8 @@ import torch
 from rich.console import Console
 from small_runs import BlindExecutor, contents, losses, read_log, same, small_config, small_stream
 
-from pyg_mspipe.data import StreamError, popularity_ap, synthetic
-from pyg_mspipe.tasks import DivergedError
+from pyg_mspipe.data import StreamError, synthetic
+from pyg_mspipe.tasks import Baselines, DivergedError, evaluate_baselines
 from pyg_mspipe.training import ConfigError, TrainConfig, Trainer, load_checkpoint
 
 
@@ -168,7 +168,7 @@ def test_negatives_never_are_destinations_of_the_future(data):
 
 def test_parts_draw_negatives_of_their_own(data):
     trainer = Trainer(data, small_config())
-    drawn = [tuple(trainer.batches(part).read(0, 0).negatives[0].tolist()) for part in ("train", "val", "test")]
+    drawn = [tuple(trainer.batches(part).read(0, 0).negatives.dst[0].tolist()) for part in ("train", "val", "test")]
     assert len(set(drawn)) == 3
 
 
@@ -208,7 +208,7 @@ def test_training_beats_popularity_by_far_on_the_generated_stream():
     data = synthetic()
     trainer = Trainer(data, TrainConfig(epochs=2, lr=1e-3, memory_dim=50, embedding_dim=50, eval_negatives=1))
     best = trainer.fit().best
-    val = trainer.batches("val")
-    negatives = torch.cat([val.read(0, index).negatives[0] for index in range(len(val))])
+    baselines = Baselines.of(trainer.data, trainer.split.train)
+    found = evaluate_baselines(baselines, trainer.batches("val", evaluation=True))
     assert best > 0.8
-    assert popularity_ap(data, trainer.split.val, negatives) < 0.6
+    assert found["popularity"].ap < 0.6

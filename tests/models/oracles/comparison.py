@@ -11,10 +11,11 @@ from torch_geometric.data import TemporalData
 
 from oracles.events import Stream, ask_pairs
 from oracles.memory import Oracle
-from pyg_mspipe.data import FeatureStore, TensorFeatures
+from pyg_mspipe.data import FeatureStore, Positives, TensorFeatures
 from pyg_mspipe.graph import CutOff, NeighborSampler, TemporalCSR
 from pyg_mspipe.models import TemporalModel
 from pyg_mspipe.pipeline import Batches
+from pyg_mspipe.pipeline.gather import Gather
 
 NUM_NODES = 6
 
@@ -49,11 +50,20 @@ def small_stream(*events: tuple[int, int, int]) -> Stream:
     return Stream(TemporalData(src=src, dst=dst, t=t, msg=msg), NUM_NODES)
 
 
-class Float64Batches(Batches):
-    """Batches whose features are float64."""
+class Float64Gather(Gather):
+    """Gathers features in float64."""
 
     def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
         return super()._read(features, ids).double()
+
+
+class Float64Batches(Batches):
+    """Batches whose features are float64."""
+
+    def __init__(self, *args, **options) -> None:
+        super().__init__(*args, **options)
+        own = self.gather_features
+        self.gather_features = Float64Gather(own.t, own.msg, own.node_features, own.device)
 
 
 class Case:
@@ -87,17 +97,17 @@ class Case:
         x: Tensor | None = None,
     ) -> None:
         self.stream = Stream(data, num_nodes)
-        self.begin, self.seed, self.x = begin, seed, x
+        self.begin, self.seed, self.x, self.num_negatives = begin, seed, x, num_negatives
         sampler = NeighborSampler(TemporalCSR.from_stream(data, num_nodes), num_neighbors)
         events = range(begin, data.num_events)
         features = {} if x is None else {"node_features": TensorFeatures(x)}
-        options = {"num_negatives": num_negatives, "cut_off": cut_off, "memory_begin": begin} | features
+        options = {"cut_off": cut_off, "memory_begin": begin} | features
         self.batches = Float64Batches(data, events, batch_size, sampler, self._negatives, **options)
         self.num_training = round(len(self.batches) * training_share)
 
-    def _negatives(self, size: int, *, epoch: int, batch: int) -> Tensor:
-        generator = torch.Generator().manual_seed(1000 * self.seed + batch)
-        return torch.randint(0, self.stream.num_nodes, (size,), generator=generator)
+    def _negatives(self, positives: Positives) -> Tensor:
+        generator = torch.Generator().manual_seed(1000 * self.seed + positives.batch)
+        return torch.randint(0, self.stream.num_nodes, (self.num_negatives, len(positives)), generator=generator)
 
     def loss(self, z: Tensor, number: int) -> Tensor:
         """Returns a loss in which every number of every output has its own weight."""
@@ -172,7 +182,7 @@ def compare(
         batch = case.batches.read(0, number)
         where = f"batch {number}, {'training' if oracle.training else 'evaluation'}"
         found = model(batch)
-        expected = oracle.batch(batch.events, ask_pairs(case.stream, batch.events, batch.negatives.tolist()))
+        expected = oracle.batch(batch.events, ask_pairs(case.stream, batch.events, batch.negatives.dst.tolist()))
         assert_close(found, expected, f"{where}: outputs")
 
         model.zero_grad()

@@ -1,0 +1,88 @@
+"""The batches of the parts of a run's stream: training, validation and test."""
+
+from __future__ import annotations
+
+from torch_geometric.data import TemporalData
+
+from pyg_mspipe.data import DrawNegatives, StreamSplit
+from pyg_mspipe.graph import TemporalCSR
+from pyg_mspipe.pipeline import Batches
+from pyg_mspipe.tasks import Objective
+from pyg_mspipe.training.config import TrainConfig
+from pyg_mspipe.training.features import RunFeatures
+from pyg_mspipe.training.making import negative_sampler, neighbor_sampler
+
+PARTS = ("train", "val", "test")
+
+
+class PartBatches:
+    """Makes the batches of a run's parts.
+
+    Args:
+        config: The run's settings.
+        data: The stream, on the run's device.
+        csr: Its history.
+        split: Its parts.
+        objective: Model and task.
+        features: The features beside the stream.
+        negatives: Gives the negatives of training, instead of what the settings say.
+        eval_negatives: Gives those of evaluation.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: TemporalData,
+        csr: TemporalCSR,
+        split: StreamSplit,
+        objective: Objective,
+        features: RunFeatures,
+        *,
+        negatives: DrawNegatives | None = None,
+        eval_negatives: DrawNegatives | None = None,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.csr = csr
+        self.split = split
+        self.model, self.task = objective.model, objective.task
+        self.features = features
+        self._given = {False: negatives, True: eval_negatives}
+        # What batches bring; a task may leave the run's labels.
+        self._labels = None if self.task.labels is None else self.task.labels.to(data.src.device)
+        self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
+
+    def __call__(self, part: str, *, evaluation: bool = False) -> Batches:
+        """Returns the batches of a part.
+
+        Args:
+            part: ``"train"``, ``"val"`` or ``"test"``.
+            evaluation: Whether with the negatives of evaluation, rather than of training, and equal queries once.
+        """
+        model, task = self.model, self.task
+        return Batches(
+            self.data,
+            getattr(self.split, part),
+            self.config.batch_size,
+            self._sampler,
+            self._negatives(part, evaluation),
+            ask=task.queries,
+            labels=self._labels,
+            cut_at_labels=task.cuts_at_labels,
+            embed_once=evaluation and task.embeds_once,
+            reads_moment=model.reads_moment,
+            with_ends=model.embeds_ends,
+            cut_off=self.config.cut_off,
+            msg=self.features.events,
+            node_features=self.features.nodes,
+            memory_begin=self.split.train.start,
+            make_plan=None if model.memory is None else model.memory.make_plan,
+        )
+
+    def _negatives(self, part: str, evaluation: bool) -> DrawNegatives | None:
+        num = self.task.eval_negatives if evaluation else self.task.negatives
+        if not num or self._given[evaluation] is not None:
+            return self._given[evaluation] if num else None
+        # Only destinations up to the part's end: later ones are not known yet.
+        known = self.data.dst[: getattr(self.split, part).stop]
+        return negative_sampler(self.config, known, self.csr.num_nodes, PARTS.index(part), num)
