@@ -11,6 +11,9 @@ ModelName = Literal["tgn", "jodie", "dyrep", "apan", "tgat"]
 TaskName = Literal["link", "node", "edge", "property"]
 """The built-in tasks."""
 
+BestBy = Literal["ap", "auc", "mrr", "hits_10"]
+"""The metrics of link prediction that may choose the best epoch."""
+
 ClassWeights = Literal["none", "balanced"]
 """How much a label weighs in the loss: all alike, or the rarer its class the more."""
 

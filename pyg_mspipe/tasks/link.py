@@ -8,12 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyg_mspipe._choices import BestBy
 from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.models.link_predictor import LinkPredictor
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.tasks.link_metrics import LinkMetrics, link_metrics
 from pyg_mspipe.tasks.ranking import Ranking
 from pyg_mspipe.tasks.task import Metrics, Task
+
+BEST_LABELS: dict[BestBy, str] = {"ap": "AP", "auc": "AUC", "mrr": "MRR", "hits_10": "Hits@10"}
+"""The names of the metrics in what people read."""
 
 
 class LinkPrediction(Task):
@@ -22,16 +26,17 @@ class LinkPrediction(Task):
     Args:
         embedding_dim: Width of the embeddings.
         eval_negatives: Negatives for each event in evaluation; AP and AUC use the first.
+        best_by: The metric of the best epoch.
     """
 
-    best = "ap"
-    best_label = "AP"
-    chance = 0.5
     embeds_once = True
     score_dim = 1
 
-    def __init__(self, embedding_dim: int, *, eval_negatives: int = 10) -> None:
+    def __init__(self, embedding_dim: int, *, eval_negatives: int = 10, best_by: BestBy = "ap") -> None:
         super().__init__()
+        self.best = best_by
+        self.best_label = BEST_LABELS[best_by]
+        self.chance = 0.5 if best_by in ("ap", "auc") else None
         self.eval_negatives = eval_negatives
         self.head = LinkPredictor(embedding_dim)
 

@@ -10,11 +10,13 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pyg_mspipe._choices import (
+    BestBy,
     ClassWeights,
     CutOff,
     MitigationName,
     ModelName,
     Overlap,
+    ProtocolName,
     Strategy,
     TaskName,
     TimeInit,
@@ -95,8 +97,19 @@ class TrainConfig:
     negatives: Negatives = _setting(
         "destinations", "Draw negatives from the destinations' range, or from all nodes.", "Sampling"
     )
+    protocol: ProtocolName = _setting(
+        "random",
+        "What events are ranked among: random destinations, historical or inductive pairs, or lists by TGB's rule.",
+        "Evaluation",
+    )
     eval_negatives: int = _setting(
-        10, "Negatives for each event in evaluation; AP and AUC use the first.", "Sampling", 1
+        10, "Negatives for each event in evaluation; AP and AUC use the first.", "Evaluation", 1
+    )
+    filtered: bool = _setting(
+        False, "Leave out negatives that are true events at the event's time; tgb always does.", "Evaluation"
+    )
+    best_by: BestBy = _setting(
+        "ap", "The metric of the best epoch of link prediction: ap, auc, mrr or hits_10.", "Evaluation"
     )
 
     staleness: str = _setting(

@@ -106,7 +106,11 @@ class TrainingLoop:
         if best:
             progress.best, progress.best_epoch = score, epoch
             self._save(BEST, memory)
-        settings: dict[str, str] = {"cut_off": config.cut_off, "negatives": config.negatives}
+        settings: dict[str, str] = {
+            "cut_off": config.cut_off,
+            "negatives": config.negatives,
+            "protocol": config.protocol,
+        }
         self._publish(EpochDone(progress.step - 1, epoch, trained, loss, rate, best, metrics, settings))
         progress.stopped = bool(config.patience) and epoch - progress.best_epoch >= config.patience
         progress.epoch, progress.batch, progress.loss_sum = epoch + 1, 0, 0.0

@@ -161,9 +161,11 @@ def make_task(
         labels: The labels of the run, if it has any.
         split: The parts of the stream.
     """
-    settings = {"eval_negatives": config.eval_negatives, "labels": labels, "split": split}
+    settings = {"eval_negatives": config.eval_negatives, "best_by": config.best_by, "labels": labels, "split": split}
     # What was asked for and has no effect is a mistake.
-    needed = {"class_weights": None if config.class_weights == "none" else config.class_weights}
+    needed: dict[str, Any] = {"class_weights": None if config.class_weights == "none" else config.class_weights}
+    if config.best_by != TrainConfig().best_by:
+        needed["best_by"] = config.best_by
     return _made(task or find_task(config.task), "task", settings, needed, embedding_dim)
 
 

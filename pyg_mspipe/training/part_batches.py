@@ -9,6 +9,7 @@ from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.pipeline import Batches
 from pyg_mspipe.tasks import Objective
 from pyg_mspipe.training.config import TrainConfig
+from pyg_mspipe.training.eval_negatives import EvalNegatives
 from pyg_mspipe.training.features import RunFeatures
 from pyg_mspipe.training.making import negative_sampler, neighbor_sampler
 
@@ -27,6 +28,9 @@ class PartBatches:
         features: The features beside the stream.
         negatives: Gives the negatives of training, instead of what the settings say.
         eval_negatives: Gives those of evaluation.
+
+    Attributes:
+        eval_seed: The seed of evaluation's negatives, by default the run's.
     """
 
     def __init__(
@@ -39,7 +43,7 @@ class PartBatches:
         features: RunFeatures,
         *,
         negatives: DrawNegatives | None = None,
-        eval_negatives: DrawNegatives | None = None,
+        eval_negatives: DrawNegatives | EvalNegatives,
     ) -> None:
         self.config = config
         self.data = data
@@ -47,7 +51,9 @@ class PartBatches:
         self.split = split
         self.model, self.task = objective.model, objective.task
         self.features = features
-        self._given = {False: negatives, True: eval_negatives}
+        self._own_negatives = negatives
+        self._eval_negatives = eval_negatives
+        self.eval_seed = config.seed
         # What batches bring; a task may leave the run's labels.
         self._labels = None if self.task.labels is None else self.task.labels.to(data.src.device)
         self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
@@ -81,8 +87,13 @@ class PartBatches:
 
     def _negatives(self, part: str, evaluation: bool) -> DrawNegatives | None:
         num = self.task.eval_negatives if evaluation else self.task.negatives
-        if not num or self._given[evaluation] is not None:
-            return self._given[evaluation] if num else None
+        if not num:
+            return None
+        if evaluation:
+            given = self._eval_negatives
+            return given.of(part, self.eval_seed) if isinstance(given, EvalNegatives) else given
+        if self._own_negatives is not None:
+            return self._own_negatives
         # Only destinations up to the part's end: later ones are not known yet.
         known = self.data.dst[: getattr(self.split, part).stop]
         return negative_sampler(self.config, known, self.csr.num_nodes, PARTS.index(part), num)

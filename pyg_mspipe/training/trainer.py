@@ -21,6 +21,7 @@ from pyg_mspipe.tasks import Metrics, OnBatch, OnScores, evaluate
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 from pyg_mspipe.training.device import pick_device
 from pyg_mspipe.training.embedder import load_embedder, with_embedder
+from pyg_mspipe.training.eval_negatives import EvalNegatives
 from pyg_mspipe.training.events import Listener, RunBegun, Saved, StagesDone
 from pyg_mspipe.training.features import RunFeatures, features_again
 from pyg_mspipe.training.interrupt import interruptible
@@ -144,8 +145,12 @@ class Trainer:
         self.model, self.task = self.objective.model, self.objective.task
         learned = [x for x in self.objective.parameters() if x.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=learning_rate(config), fused=True)
-        own = {"negatives": negatives, "eval_negatives": eval_negatives}
-        self.batches = PartBatches(config, self.data, csr, self.split, self.objective, beside, **own)
+        evaluated = eval_negatives or EvalNegatives(
+            config, read.stream, self.split, self.num_nodes, source=self.source, folder=self.folder
+        )
+        self.batches = PartBatches(
+            config, self.data, csr, self.split, self.objective, beside, negatives=negatives, eval_negatives=evaluated
+        )
         batches = self.batches("train"), self.batches("val", evaluation=True)
         self._job = make_job(config, self.objective, self.optimizer, *batches, self.groups, self._on_record)
         executor.prepare(self._job)

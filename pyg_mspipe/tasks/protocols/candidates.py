@@ -123,7 +123,8 @@ class Candidates:
                     wrong = "another stream" if name == "stream" else f"{name} {found.get(name)}, not {value}"
                     raise StreamError(f"{path} holds candidates made for {wrong}; {mend}, or name another folder")
             with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-                first, blocks = 0, []
+                first = 0
+                blocks: list[tuple[Tensor, Tensor]] = []
                 for batch in file.iter_batches(_ROWS):
                     first = first if blocks else batch["event"][0].as_py()
                     blocks.append(_lists(batch["dst"]))

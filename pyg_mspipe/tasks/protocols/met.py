@@ -98,9 +98,9 @@ class TrueDestinations:
         """Returns whether there is such an event: Bool[...].
 
         Args:
-            src: See :meth:`find`.
-            t: See :meth:`find`.
-            dst: See :meth:`find`.
+            src: Int64[...].
+            t: Int64[...], in the stream's unit.
+            dst: Int64[...].
         """
         return self.find(src, t, dst) >= 0
 

@@ -10,8 +10,8 @@ from protocol_streams import bipartite, columns, pair_columns, positives_of, tru
 from pyg_mspipe.data import StreamError, StreamSplit, load_stream, split_stream
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.pipeline import Batches
-from pyg_mspipe.pipeline.parts import read_parts
-from pyg_mspipe.tasks.link import reciprocal_rank
+from pyg_mspipe.pipeline.parts import EvaluationBatches
+from pyg_mspipe.tasks import Ranking
 from pyg_mspipe.tasks.protocols import evaluation_negatives
 
 SPLIT = StreamSplit(range(400), range(400, 500), range(500, 600))
@@ -40,7 +40,8 @@ def test_each_protocol_ranks_the_events_of_both_parts_among_as_many_as_wanted(pr
         assert whole.negatives.dst.shape == (7, len(whole.events))
         same_source = whole.negatives.src == whole.src if whole.negatives.src is not None else torch.tensor(True)
         assert not (same_source & (whole.negatives.dst == whole.dst)).any()
-        parts = list(read_parts(batches, index, 50))
+        source = EvaluationBatches(batches, range(len(batches)), 50)
+        parts = list(source.parts(index, source.draw(whole.events, 0, index)))
         assert len(parts) > 1
         assert torch.equal(torch.cat([each.negatives.dst for each in parts], dim=1), whole.negatives.dst)
         if whole.negatives.src is not None:
@@ -139,6 +140,6 @@ def test_reciprocal_ranks_are_those_of_py_tgbs_evaluator_on_ragged_lists(rows):
     evaluator = pytest.importorskip("tgb.linkproppred.evaluate").Evaluator(name="tgbl-wiki")
     longest = max(map(len, rows))
     logits = torch.tensor([row + [-torch.inf] * (longest - len(row)) for row in rows]).t()
-    for row, found in zip(rows, reciprocal_rank(logits).tolist(), strict=True):
+    for row, found in zip(rows, Ranking.of(logits).reciprocal.tolist(), strict=True):
         scores = {"y_pred_pos": np.array(row[:1]), "y_pred_neg": np.array(row[1:]), "eval_metric": ["mrr"]}
         assert found == pytest.approx(float(evaluator.eval(scores)["mrr"]), abs=1e-6)
