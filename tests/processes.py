@@ -231,7 +231,7 @@ def run_forked(command: Sequence[str], *, cwd: Path | str | None = None, check: 
 
 
 def popen_forked(command: Sequence[str], **options: Any) -> "Forked | subprocess.Popen[str]":
-    """Starts a Python command as ``subprocess.Popen`` does, or forked, which keeps its output, unless that is torchrun."""
+    """Starts a Python command as ``subprocess.Popen`` does, or forked with its output kept, unless it is torchrun."""
     if "torch.distributed.run" in command:
         return subprocess.Popen(command, **options)
     return Forked(*command[1:], env=options.get("env"), cwd=options.get("cwd"))
