@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyg_mspipe.memory import LastAggregator, TGNMemory, TimeEncoder
     from pyg_mspipe.models import TGN, LinkPredictor, TemporalAttention
     from pyg_mspipe.pipeline import Batch, Batches
+    from pyg_mspipe.tasks import evaluate_links
     from pyg_mspipe.training import TrainConfig, Trainer, load_run
 else:
     __getattr__, __dir__ = lazy(
@@ -41,6 +42,7 @@ else:
             "memory": ["LastAggregator", "TGNMemory", "TimeEncoder"],
             "models": ["TGN", "LinkPredictor", "TemporalAttention"],
             "pipeline": ["Batch", "Batches"],
+            "tasks": ["evaluate_links"],
             "training": ["TrainConfig", "Trainer", "load_run"],
         },
     )
@@ -66,6 +68,7 @@ __all__ = [
     "Trainer",
     "__version__",
     "check_stream",
+    "evaluate_links",
     "load_run",
     "load_stream",
     "split_stream",

@@ -232,7 +232,7 @@ def run_forked(command: Sequence[str], *, cwd: Path | str | None = None, check: 
 
 
 def popen_forked(command: Sequence[str], **options: Any) -> "Forked | subprocess.Popen[str]":
-    """Starts a Python command as ``subprocess.Popen`` does, or forked with its output kept, unless it is torchrun."""
+    """Starts Python as ``subprocess.Popen`` does; forked, and then it keeps what it says, unless it is torchrun."""
     if "torch.distributed.run" in command:
         return subprocess.Popen(command, **options)
     return Forked(*command[1:], env=options.get("env"), cwd=options.get("cwd"))

@@ -86,7 +86,7 @@ class Benchmark(Generic[S]):
             "machine": machine,
             "settings": asdict(settings),  # type: ignore[call-overload]
             "quick": quick,
-            "seconds": round(time.perf_counter() - began, 1),
+            "seconds": round(time.perf_counter() - began, 3),
             "peak_rss": peak_rss(),
             **result,
         }

@@ -7,7 +7,7 @@ from statistics import fmean, median
 from typing import Any
 
 from benchmarks.harness.benchmark import Result
-from benchmarks.report import beyond, models
+from benchmarks.report import beyond, models, ranking
 from benchmarks.report.markdown import command, machine, percent, seeds, spread, stream_title, table
 from pyg_mspipe import ParallelPlan
 from pyg_mspipe.pipeline.record import STAGES
@@ -445,6 +445,9 @@ BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "node_labels": (models.labels, ("node_labels",)),
     "edge_labels": (models.labels, ("edge_labels",)),
     "node_properties": (models.labels, ("node_properties",)),
+    "refine": (ranking.refine, ("refine",)),
+    "tgb_evaluation": (ranking.tgb_evaluation, ("tgb_evaluation",)),
+    "link_ranking": (ranking.link_ranking, ("link_ranking",)),
     "beyond_symbols": (beyond.symbols, ("growth", "tgn_training", "pipeline_modes_disk")),
     "beyond_memory": (beyond.memory, ("growth",)),
     "beyond_traffic": (beyond.traffic, ()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
@@ -40,7 +41,9 @@ def timelines(result: Result) -> Figure:
     rows: list[Axes] = [figure.add_subplot(2, 1, 1 + place) for place in range(len(modes))]
     length = 0.0
     for axes, mode in zip(rows, modes, strict=True):
-        records = [BatchRecord(**each) for each in result["modes"][mode]]
+        known = {field.name for field in fields(BatchRecord)}  # results may have been recorded with others
+        rows_of = result["modes"][mode]
+        records = [BatchRecord(**{name: each[name] for name in known & each.keys()}) for each in rows_of]
         half = len(records) // 2
         start = records[half].begin["fetch"]
         # As many batches as sequential training needs the time of six for.

@@ -11,6 +11,7 @@ from pyg_mspipe.cli import data as data_commands
 from pyg_mspipe.cli import runs
 from pyg_mspipe.cli.baseline import SETTINGS, baseline
 from pyg_mspipe.cli.errors import State
+from pyg_mspipe.cli.evaluate import evaluate
 from pyg_mspipe.cli.plan import plan
 from pyg_mspipe.cli.settings import with_settings
 from pyg_mspipe.cli.simulate import simulate
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 app.command("train", no_args_is_help=True)(with_settings(with_reading(runs.train)))
 app.command("resume", no_args_is_help=True)(runs.resume)
-app.command("evaluate", no_args_is_help=True)(runs.evaluate)
+app.command("evaluate", no_args_is_help=True)(evaluate)
 app.command("baseline", no_args_is_help=True)(with_settings(with_reading(baseline), *SETTINGS))
 app.command("plan", no_args_is_help=True)(plan)
 app.command("simulate", no_args_is_help=True)(simulate)

@@ -12,7 +12,18 @@ from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.training.config import TrainConfig
 
-SETTINGS = ("batch_size", "seed", "negatives", "eval_negatives", "val_ratio", "test_ratio", "val_time", "test_time")
+SETTINGS = (
+    "batch_size",
+    "seed",
+    "negatives",
+    "protocol",
+    "eval_negatives",
+    "filtered",
+    "val_ratio",
+    "test_ratio",
+    "val_time",
+    "test_time",
+)
 """The settings of a run that its evaluation depends on whatever the model."""
 
 
@@ -24,34 +35,33 @@ def baseline(ctx: typer.Context, stream: options.Stream, reading: dict[str, Any]
 
     Examples:
         mspipe baseline clicks.csv --src user --dst item --time ts
-        mspipe baseline wikipedia --eval-negatives 100
+        mspipe baseline wikipedia --protocol tgb --eval-negatives 100
     """
     with one_line_errors(ctx):
         config = TrainConfig(**settings)
         with loading():
             from pyg_mspipe.training.source import open_stream
-        data = open_stream(options.source_of(stream, **reading))
+        source = options.source_of(stream, **reading)
+        data = open_stream(source)
         with loading():
             from pyg_mspipe.cli.metrics_table import table_of
             from pyg_mspipe.data import EventGroups, split_stream
             from pyg_mspipe.graph import NeighborSampler, TemporalCSR
             from pyg_mspipe.pipeline import Batches
             from pyg_mspipe.tasks import Baselines, evaluate_baselines
-            from pyg_mspipe.training.making import negative_sampler
+            from pyg_mspipe.training.eval_negatives import EvalNegatives
         split = split_stream(data, **config.split())
         groups, baselines = EventGroups.of(data, split), Baselines.of(data, split.train)
         sampler = NeighborSampler(TemporalCSR.from_stream(data), [])
         rows: dict[tuple[str, ...], dict[str, str]] = {}
         console = Console()
-        for use, part in enumerate(("val", "test"), start=1):
-            events = getattr(split, part)
-            known, num_nodes = data.dst[: events.stop], sampler.csr.num_nodes
-            draw = negative_sampler(config, known, num_nodes, use, config.eval_negatives)
+        negatives = EvalNegatives(config, data, split, sampler.csr.num_nodes, source=source, folder=None)
+        for part in ("val", "test"):
             with console.status("evaluating"):
-                batches = Batches(data, events, config.batch_size, sampler, draw)
+                batches = Batches(data, getattr(split, part), config.batch_size, sampler, negatives.of(part))
                 for name, metrics in evaluate_baselines(baselines, batches, groups).items():
                     columns = metrics.columns()
                     columns.pop("count")
                     rows[part, name.replace("_", " ")] = columns
-        told = f"{len(split.val):,} val and {len(split.test):,} test events; negatives from {config.negatives}"
+        told = f"{len(split.val):,} val and {len(split.test):,} test events; protocol {config.protocol}"
         console.print(table_of(rows, ["events", "baseline"], told))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean, stdev
 
 from rich.table import Table
 
 from pyg_mspipe.tasks import Metrics, Task
+from pyg_mspipe.tasks.link import BEST_LABELS
 
 Rows = Mapping[tuple[str, ...], Mapping[str, str]]
 """What stands in each row of a table under each heading, by the row's names."""
@@ -28,6 +30,20 @@ def tables_of(task: Task, metrics: Mapping[str, Metrics], title: str) -> Iterato
     }
     if groups:
         yield table_of(groups, ["events", "group"], "groups of events")
+
+
+def spread_of(found: Sequence[Mapping[str, Metrics]], title: str) -> Table:
+    """Returns a table of mean and standard deviation of link prediction's metrics over several evaluations.
+
+    Args:
+        found: The metrics of each evaluation, by part.
+        title: Stands above the table.
+    """
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for part in found[0]:
+        values = {label: [getattr(each[part], name) for each in found] for name, label in BEST_LABELS.items()}
+        rows[(part,)] = {label: f"{fmean(each):.4f} ± {stdev(each):.4f}" for label, each in values.items()}
+    return table_of(rows, ["events"], title)
 
 
 def table_of(rows: Rows, names: list[str], title: str) -> Table:

@@ -1,17 +1,14 @@
-"""``mspipe train``, ``resume`` and ``evaluate``: runs and their folders."""
+"""``mspipe train`` and ``resume``: runs and their folders."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
-from rich.console import Console
 
 from pyg_mspipe._loading import loading
 from pyg_mspipe.cli import inputs
@@ -19,11 +16,11 @@ from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
 from pyg_mspipe.cli.finished import finished, is_finished
 from pyg_mspipe.cli.launch import Launch, launched
+from pyg_mspipe.cli.outputs import check_file
 from pyg_mspipe.cli.settings import read_toml, tables_of_settings
-from pyg_mspipe.data.atomic_write import atomic_write, refuse_devices
 from pyg_mspipe.distributed.torchrun import torchrun_may_restart
 from pyg_mspipe.training.config import ConfigError, TrainConfig
-from pyg_mspipe.training.run_folder import BEST, EVALUATION, LAST, has_run
+from pyg_mspipe.training.run_folder import LAST, has_run
 
 Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=False)]
 
@@ -141,79 +138,10 @@ def resume(
             fitting.go_on(launch, fitting.make_trainer(launch, data, run, source, stores), run, checkpoint)
 
 
-def evaluate(
-    run: Run,
-    stream: inputs.MovedStream = None,
-    features: inputs.MovedFeatures = None,
-    node_features: inputs.MovedNodeFeatures = None,
-    labels: inputs.MovedLabels = None,
-    ranks: Annotated[
-        Path | None, typer.Option(help="Write the rank of every event among its negatives to this Parquet file.")
-    ] = None,
-) -> None:
-    """Evaluate the best model of a run on its validation and test events; writes evaluation.json.
-
-    Examples:
-        mspipe evaluate runs/clicks
-        mspipe evaluate runs/clicks --ranks ranks.parquet
-    """
-    with one_line_errors():
-        if ranks is not None:
-            _check_file("--ranks", ranks)
-        with loading():
-            from pyg_mspipe.training.run_checkpoint import load_run_checkpoint
-            from pyg_mspipe.training.source import open_stream
-        checkpoint = load_run_checkpoint(run / BEST)
-        inputs.move(checkpoint, stream, features, node_features, labels)
-        console = Console()
-        checkpoint["config"]["parallel"] = "1x1x1"
-        data = open_stream(checkpoint["source"])
-        with loading():
-            from pyg_mspipe.cli.metrics_table import tables_of
-            from pyg_mspipe.tasks import LinkPrediction, rank_table, write_ranks
-            from pyg_mspipe.training import Trainer
-        trainer = Trainer.resume(data, checkpoint, run, console=console)
-        if ranks is not None and not isinstance(trainer.task, LinkPrediction):
-            raise ConfigError(f"--ranks is for link prediction, and the run's task is {trainer.config.task}; omit it")
-        ranked: list[Any] = []
-
-        def keep(events: range, scores: Sequence[Any]) -> None:
-            if ranks is not None:
-                part = ("val", "test")[len(ranked)]
-                ranked.append(rank_table(trainer.data, part, events, scores, trainer.groups))
-
-        with console.status("evaluating"):
-            metrics = trainer.test(checkpoint, keep)
-        if ranks is not None:
-            write_ranks(ranks, ranked)
-        how: dict[str, str] = {"cut_off": trainer.config.cut_off}
-        if trainer.task.eval_negatives:
-            how["negatives"] = trainer.config.negatives
-        result = {"epoch": checkpoint["progress"]["best_epoch"] + 1} | how
-        result |= {part: asdict(each) for part, each in metrics.items()}
-        with atomic_write(run / EVALUATION) as file:
-            file.write(f"{json.dumps(result, indent=2)}\n".encode())
-        told = f"{run}, epoch {result['epoch']}; cut-off {how['cut_off']}"
-        if "negatives" in how:
-            told += f", negatives from {how['negatives']}"
-        console.print(*tables_of(trainer.task, metrics, told), sep="\n")
-
-
 def _check_timeline(config: TrainConfig) -> None:
     """Refuses a --timeline that cannot be written, before the run begins."""
     if config.timeline:
-        _check_file("--timeline", Path(config.timeline))
-
-
-def _check_file(flag: str, path: Path) -> None:
-    """Refuses a file that cannot be written, before anything takes time."""
-    refuse_devices(path)
-    if path.is_dir():
-        raise ConfigError(f"{flag} {path} is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise ConfigError(f"{flag} {path}: the folder {path.parent} does not exist; make it or give another file")
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{flag} {path}: the folder {path.parent} is not writable; give another file")
+        check_file("--timeline", Path(config.timeline))
 
 
 def _check_classes(config: TrainConfig) -> None:

@@ -25,7 +25,7 @@ else:
             "feature_file": ["write_features"],
             "feature_store": ["FeatureStore", "MappedFeatures", "TensorFeatures"],
             "labels": ["Labels", "read_labels"],
-            "negatives": ["DrawNegatives", "NegativeSampler", "Negatives", "Positives"],
+            "negatives": ["DrawNegatives", "Negatives", "NegativeSampler", "Positives"],
             "splits": ["StreamSplit", "split_stream"],
             "streams": ["load_stream"],
             "summary": ["DegreeSketch", "StreamSummary", "summarize"],

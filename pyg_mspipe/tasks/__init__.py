@@ -2,6 +2,7 @@
 
 from pyg_mspipe.tasks.baselines import BASELINES, Baselines, evaluate_baselines
 from pyg_mspipe.tasks.classification import ClassMetrics, EdgeClassification, NodeClassification
+from pyg_mspipe.tasks.evaluate_links import Embed, evaluate_links
 from pyg_mspipe.tasks.evaluation import DivergedError, OnBatch, OnScores, evaluate
 from pyg_mspipe.tasks.link import LinkPrediction, link_loss
 from pyg_mspipe.tasks.link_metrics import GroupMetrics, LinkMetrics, link_metrics
@@ -17,6 +18,7 @@ __all__ = [
     "ClassMetrics",
     "DivergedError",
     "EdgeClassification",
+    "Embed",
     "GroupMetrics",
     "LinkMetrics",
     "LinkPrediction",
@@ -31,6 +33,7 @@ __all__ = [
     "Task",
     "evaluate",
     "evaluate_baselines",
+    "evaluate_links",
     "link_loss",
     "link_metrics",
     "rank_table",

@@ -54,6 +54,7 @@ class PartBatches:
         self._own_negatives = negatives
         self._eval_negatives = eval_negatives
         self.eval_seed = config.seed
+        self._instead: dict[str, DrawNegatives] = {}
         # What batches bring; a task may leave the run's labels.
         self._labels = None if self.task.labels is None else self.task.labels.to(data.src.device)
         self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
@@ -85,10 +86,21 @@ class PartBatches:
             make_plan=None if model.memory is None else model.memory.make_plan,
         )
 
+    def rank_among(self, part: str, negatives: DrawNegatives) -> None:
+        """Ranks the events of a part among negatives other than the run's from now on.
+
+        Args:
+            part: ``"val"`` or ``"test"``.
+            negatives: Gives the negatives.
+        """
+        self._instead[part] = negatives
+
     def _negatives(self, part: str, evaluation: bool) -> DrawNegatives | None:
         num = self.task.eval_negatives if evaluation else self.task.negatives
         if not num:
             return None
+        if evaluation and part in self._instead:
+            return self._instead[part]
         if evaluation:
             given = self._eval_negatives
             return given.of(part, self.eval_seed) if isinstance(given, EvalNegatives) else given

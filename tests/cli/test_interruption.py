@@ -4,6 +4,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from processes import Forked, patience
 from typer.testing import CliRunner
@@ -14,7 +15,7 @@ from pyg_mspipe.training import load_checkpoint
 SMALL = ["--memory-dim=4", "--time-dim=4", "--embedding-dim=4", "--num-neighbors=2", "--no-tensorboard", "--lr=1e-3"]
 # 336 batches, a checkpoint for every third: long enough that no signal comes too late.
 LONG = [*SMALL, "--epochs=8", "--batch-size=10", "--checkpoint-every=3", "--patience=0", "--eval-negatives=2"]
-# One epoch of a few batches, and a validation of some seconds.
+# One epoch of a few batches, and a validation of some seconds where there are so many destinations.
 VALIDATED = [*SMALL, "--epochs=1", "--batch-size=10", "--val-ratio=0.7", "--eval-negatives=30000"]
 
 
@@ -93,6 +94,9 @@ def test_ctrl_c_and_termination_leave_a_checkpoint_that_goes_on_with_the_same_lo
 
 
 def test_ctrl_c_in_validation_leaves_a_checkpoint_that_validates_again(mspipe, stream):
+    with np.load(stream) as arrays:
+        np.savez("wide.npz", **{name: arrays[name] * (2000 if name == "dst" else 1) for name in arrays})
+    stream = "wide.npz"
     process = start("train", stream, *VALIDATED, "--out", "run")
     wait_for_checkpoint(process, Path("run/last.pt"))
     progress = stopped(process, signal.SIGINT)

@@ -16,8 +16,8 @@ def late_stages(monkeypatch):
     for owner, name in ((Batches, "draw"), (Batches, "gather"), (RowState, "await_fetch"), (RowState, "await_apply")):
         own = getattr(owner, name)
 
-        def late(*args, own=own):
+        def late(*args, own=own, **options):
             time.sleep(delays.random() * (0.02 if delays.random() < 0.1 else 0.003))
-            return own(*args)
+            return own(*args, **options)
 
         monkeypatch.setattr(owner, name, late)
