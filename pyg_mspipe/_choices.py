@@ -11,6 +11,12 @@ ModelName = Literal["tgn", "jodie", "dyrep", "apan", "tgat"]
 TaskName = Literal["link", "node", "edge", "property"]
 """The built-in tasks."""
 
+HeadName = Literal["mlp", "common"]
+"""What scores a pair of nodes: their embeddings alone, or also the neighbours that they have in common."""
+
+LossName = Literal["bce", "softmax"]
+"""How an event is told from its negatives: each alone, or as the one of them all."""
+
 BestBy = Literal["ap", "auc", "mrr", "hits_10"]
 """The metrics of link prediction that may choose the best epoch."""
 

@@ -102,7 +102,8 @@ def evaluate(
             from pyg_mspipe.cli.metrics_table import spread_of, tables_of
             from pyg_mspipe.tasks import LinkPrediction, rank_table, write_ranks
             from pyg_mspipe.tasks.protocols import read_candidates
-            from pyg_mspipe.training import Trainer
+            from pyg_mspipe.training import Trainer, keep_freed_memory
+        keep_freed_memory()
         trainer = Trainer.resume(data, checkpoint, run, console=console)
         flags = dict.fromkeys(asked) | {"candidates": candidates, "ranks": ranks, "seeds": seeds if seeds > 1 else None}
         if not isinstance(trainer.task, LinkPrediction):

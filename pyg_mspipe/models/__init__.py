@@ -2,6 +2,7 @@
 
 from pyg_mspipe.models.apan import APAN
 from pyg_mspipe.models.attention import TemporalAttention
+from pyg_mspipe.models.common_neighbors import CommonNeighborPredictor
 from pyg_mspipe.models.dyrep import DyRep
 from pyg_mspipe.models.jodie import JODIE, gap_statistics
 from pyg_mspipe.models.link_predictor import LinkPredictor
@@ -16,6 +17,7 @@ __all__ = [
     "JODIE",
     "TGAT",
     "TGN",
+    "CommonNeighborPredictor",
     "DyRep",
     "LinkPredictor",
     "MemoryModel",

@@ -67,7 +67,7 @@ class APAN(MemoryModel):
         )
         super().__init__(memory)
         self.norm = LayerNorm(memory_dim)
-        self.embedding_dim = memory_dim
+        self.embedding_dim = self.row_dim = memory_dim
         self.take_features(node_dim, memory_dim)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -76,6 +76,14 @@ class APAN(MemoryModel):
         Args:
             batch: Its queries.
         """
+        return self.embed_with_rows(batch)[0]
+
+    def embed_with_rows(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns the embedding of each query, [Q, memory_dim], and those of all nodes read: [U, memory_dim].
+
+        Args:
+            batch: As :meth:`forward` takes it.
+        """
         z, _ = self.rows(batch)
-        out: Tensor = self.norm(z).index_select(0, batch.sample.seed)
-        return out
+        rows = self.norm(z)
+        return rows.index_select(0, batch.sample.seed), rows

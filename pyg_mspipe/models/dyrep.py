@@ -72,7 +72,7 @@ class DyRep(MemoryModel):
         self.layers = attention_layers(memory_dim, memory_dim, time_dim, msg_dim, num_layers, heads, dropout)
         self.layers.requires_grad_(False)
         self.num_hops = num_layers
-        self.embedding_dim = memory_dim
+        self.embedding_dim = self.row_dim = memory_dim
         self.take_features(node_dim, memory_dim)
         # What forward has read last, which the commit of the same batch needs again.
         self._read: tuple[Batch, Tensor, Tensor] | None = None
@@ -83,9 +83,17 @@ class DyRep(MemoryModel):
         Args:
             batch: Its queries, and both ends of its events with their neighbourhoods, one hop for each layer.
         """
+        return self.embed_with_rows(batch)[0]
+
+    def embed_with_rows(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns the embedding of each query, [Q, memory_dim], and the nodes' rows: [U, memory_dim].
+
+        Args:
+            batch: As :meth:`forward` takes it.
+        """
         z, last_update = self.rows(batch)
         self._read = batch, z.detach(), last_update
-        return z.index_select(0, batch.sample.seed_node[: batch.query_t.numel()])
+        return z.index_select(0, batch.sample.seed_node[: batch.query_t.numel()]), z
 
     @torch.no_grad()
     def commit(self, batch: Batch) -> Commit:

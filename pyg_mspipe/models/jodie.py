@@ -70,7 +70,7 @@ class JODIE(MemoryModel):
         self.norm = LayerNorm(memory_dim)
         self.slope = Parameter(torch.randn(memory_dim))
         self.shift = Parameter(torch.randn(memory_dim))
-        self.embedding_dim = memory_dim
+        self.embedding_dim = self.row_dim = memory_dim
         self.register_buffer("gaps", gaps)
         self.take_features(node_dim, memory_dim)
 
@@ -80,6 +80,14 @@ class JODIE(MemoryModel):
         Args:
             batch: Its queries and the moments that they ask for.
         """
+        return self.embed_with_rows(batch)[0]
+
+    def embed_with_rows(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns the embedding of each query, [Q, memory_dim], and the nodes' normalised rows: [U, memory_dim].
+
+        Args:
+            batch: As :meth:`forward` takes it.
+        """
         z, last_update = self.rows(batch)
         asked = batch.sample.seed
         idle = (batch.query_t - last_update.index_select(0, asked)).to(z.dtype)
@@ -88,8 +96,8 @@ class JODIE(MemoryModel):
         else:
             mean, std = self.gaps.index_select(0, batch.n_id).index_select(0, asked).unbind(1)
             moved = (idle - mean) / std
-        out: Tensor = self.norm(z).index_select(0, asked) * (1 + moved.unsqueeze(1) * self.slope + self.shift)
-        return out
+        rows = self.norm(z)
+        return rows.index_select(0, asked) * (1 + moved.unsqueeze(1) * self.slope + self.shift), rows
 
 
 def gap_statistics(src: Tensor, dst: Tensor, t: Tensor, num_nodes: int) -> Tensor:

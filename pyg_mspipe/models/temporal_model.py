@@ -30,6 +30,7 @@ class TemporalModel(Module, ABC):
         static_memory: Static node vectors, where :meth:`join_static` has brought some.
         num_hops: How many hops of neighbours are sampled for a query.
         embedding_dim: Width of the embeddings.
+        row_dim: Width of the rows that :meth:`embed_with_rows` gives; 0 where it is not written.
         embeds_ends: Whether both ends of a batch's events are sampled like queries, after them, since what the batch
             does to the memory depends on their neighbourhoods.
         reads_moment: Whether an embedding depends on the moment that is asked for, beside the events before it. Where
@@ -38,6 +39,7 @@ class TemporalModel(Module, ABC):
 
     num_hops: int
     embedding_dim: int
+    row_dim: int = 0
     embeds_ends: bool = False
     reads_moment: bool = True
 
@@ -64,6 +66,19 @@ class TemporalModel(Module, ABC):
         Args:
             batch: Its queries and their neighbourhoods, one hop for each of ``num_hops``.
         """
+
+    def embed_with_rows(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns what :meth:`forward` does, and what the model knows of each node read: [U, row_dim].
+
+        Tasks that look at nodes beside the queries, such as common neighbours, want the latter.
+
+        Args:
+            batch: As :meth:`forward` takes it.
+
+        Raises:
+            ValueError: If the model hands out no rows.
+        """
+        raise ValueError(f"model {self.name} hands out no rows of nodes; let it define row_dim and embed_with_rows")
 
     def commit(self, batch: Batch) -> Commit:
         """Returns the memory update of a batch, after the batch's queries were embedded.

@@ -49,7 +49,7 @@ class TGAT(TemporalModel):
         self.time_enc = TimeEncoder(time_dim, time_init)
         self.layers = attention_layers(embedding_dim, embedding_dim, time_dim, msg_dim, num_layers, heads, dropout)
         self.num_hops = num_layers
-        self.embedding_dim = embedding_dim
+        self.embedding_dim = self.row_dim = embedding_dim
         self.node_lin = Linear(node_dim, embedding_dim) if node_dim else None
 
     def forward(self, batch: Batch) -> Tensor:
@@ -58,9 +58,17 @@ class TGAT(TemporalModel):
         Args:
             batch: Its queries and their neighbourhoods, one hop for each layer.
         """
+        return self.embed_with_rows(batch)[0]
+
+    def embed_with_rows(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns the embedding of each query, [Q, embedding_dim], and the nodes' projected features, as wide.
+
+        Args:
+            batch: As :meth:`forward` takes it.
+        """
         if self.node_lin is not None:
-            z = self.node_lin(batch.x)
+            rows = self.node_lin(batch.x)
         else:
-            z = self.time_enc.lin.weight.new_zeros(batch.n_id.numel(), self.embedding_dim)
+            rows = self.time_enc.lin.weight.new_zeros(batch.n_id.numel(), self.embedding_dim)
         elapsed = since_asked(batch.row_t, batch.edge_time)
-        return temporal_embedding(self.layers, self.time_enc, z, batch.sample, elapsed, batch.edge_msg)
+        return temporal_embedding(self.layers, self.time_enc, rows, batch.sample, elapsed, batch.edge_msg), rows

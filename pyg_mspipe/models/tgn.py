@@ -68,6 +68,7 @@ class TGN(MemoryModel):
         self.layers = attention_layers(memory_dim, embedding_dim, time_dim, msg_dim, num_layers, heads, dropout)
         self.num_hops = num_layers
         self.embedding_dim = embedding_dim
+        self.row_dim = memory_dim
         self.take_features(node_dim, memory_dim)
 
     def reset_parameters(self) -> None:
@@ -86,6 +87,15 @@ class TGN(MemoryModel):
         Args:
             batch: Its queries and their neighbourhoods, one hop for each layer.
         """
-        z, last_update = self.rows(batch)
+        return self.embed_with_rows(batch)[0]
+
+    def embed_with_rows(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns the embedding of each query, [Q, embedding_dim], and the nodes' rows: [U, memory_dim].
+
+        Args:
+            batch: As :meth:`forward` takes it.
+        """
+        rows, last_update = self.rows(batch)
         elapsed = since_update(last_update, batch.sample, batch.edge_time)
-        return temporal_embedding(self.layers, self.memory.time_enc, z, batch.sample, elapsed, batch.edge_msg)
+        z = temporal_embedding(self.layers, self.memory.time_enc, rows, batch.sample, elapsed, batch.edge_msg)
+        return z, rows

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pyg_mspipe.pipeline.batch import Batch
     from pyg_mspipe.pipeline.batches import Batches
     from pyg_mspipe.pipeline.engine import PipelineEngine
+    from pyg_mspipe.pipeline.pairs import PairReader, Pairs
     from pyg_mspipe.pipeline.queries import (
         Ask,
         Queries,
@@ -27,6 +28,7 @@ else:
             "batch": ["Batch"],
             "batches": ["Batches"],
             "engine": ["PipelineEngine"],
+            "pairs": ["PairReader", "Pairs"],
             "queries": ["Ask", "Queries", "ask_labelled_events", "ask_labelled_nodes", "ask_pairs", "ask_sources"],
             "record": ["BatchRecord"],
             "scheduler": ["Staleness", "parse_staleness"],
@@ -41,6 +43,8 @@ __all__ = [
     "BatchRecord",
     "Batches",
     "InFlight",
+    "PairReader",
+    "Pairs",
     "PipelineEngine",
     "PipelineError",
     "Queries",

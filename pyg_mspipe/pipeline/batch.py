@@ -11,6 +11,7 @@ from pyg_mspipe.data.negatives import Negatives
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample
 from pyg_mspipe.memory.plan import MemoryPlan
 from pyg_mspipe.memory.rows import MemoryRows
+from pyg_mspipe.pipeline.pairs import Pairs
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Batch:
         x: Float32[U, node_dim], the features of ``n_id``; none until they are gathered, and where nodes have none.
         asked: Int64[A], which of the ``Q`` queries answers each that was asked for, where equal ones are embedded once;
             none where every one is a query of its own.
+        pairs: What is known of the pairs of events and negatives; none where the task reads nothing of the kind.
+        node_rows: [U, row_dim], what the model knows of ``n_id``, with gradients; there only when a task is to read it.
         y: Int64[L] or Float32[L, C], the labels that are asked for at the events; none where the task has none.
     """
 
@@ -53,6 +56,8 @@ class Batch:
     rows: MemoryRows | None = None
     x: Tensor | None = None
     asked: Tensor | None = None
+    pairs: Pairs | None = None
+    node_rows: Tensor | None = None
     y: Tensor | None = None
 
     @property
@@ -82,6 +87,7 @@ class Batch:
             rows=None if self.rows is None else self.rows.to(device, non_blocking=non_blocking),
             x=None if self.x is None else moved(self.x),
             asked=None if self.asked is None else moved(self.asked),
+            pairs=None if self.pairs is None else self.pairs.to(device, non_blocking=non_blocking),
             y=None if self.y is None else moved(self.y),
         )
 

@@ -20,6 +20,7 @@ from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.cuts import Cuts
 from pyg_mspipe.pipeline.distinct import distinct_queries
 from pyg_mspipe.pipeline.gather import Gather
+from pyg_mspipe.pipeline.pairs import PairReader
 from pyg_mspipe.pipeline.queries import Ask, Queries, ask_pairs
 
 
@@ -37,6 +38,7 @@ class Batches:
         labels: The stream's labels, on its device; by default there are none.
         cut_at_labels: Whether a batch begins wherever labels stand, so that all events before them are applied.
         embed_once: Whether equal queries of a batch are embedded once, as evaluation wants it.
+        pairs: Finds what scores read of pairs beside their nodes' embeddings; by default they read nothing else.
         reads_moment: Whether embeddings depend on the moment that is asked for; see :class:`TemporalModel`.
         with_ends: Whether both ends of all events are sampled like queries, after them; see :class:`TemporalModel`.
         cut_off: ``"batch"``: nothing of a batch is visible to it. ``"event"``: a query sees all events strictly before
@@ -78,6 +80,7 @@ class Batches:
         labels: Labels | None = None,
         cut_at_labels: bool = False,
         embed_once: bool = False,
+        pairs: PairReader | None = None,
         reads_moment: bool = True,
         with_ends: bool = False,
         cut_off: CutOff = "batch",
@@ -91,10 +94,6 @@ class Batches:
             raise ValueError(f"cut_off={cut_off!r} is unknown; choose one of {', '.join(get_args(CutOff))}")
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}; give at least 1")
-        if msg is not None and msg.num_rows < data.num_events:
-            raise ValueError(
-                f"msg has {msg.num_rows} rows and the stream {data.num_events} events; give one row for each"
-            )
         self.data = data
         self.msg = TensorFeatures(data.msg) if msg is None else msg
         self.device = data.src.device if device is None else device
@@ -107,6 +106,7 @@ class Batches:
         self.labels = labels
         self._cuts = None if labels is None or not cut_at_labels else Cuts(labels)
         self.embed_once = embed_once
+        self.pairs = pairs
         self.reads_moment = reads_moment
         self.with_ends = with_ends
         self.cut_off = cut_off
@@ -120,11 +120,7 @@ class Batches:
         return -(-len(self.events) // self.batch_size)
 
     def read(self, epoch: int, index: int) -> Batch:
-        """Returns batch ``index`` of epoch ``epoch``: both numbers count from 0.
-
-        Raises:
-            IndexError: If there is no such batch.
-        """
+        """Returns batch ``index`` of epoch ``epoch``, gathered: both numbers count from 0."""
         return self.gather(self.draw(self.events_of(index), epoch, index))
 
     def events_of(self, index: int) -> range:
@@ -169,12 +165,16 @@ class Batches:
         queries = self.ask_at(src, dst, negatives, labels)
         query_t = t.index_select(0, queries.event) if queries.t is None else queries.t
         sample = self._sample(queries, query_t, src, dst, t, whole.start, epoch)
-        asked = None
+        asked = pairs = None
+        if self.pairs is not None:
+            bound = whole.start if self.cut_off == "batch" else self.sampler.csr.first_event_at(t)
+            pairs, sample = self.pairs(src, dst, t, negatives, bound, sample)
         if self.embed_once:
             sample, query_t, asked = distinct_queries(sample, query_t, by_moment=self.reads_moment)
         plan = self._plan(events, sample.n_id, whole.start, whole.start, memory_begin)
-        none, y, row_t = torch.empty(0, self.msg.width), None if labels is None else labels.y, self._row_t(sample)
-        return Batch(events, src, dst, t, none, negatives, sample, query_t, row_t, (), (), plan, asked=asked, y=y)
+        y = None if labels is None else labels.y
+        drawn = events, src, dst, t, torch.empty(0, self.msg.width), negatives, sample, query_t, self._row_t(sample)
+        return Batch(*drawn, (), (), plan, asked=asked, pairs=pairs, y=y)
 
     def _sample(
         self, queries: Queries, query_t: Tensor, src: Tensor, dst: Tensor, t: Tensor, start: int, epoch: int
@@ -222,18 +222,23 @@ class Batches:
             sample = NeighborSample(n_id, (), n_id[:0])
         return self._undrawn(events, sample, src[:0])
 
-    def ask(self, node: Tensor, bound: int, t: int | None = None) -> Batch:
+    def ask(self, node: Tensor, bound: int, t: int | None = None, *, dst: Tensor | None = None) -> Batch:
         """Returns a gathered batch of queries alone, which has no events.
 
         Args:
             node: Int64[Q], the nodes to be embedded.
             bound: The event before which they are: only events with a smaller id are seen.
             t: The moment that is asked for, in the stream's unit; by default the time of event ``bound`` or the last.
+            dst: Int64[Q], what each is a pair with, if pairs are to be scored; these nodes are queries too, after them.
         """
         if t is None:
             t = int(self.data.t[min(bound, self.data.num_events - 1)])
-        sample = self.sampler.sample(node, bound)
-        return self.gather(self._undrawn(range(bound, bound), sample, torch.full_like(node, t)))
+        asked = node if dst is None else torch.cat([node, dst])
+        sample, query_t, pairs = self.sampler.sample(asked, bound), torch.full_like(asked, t), None
+        if dst is not None and self.pairs is not None:
+            nothing = Negatives(node.new_empty(0, node.numel()))
+            pairs, sample = self.pairs(node, dst, query_t[: node.numel()], nothing, bound, sample)
+        return self.gather(replace(self._undrawn(range(bound, bound), sample, query_t), pairs=pairs))
 
     def _undrawn(self, events: range, sample: NeighborSample, query_t: Tensor) -> Batch:
         src, dst, t = self._ends(events)

@@ -19,9 +19,14 @@ class Gather:
         msg: The messages, a row for each event or more.
         node_features: The features of the nodes, a row for each, if there are any.
         device: Where batches are brought to.
+
+    Raises:
+        ValueError: If the number of messages is below that of events.
     """
 
     def __init__(self, t: Tensor, msg: FeatureStore, node_features: FeatureStore | None, device: torch.device) -> None:
+        if msg.num_rows < t.numel():
+            raise ValueError(f"msg has {msg.num_rows} rows and the stream {t.numel()} events; give one row for each")
         self.t = t
         self.msg = msg
         self.node_features = node_features

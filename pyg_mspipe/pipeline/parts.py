@@ -11,6 +11,9 @@ from pyg_mspipe.pipeline.batches import Batches
 MOST_QUERIES = 2**15
 """Queries that are embedded at once; features of their neighbours are what takes memory."""
 
+MOST_PAIRS = 2**18
+"""Pairs of which more than their nodes' embeddings is read at once."""
+
 
 class EvaluationBatches:
     """A source of batches that are scored in order, each once.
@@ -81,4 +84,5 @@ class EvaluationBatches:
         asked = each * len(events)
         if batches.embed_once and not batches.reads_moment and batches.cut_off == "batch":
             asked = min(asked, batches.sampler.csr.num_nodes)
-        return max(len(events), 1) if asked <= self.most else max(self.most // each, 1)
+        step = max(len(events), 1) if asked <= self.most else max(self.most // each, 1)
+        return step if batches.pairs is None else min(step, max(MOST_PAIRS // (negatives.dst.size(0) + 1), 1))

@@ -4,7 +4,7 @@ from pyg_mspipe.tasks.baselines import BASELINES, Baselines, evaluate_baselines
 from pyg_mspipe.tasks.classification import ClassMetrics, EdgeClassification, NodeClassification
 from pyg_mspipe.tasks.evaluate_links import Embed, evaluate_links
 from pyg_mspipe.tasks.evaluation import DivergedError, OnBatch, OnScores, evaluate
-from pyg_mspipe.tasks.link import LinkPrediction, link_loss
+from pyg_mspipe.tasks.link import LinkPrediction, link_loss, softmax_loss
 from pyg_mspipe.tasks.link_metrics import GroupMetrics, LinkMetrics, link_metrics
 from pyg_mspipe.tasks.node_property import NodeProperty, PropertyMetrics
 from pyg_mspipe.tasks.objective import Objective, train_step
@@ -37,6 +37,7 @@ __all__ = [
     "link_loss",
     "link_metrics",
     "rank_table",
+    "softmax_loss",
     "train_step",
     "write_ranks",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -79,6 +80,19 @@ class Objective(Module):
         """
         return self._of(batch, self.task.scores)
 
+    def score_pairs(self, batch: Batch) -> Tensor:
+        """Returns the task's score of each pair that is asked about: Float32[n], see :meth:`Task.score_pairs`.
+
+        Args:
+            batch: What :meth:`Batches.ask` gives for ``n`` pairs.
+        """
+
+        def head(z: Tensor, batch: Batch) -> Tensor:
+            src, dst = z.chunk(2)
+            return self.task.score_pairs(src, dst, batch)
+
+        return self._of(batch, head)
+
     def embed(self, batch: Batch) -> Tensor:
         """Returns the embedding of each query of a batch: [Q, embedding_dim].
 
@@ -89,7 +103,10 @@ class Objective(Module):
 
     def _of(self, batch: Batch, head: Callable[[Tensor, Batch], Tensor]) -> Tensor:
         with self.autocast(batch.src.device):
-            return head(self.model(batch), batch)
+            if not self.task.common_neighbors:
+                return head(self.model(batch), batch)
+            z, rows = self.model.embed_with_rows(batch)
+            return head(z, replace(batch, node_rows=rows))
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Returns a context in which the large products are computed as this module wants them, of weights as they are.

@@ -38,6 +38,9 @@ class Task(Module, ABC):
         own_moments: Whether labels may have moments of their own, and need not be those of events.
         embeds_once: Whether its :meth:`scores` want equal queries embedded once: ``z`` then has a row for each distinct
             one, and ``batch.asked``, Int64[A], says which row answers each that was asked for.
+        pair_features: Whether its :meth:`loss` and :meth:`scores` read features of pairs, ``batch.pairs.features``.
+        common_neighbors: Whether they read the common neighbours of pairs, ``batch.pairs.common``, and what the model
+            knows of nodes, ``batch.node_rows``.
         score_dim: The dimension of its scores along which those of parts of a batch are put together.
         cuts_at_labels: Whether a batch begins wherever labels stand, so that all events before them are applied.
     """
@@ -48,6 +51,8 @@ class Task(Module, ABC):
     negatives: int = 1
     eval_negatives: int = 1
     labels: Labels | None = None
+    pair_features: bool = False
+    common_neighbors: bool = False
     own_moments: ClassVar[bool] = True
     embeds_once: ClassVar[bool] = False
     score_dim: ClassVar[int] = 0
@@ -105,15 +110,16 @@ class Task(Module, ABC):
             groups: The groups of the stream's events, that metrics may be told apart by; a task may pass it over.
         """
 
-    def score_pairs(self, z_src: Tensor, z_dst: Tensor) -> Tensor:
+    def score_pairs(self, z_src: Tensor, z_dst: Tensor, batch: Batch | None = None) -> Tensor:
         """Returns a score for each pair of nodes: [...]; the larger, the likelier they meet next.
 
         Args:
             z_src: [..., embedding_dim].
             z_dst: [..., embedding_dim].
+            batch: What :meth:`Batches.ask` gives for ``n`` pairs; needed where the task reads more of pairs.
 
         Raises:
-            ValueError: If the task knows no such score.
+            ValueError: If the task knows no such score, or needs a batch.
         """
         raise ValueError(f"task {self.name} scores no pairs of nodes; take the embeddings")
 

@@ -13,6 +13,8 @@ from pyg_mspipe._choices import (
     BestBy,
     ClassWeights,
     CutOff,
+    HeadName,
+    LossName,
     MitigationName,
     ModelName,
     Overlap,
@@ -26,7 +28,7 @@ from pyg_mspipe.distributed.plan import ParallelPlan
 from pyg_mspipe.pipeline.scheduler import parse_staleness
 
 Precision = Literal["fp32", "bf16"]
-Negatives = Literal["destinations", "nodes"]
+Negatives = Literal["destinations", "nodes", "historical"]
 TimeReference = Literal["start", "gaps"]
 LrScaling = Literal["linear", "sqrt", "none"]
 
@@ -64,6 +66,15 @@ class TrainConfig:
     class_weights: ClassWeights = _setting(
         "none", "Whether labels of rare classes weigh more in the loss: none or balanced.", "Training"
     )
+    head: HeadName = _setting(
+        "mlp", "What scores a link: mlp reads embeddings, common also the neighbours in common.", "Training"
+    )
+    pair_features: bool = _setting(
+        False, "Let scores of links read when and how often the pair met, and each end was active.", "Training"
+    )
+    loss: LossName = _setting(
+        "bce", "bce tells events and negatives apart one by one, softmax each event among its negatives.", "Training"
+    )
     embeddings: str = _setting(
         "", "The folder of a run whose model embeds and stays as it is; only the task's head is trained.", "Training"
     )
@@ -95,8 +106,12 @@ class TrainConfig:
         "batch", "Which events a query sees: those before its batch, or before its own time.", "Sampling"
     )
     negatives: Negatives = _setting(
-        "destinations", "Draw negatives from the destinations' range, or from all nodes.", "Sampling"
+        "destinations",
+        "Draw negatives from the destinations' range, from all nodes, or, historical, in training half of them from "
+        "what the source has met, and otherwise from the destinations' range.",
+        "Sampling",
     )
+    train_negatives: int = _setting(1, "Negatives for each event in training.", "Sampling", 1)
     protocol: ProtocolName = _setting(
         "random",
         "What events are ranked among: random destinations, historical or inductive pairs, or lists by TGB's rule.",

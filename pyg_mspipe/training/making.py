@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from torch import Tensor
 from torch.optim import Optimizer
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import EventGroups, Labels, NegativeSampler, StreamSplit
+from pyg_mspipe.data import EventGroups, Labels, StreamSplit
 from pyg_mspipe.distributed.executor import Job
-from pyg_mspipe.graph import NeighborSampler, TemporalCSR, similar_nodes
+from pyg_mspipe.graph import similar_nodes
 from pyg_mspipe.graph.similar_nodes import load_or_compute
 from pyg_mspipe.memory import Mitigation, StaticMemory, make_mitigation
 from pyg_mspipe.models import TemporalModel, gap_statistics
@@ -98,7 +97,7 @@ def make_objective(
                 f"model {made.name} does not keep its memory on {memory_device}, as this run needs it; let its "
                 f"constructor take memory_device, or run without"
             )
-        done = make_task(config, made.embedding_dim, task, labels=labels, split=split)
+        done = make_task(config, made.embedding_dim, task, labels=labels, split=split, row_dim=made.row_dim)
         if config.static_dim:
             # Made last, so that all other weights start as they do without static memory.
             static = StaticMemory(num_nodes, config.static_dim, config.memory_dim, dropout=config.static_dropout)
@@ -151,6 +150,7 @@ def make_task(
     *,
     labels: Labels | None = None,
     split: StreamSplit | None = None,
+    row_dim: int | None = None,
 ) -> Task:
     """Returns the task of a run, with its first weights.
 
@@ -160,13 +160,28 @@ def make_task(
         task: Makes the task, instead of the settings' one.
         labels: The labels of the run, if it has any.
         split: The parts of the stream.
+        row_dim: Width of the rows of nodes that the model hands out; by default there are no batches that bring more of
+            pairs than embeddings, and scores read these alone.
+
+    Raises:
+        ConfigError: If the task does not take what the settings want.
     """
-    settings = {"eval_negatives": config.eval_negatives, "best_by": config.best_by, "labels": labels, "split": split}
+    settings = {
+        "eval_negatives": config.eval_negatives,
+        "best_by": config.best_by,
+        "labels": labels,
+        "split": split,
+        "row_dim": row_dim or 0,
+    }
+    usual, wanted = TrainConfig(), ["class_weights", "best_by", "train_negatives", "loss"]
+    if row_dim is not None:
+        wanted += ["head", "pair_features"]
     # What was asked for and has no effect is a mistake.
-    needed: dict[str, Any] = {"class_weights": None if config.class_weights == "none" else config.class_weights}
-    if config.best_by != TrainConfig().best_by:
-        needed["best_by"] = config.best_by
-    return _made(task or find_task(config.task), "task", settings, needed, embedding_dim)
+    needed = {name: getattr(config, name) for name in wanted if getattr(config, name) != getattr(usual, name)}
+    made = _made(task or find_task(config.task), "task", settings, needed, embedding_dim)
+    if config.negatives == "historical" and not made.negatives:
+        raise ConfigError(f"task {made.name} draws no negatives in training; leave out negatives historical")
+    return made
 
 
 def without_meaning(config: TrainConfig, model: TemporalModel) -> list[str]:
@@ -181,7 +196,9 @@ def without_meaning(config: TrainConfig, model: TemporalModel) -> list[str]:
     own, default = both
     changed = [name for name in own if own[name] != default[name] and not takes(type(model), name)]
     if model.num_hops == 0:
-        changed += [name for name in ("num_neighbors", "strategy") if getattr(config, name) != getattr(usual, name)]
+        # Common neighbours are looked up for the head, whatever the model samples.
+        sampling = ("strategy",) if config.head == "common" else ("num_neighbors", "strategy")
+        changed += [name for name in sampling if getattr(config, name) != getattr(usual, name)]
     return ["layers" if name == "num_layers" else name for name in changed]
 
 
@@ -240,30 +257,3 @@ def mitigation_of(
         else:
             similar = load_or_compute(cache, src, dst, num_nodes, fingerprint=stream)
     return make_mitigation(name, num_nodes=num_nodes, memory_dim=config.memory_dim, similar=similar)
-
-
-def neighbor_sampler(config: TrainConfig, csr: TemporalCSR, num_hops: int) -> NeighborSampler:
-    """Returns the sampler of neighbours.
-
-    Args:
-        config: The run's settings.
-        csr: The stream's history.
-        num_hops: How many hops the model reads.
-    """
-    return NeighborSampler(csr, [config.num_neighbors] * num_hops, config.strategy, config.seed)
-
-
-def negative_sampler(config: TrainConfig, dst: Tensor, num_nodes: int, use: int, num: int) -> NegativeSampler:
-    """Returns the sampler of negatives.
-
-    Args:
-        config: The run's settings.
-        dst: Int64[E], the destinations known at that time.
-        num_nodes: Number of nodes.
-        use: A number for the purpose of the negatives; each purpose draws its own.
-        num: Negatives for each event.
-    """
-    seed = (config.seed, use)
-    if config.negatives == "nodes":
-        return NegativeSampler.from_nodes(num_nodes, num=num, seed=seed)
-    return NegativeSampler.from_destinations(dst, num=num, seed=seed)

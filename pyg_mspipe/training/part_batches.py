@@ -11,7 +11,7 @@ from pyg_mspipe.tasks import Objective
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.eval_negatives import EvalNegatives
 from pyg_mspipe.training.features import RunFeatures
-from pyg_mspipe.training.making import negative_sampler, neighbor_sampler
+from pyg_mspipe.training.sampling import negative_sampler, neighbor_sampler, pair_reader
 
 PARTS = ("train", "val", "test")
 
@@ -58,6 +58,7 @@ class PartBatches:
         # What batches bring; a task may leave the run's labels.
         self._labels = None if self.task.labels is None else self.task.labels.to(data.src.device)
         self._sampler = neighbor_sampler(config, csr, self.model.num_hops)
+        self._pairs = pair_reader(config, self.task, csr, data, split.train)
 
     def __call__(self, part: str, *, evaluation: bool = False) -> Batches:
         """Returns the batches of a part.
@@ -77,6 +78,7 @@ class PartBatches:
             labels=self._labels,
             cut_at_labels=task.cuts_at_labels,
             embed_once=evaluation and task.embeds_once,
+            pairs=self._pairs,
             reads_moment=model.reads_moment,
             with_ends=model.embeds_ends,
             cut_off=self.config.cut_off,
@@ -106,6 +108,6 @@ class PartBatches:
             return given.of(part, self.eval_seed) if isinstance(given, EvalNegatives) else given
         if self._own_negatives is not None:
             return self._own_negatives
-        # Only destinations up to the part's end: later ones are not known yet.
-        known = self.data.dst[: getattr(self.split, part).stop]
+        # Only events up to the part's end: later ones are not known yet.
+        known = self.data[: getattr(self.split, part).stop]
         return negative_sampler(self.config, known, self.csr.num_nodes, PARTS.index(part), num)

@@ -128,7 +128,16 @@ class Run:
         Raises:
             ValueError: If the task does not score pairs.
         """
-        return self.trainer.task.score_pairs(self.embed(src), self.embed(dst))
+        objective, task, device = self.trainer.objective, self.trainer.task, self.trainer.device
+        if not (task.pair_features or task.common_neighbors):
+            return task.score_pairs(self.embed(src), self.embed(dst))
+        pairs = (each.to(device).split(_AT_ONCE) for each in torch.broadcast_tensors(src, dst))
+        return torch.cat(
+            [
+                objective.score_pairs(self._batches.ask(part, self._bound, self._t, dst=other)).float()
+                for part, other in zip(*pairs, strict=True)
+            ]
+        )
 
     def resume(self, *, epochs: int | None = None) -> Progress:
         """Resumes the run from its last checkpoint, in this process, and returns its progress.

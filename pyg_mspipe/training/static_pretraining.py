@@ -20,8 +20,9 @@ from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.events import Advanced, PartBegun
 from pyg_mspipe.training.features import RunFeatures
 from pyg_mspipe.training.interrupt import Interrupted, StopRequest, interruptible
-from pyg_mspipe.training.making import make_task, negative_sampler, neighbor_sampler
+from pyg_mspipe.training.making import make_task
 from pyg_mspipe.training.progress_bar import ProgressBar
+from pyg_mspipe.training.sampling import negative_sampler, neighbor_sampler
 
 # Independent of the run's batch size, so that runs of all batch sizes have the same vectors.
 _BATCH_SIZE = 1000
@@ -110,7 +111,7 @@ def _train(
 
 
 def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, features: RunFeatures, task: Task) -> Batches:
-    negatives = negative_sampler(config, data.dst, num_nodes, _NEGATIVES, task.negatives) if task.negatives else None
+    negatives = negative_sampler(config, data, num_nodes, _NEGATIVES, task.negatives) if task.negatives else None
     sampler = neighbor_sampler(config, TemporalCSR.from_stream(data, num_nodes), config.layers)
     size = min(_BATCH_SIZE, -(-data.num_events // _MIN_BATCHES))
     return Batches(

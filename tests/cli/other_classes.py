@@ -14,5 +14,5 @@ class OtherModel(TGN):
 class OtherTask(LinkPrediction):
     """It takes labels, and leaves them."""
 
-    def __init__(self, embedding_dim, *, eval_negatives, best_by, labels, class_weights):
-        super().__init__(embedding_dim, eval_negatives=eval_negatives, best_by=best_by)
+    def __init__(self, embedding_dim, *, labels, split, class_weights, **settings):
+        super().__init__(embedding_dim, **settings)

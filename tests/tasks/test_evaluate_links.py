@@ -159,14 +159,15 @@ class Loop:
 
 
 @pytest.mark.parametrize("kind", [PyGMemory, TGNMemory])
-def test_a_loop_of_ones_own_gets_the_numbers_of_its_pass_for_each_event(data, tgb, kind):
+@pytest.mark.parametrize("projected_once", [True, False])
+def test_a_loop_of_ones_own_gets_the_numbers_of_its_pass_for_each_event(data, tgb, kind, projected_once):
     ours, theirs = Loop(data, kind), Loop(data, kind)
     metrics = evaluate_links(
         data,
         tgb.split.val,
         negatives=tgb.lists("val"),
         embed=ours.embed,
-        score=ours.link_pred,
+        score=ours.link_pred if projected_once else lambda *z: ours.link_pred(*z),
         update=ours.memory.update_state,
         batch_size=BATCH,
         num_neighbors=[5],
@@ -181,28 +182,30 @@ def test_a_loop_of_ones_own_gets_the_numbers_of_its_pass_for_each_event(data, tg
         assert torch.equal(one, other)
 
 
-def test_negatives_may_have_sources_of_their_own(data):
-    loop, split = Loop(data, TGNMemory), split_stream(data)
+def test_negatives_may_have_sources_of_their_own_and_be_fewer_for_some_events(data):
+    split = split_stream(data)
+    events = range(split.val.start, split.val.start + BATCH)
 
-    def reversed_pairs(at):
-        return Negatives(at.src.flip(0).unsqueeze(0), at.dst.flip(0).unsqueeze(0))
+    def other_pairs(at):
+        own = Negatives(at.dst.repeat(3, 1), at.src.flip(0).repeat(3, 1))
+        own.dst[1:, ::2] = -1
+        return Negatives(own.dst, own.src, padded=True)
 
-    scored = []
+    def evaluated(wrapped):
+        loop = Loop(data, TGNMemory)
+        score = (lambda *z: loop.link_pred(*z)) if wrapped else loop.link_pred
+        options = {"negatives": other_pairs, "embed": loop.embed, "score": score, "update": lambda *batch: None}
+        return evaluate_links(data, events, **options, batch_size=BATCH, num_neighbors=[5])
 
-    def score(z_src, z_dst):
-        scored.append((z_src, z_dst))
-        return loop.link_pred(z_src, z_dst)
-
-    evaluate_links(
-        data,
-        range(split.val.start, split.val.start + BATCH),
-        negatives=reversed_pairs,
-        embed=loop.embed,
-        score=score,
-        update=lambda *batch: None,
-        batch_size=BATCH,
-        num_neighbors=[5],
-    )
-    [(z_src, z_dst)] = scored
-    assert torch.equal(z_src[BATCH:], z_dst[:BATCH].flip(0))
-    assert torch.equal(z_dst[BATCH:], z_src[:BATCH].flip(0))
+    loop, batch = Loop(data, TGNMemory), data[events.start : events.stop]
+    sampler = NeighborSampler(TemporalCSR.from_stream(data), [5])
+    n_id, edge_index, e_id = sampler(torch.cat([batch.src, batch.dst]), events.start)
+    with torch.no_grad():
+        z = loop.embed(n_id, edge_index, data.t[e_id], data.msg[e_id])
+        rows = [torch.searchsorted(n_id, each) for each in (batch.src, batch.dst, batch.src.flip(0))]
+        own, other = (loop.link_pred(z[src], z[rows[1]]).view(-1) for src in (rows[0], rows[2]))
+    count = torch.tensor([3, 1])[(torch.arange(BATCH) % 2 == 0).long()]
+    level = torch.isclose(own, other, atol=1e-6)  # where both sources are one node
+    rank = 1 + count * torch.where(level, 0.5, (other > own).float())
+    for wrapped in (False, True):
+        assert evaluated(wrapped).mrr == pytest.approx(float((1 / rank).mean()), abs=1e-6)
