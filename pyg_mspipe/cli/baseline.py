@@ -55,7 +55,9 @@ def baseline(ctx: typer.Context, stream: options.Stream, reading: dict[str, Any]
         sampler = NeighborSampler(TemporalCSR.from_stream(data), [])
         rows: dict[tuple[str, ...], dict[str, str]] = {}
         console = Console()
-        negatives = EvalNegatives(config, data, split, sampler.csr.num_nodes, source=source, folder=None)
+        negatives = EvalNegatives(
+            config, data, split, sampler.csr.num_nodes, num=config.eval_negatives, source=source, folder=None
+        )
         for part in ("val", "test"):
             with console.status("evaluating"):
                 batches = Batches(data, getattr(split, part), config.batch_size, sampler, negatives.of(part))

@@ -26,6 +26,7 @@ class EvalNegatives:
         data: The stream.
         split: Its parts.
         num_nodes: Number of nodes.
+        num: Negatives of each event, where the protocol leaves that open.
         source: How the stream was loaded, if it was.
         folder: The run's folder, if it has any.
     """
@@ -37,6 +38,7 @@ class EvalNegatives:
         split: StreamSplit,
         num_nodes: int,
         *,
+        num: int,
         source: Mapping[str, Any],
         folder: Path | None,
     ) -> None:
@@ -44,6 +46,7 @@ class EvalNegatives:
         self._data = data
         self._split = split
         self._num_nodes = num_nodes
+        self._num = num
         self._source = source
         self._folder = folder
         self.of = cache(self._of)
@@ -67,7 +70,7 @@ class EvalNegatives:
             self._data,
             self._split,
             cast(Literal["val", "test"], part),
-            num=config.eval_negatives,
+            num=self._num,
             seed=config.seed if seed is None else seed,
             low=0 if nodes else int(known.min()),
             high=self._num_nodes - 1 if nodes else int(known.max()),

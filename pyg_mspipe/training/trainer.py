@@ -146,7 +146,13 @@ class Trainer:
         learned = [x for x in self.objective.parameters() if x.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=learning_rate(config), fused=True)
         evaluated = eval_negatives or EvalNegatives(
-            config, read.stream, self.split, self.num_nodes, source=self.source, folder=self.folder
+            config,
+            read.stream,
+            self.split,
+            self.num_nodes,
+            num=self.task.eval_negatives,
+            source=self.source,
+            folder=self.folder,
         )
         self.batches = PartBatches(
             config, self.data, csr, self.split, self.objective, beside, negatives=negatives, eval_negatives=evaluated
