@@ -80,7 +80,7 @@ class LinkPredictor(Module):
             src: Int64[B, 1] or Int64[B, C], rows.
             dst: Int64[B, C], rows.
             pairs: What is known.
-            node_rows: See :meth:`score_rows`; passed over.
+            node_rows: [U, row_dim], passed over.
         """
         assert self.lin_pair is not None
         assert pairs.features is not None

@@ -10,12 +10,14 @@ WHOLE = [setting.name for setting in fields(TrainConfig) if setting.type == "int
 REAL = [setting.name for setting in fields(TrainConfig) if setting.type == "float"]
 CHOICES = {
     "class_weights": "none, balanced",
+    "head": "mlp, common",
+    "loss": "bce, softmax",
     "precision": "fp32, bf16",
     "time_init": "random, log",
     "time_reference": "start, gaps",
     "strategy": "recent, uniform",
     "cut_off": "batch, event",
-    "negatives": "destinations, nodes",
+    "negatives": "destinations, nodes, historical",
     "protocol": "random, historical, inductive, tgb",
     "best_by": "ap, auc, mrr, hits_10",
     "overlap": "auto, always, never",
@@ -29,6 +31,7 @@ OTHERS = [
     "embeddings",
     "device",
     "filtered",
+    "pair_features",
     "tensorboard",
     "staleness",
     "timeline",
