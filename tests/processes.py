@@ -56,6 +56,7 @@ class Forked:
     """
 
     def __init__(self, *command: object, env: Mapping[str, str] | None = None, cwd: Path | str | None = None) -> None:
+        self.args = command
         self._said = [tempfile.NamedTemporaryFile() for _ in range(2)]  # noqa: SIM115
         weakref.finalize(self, _close, self._said)
         names = [file.name for file in self._said]
