@@ -14,6 +14,7 @@ from pyg_mspipe._loading import loading
 from pyg_mspipe.cli import inputs
 from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.cli.errors import one_line_errors
+from pyg_mspipe.cli.evaluate import evaluate as evaluate_run
 from pyg_mspipe.cli.finished import finished, is_finished
 from pyg_mspipe.cli.launch import Launch, launched
 from pyg_mspipe.cli.outputs import check_file
@@ -25,7 +26,7 @@ from pyg_mspipe.training.run_folder import LAST, has_run
 Run = Annotated[Path, typer.Argument(help="Folder of the run.", show_default=False)]
 
 # The tables of a TOML file for the flags that are neither a setting nor say how to read the stream.
-_TABLES = {"out": "output", "overwrite": "output", "emulate": "parallel"}
+_TABLES = {"out": "output", "overwrite": "output", "evaluate": "output", "emulate": "parallel"}
 
 Emulate = Annotated[bool, typer.Option("--emulate", help="Emulate all trainers of --parallel in one process.")]
 
@@ -41,6 +42,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder of the run (default: the next free runs/STREAM-N).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that the folder has.")] = False,
     emulate: Emulate = False,
+    evaluate: Annotated[
+        bool, typer.Option("--evaluate", help="Then evaluate the best model, as mspipe evaluate.")
+    ] = False,
 ) -> None:
     """Train a model on a stream: by default a TGN, to predict its links.
 
@@ -52,12 +56,14 @@ def train(
         mspipe train clicks.csv --src user --dst item --time ts --bipartite --config clicks.toml
         mspipe train events.npz --model my_model.py:MyModel
         mspipe train events.npz --task node --embeddings runs/links
+        mspipe train events.npz --protocol tgb --eval-negatives 100 --best-by mrr --evaluate
         mspipe train events.npz --features events.npy --node-features nodes.npy
         torchrun --nproc-per-node 4 -m pyg_mspipe train events.npz --parallel 1x2x2 --out runs/four
     """
     with one_line_errors(ctx):
         files = {"features": features, "node_features": node_features}
-        values = {"out": out, "overwrite": overwrite, "emulate": emulate} | reading | files | settings
+        values: dict[str, Any] = {"out": out, "overwrite": overwrite, "emulate": emulate, "evaluate": evaluate}
+        values |= reading | files | settings
         if config is not None:
             hints = get_type_hints(train) | {name: get_args(kind)[0] for name, (kind, _) in options.READING.items()}
             tables = dict.fromkeys([*reading, *files], "stream") | tables_of_settings() | _TABLES
@@ -66,7 +72,7 @@ def train(
             sources = {name: ctx.get_parameter_source(name) for name in values}
             typed = {name for name, where in sources.items() if where is not None and where.name == "COMMANDLINE"}
             values |= {name: value for name, value in from_file.items() if name not in typed}
-        out, overwrite, emulate = (values.pop(name) for name in ("out", "overwrite", "emulate"))
+        out, overwrite, emulate, evaluate = (values.pop(name) for name in ("out", "overwrite", "emulate", "evaluate"))
         given = {name: values.pop(name) for name in files}
         paths = {name: None if path is None else Path(path) for name, path in given.items()}
         chosen = TrainConfig(**{name: values.pop(name) for name in settings})
@@ -89,6 +95,8 @@ def train(
                 fitting.fit(launch, trainer, folder, replace=overwrite)
             else:
                 fitting.go_on(launch, trainer, folder, before)
+        if evaluate and launch.leads:
+            evaluate_run(folder)
 
 
 def resume(

@@ -132,3 +132,14 @@ def test_what_says_nothing_for_a_task_on_labels_is_refused(mspipe, npz):
 
 def test_ranks_of_several_seeds_are_refused(mspipe, run):
     failed(mspipe("evaluate", run, "--seeds", "2", "--ranks", "r.parquet"), "--ranks has room for one rank of an event")
+
+
+def test_one_command_trains_and_evaluates(mspipe, npz):
+    flags = ["--protocol", "tgb", "--best-by", "mrr", "--out", "run"]
+    result = mspipe("train", npz(), *SMALL, *flags, "--evaluate")
+    assert (result.exit_code, result.stderr) == (0, "")
+    found, shown = evaluation(), result.stdout
+    assert "best validation MRR" in shown
+    assert f"{found['test']['mrr']:.4f}" in shown
+    assert mspipe("evaluate", "run").exit_code == 0
+    assert evaluation() == found

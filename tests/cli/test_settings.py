@@ -95,7 +95,8 @@ def toml(values, name="run.toml"):
 
 def in_tables(written):
     """A TOML file of values that are written as they stand there, each in the table of its key."""
-    own = {"out": "output", "overwrite": "output", "emulate": "parallel"} | dict.fromkeys(STREAM, "stream")
+    own = {"out": "output", "overwrite": "output", "evaluate": "output", "emulate": "parallel"}
+    own |= dict.fromkeys(STREAM, "stream")
     own |= {setting.name: setting.metadata["group"].lower() for setting in fields(TrainConfig)}
     tables = {}
     for key, value in written.items():
