@@ -98,6 +98,9 @@ def evaluate_links(
             scores = score.score_rows(z, src.t(), dst.t()).t().float()
         else:
             scores = _distinct_pairs(score, z, src.expand_as(dst), dst).float()
+        # A score may be infinite, such as the logarithm of 0; -inf is kept for negatives that are missing.
+        least, largest = (getattr(torch.finfo(scores.dtype), name) for name in ("min", "max"))
+        scores = scores.clamp(least, largest)
         if not bool(there.all()):
             scores = scores.masked_fill(~there, -torch.inf)
         rankings.append(Ranking.of(scores.cpu()))

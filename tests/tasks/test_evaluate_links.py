@@ -209,3 +209,34 @@ def test_negatives_may_have_sources_of_their_own_and_be_fewer_for_some_events(da
     rank = 1 + count * torch.where(level, 0.5, (other > own).float())
     for wrapped in (False, True):
         assert evaluated(wrapped).mrr == pytest.approx(float((1 / rank).mean()), abs=1e-6)
+
+
+def test_scores_may_be_infinite_whether_or_not_negatives_are_missing(data):
+    events, batch_size = range(400, 500), 30
+    low = int(data.dst.min())
+
+    def score(of):
+        return -torch.inf if of % 2 else float(of)
+
+    def lists(at):
+        return [[low + i, low + 1, low + 3][: 1 + i % 3] for i in range(len(at))]
+
+    metrics = evaluate_links(
+        data,
+        events,
+        negatives=lists,
+        embed=lambda n_id, *_: n_id.double().unsqueeze(1),
+        score=lambda _, z_dst: torch.where(z_dst % 2 == 1, -torch.inf, z_dst),
+        update=lambda *_: None,
+        batch_size=batch_size,
+        logits=False,
+    )
+    reciprocal = []
+    for event in events:
+        place = (event - events.start) % batch_size
+        own = score(int(data.dst[event]))
+        others = [score(each) for each in [low + place, low + 1, low + 3][: 1 + place % 3]]
+        rank = 1 + sum(each > own for each in others) + sum(each == own for each in others) / 2
+        reciprocal.append(1 / rank)
+    assert metrics.mrr == pytest.approx(sum(reciprocal) / len(reciprocal), abs=1e-6)
+    assert metrics.num_negatives == 3
