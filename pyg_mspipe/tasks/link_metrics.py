@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.event_groups import EventGroups
 from pyg_mspipe.tasks.ranking import Ranking
 from pyg_mspipe.tasks.task import Metrics
@@ -104,14 +105,17 @@ def link_metrics(
             rounding makes a few of them level.
 
     Raises:
-        ValueError: If no event has a negative.
+        StreamError: If no event has a negative.
     """
     # Imported here, as scikit-learn takes a second to import.
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     found = [each for each in (_pairs(ranking, logits) for ranking in rankings) if each is not None]
     if not found:
-        raise ValueError(f"no event of {events.start} to {events.stop - 1} has a negative; give each at least one")
+        raise StreamError(
+            f"no event of {events.start} to {events.stop - 1} has a negative; give each at least one, such as with "
+            f"protocol random and negatives nodes where the stream has a single destination"
+        )
     whole = Ranking.together(rankings)
     pairs = _pairs(whole, logits)
     assert pairs is not None

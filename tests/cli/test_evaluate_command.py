@@ -143,3 +143,10 @@ def test_one_command_trains_and_evaluates(mspipe, npz):
     assert f"{found['test']['mrr']:.4f}" in shown
     assert mspipe("evaluate", "run").exit_code == 0
     assert evaluation() == found
+
+
+def test_a_stream_with_a_single_destination_is_refused_in_one_line_and_has_negatives_among_all_nodes(mspipe):
+    rows = [f"{event % 5},5,{event}" for event in range(100)]
+    Path("one.csv").write_text("\n".join(["src,dst,t", *rows]))
+    failed(mspipe("baseline", "one.csv"), "no event of 70 to 84 has a negative")
+    assert mspipe("baseline", "one.csv", "--negatives", "nodes").exit_code == 0
