@@ -38,7 +38,14 @@ def read_candidates(path: str | Path, data: TemporalData, events: range) -> Cand
     if path.suffix == ".npy":
         return _rows_in_order(path, data, events)
     if path.suffix == ".parquet" and path.is_file() and _is_saved(path):
-        return Candidates.load(path, {"stream": stream_digest(data)})
+        saved = Candidates.load(path, {"stream": stream_digest(data)})
+        known = saved.events
+        if events and (events.start < known.start or events.stop > known.stop):
+            raise StreamError(
+                f"{path} has candidates for the events {known.start} to {known.stop - 1}, not for all of "
+                f"{events.start} to {events.stop - 1}; name the file of that part"
+            )
+        return saved
     table = open_table(path)
     missing = [name for name in ("event", "dst") if name not in table.names]
     if missing:
@@ -104,7 +111,9 @@ def _num_nodes(data: TemporalData) -> int:
 def _whole(path: Path, table: Table, name: str) -> Array:
     """Returns a column of whole numbers: Int64[M]."""
     values = table.column(name)
-    if values.ndim != 1 or values.dtype.kind not in "iuf":
+    if values.ndim != 1:
+        raise StreamError(f"{path}: column '{name}' holds lists; give a row for each candidate, with one id")
+    if values.dtype.kind not in "iuf":
         raise StreamError(f"{path}: column '{name}' holds {values.dtype}, not whole numbers; give ids of the stream")
     odd = np.flatnonzero(~np.isfinite(values) | (values != np.trunc(values)) | (np.abs(values) >= 2.0**53))
     if values.dtype.kind == "f" and odd.size:

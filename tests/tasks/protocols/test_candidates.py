@@ -121,6 +121,8 @@ def test_a_file_that_was_saved_here_is_read_by_its_stream_alone(tmp_path):
     assert read_candidates(path, DATA, range(4, 6)).dst.tolist() == [3, 4, 0]
     with pytest.raises(StreamError, match="made for another stream"):
         read_candidates(path, bipartite(), range(4, 6))
+    with pytest.raises(StreamError, match="for the events 4 to 5, not for all of 4 to 6; name the file of that part"):
+        read_candidates(path, DATA, range(4, 7))
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.uint16, np.int64])
@@ -185,3 +187,10 @@ def test_an_array_that_does_not_fit_is_refused_with_row_and_mend(rows, message, 
 def test_a_file_that_is_not_there_is_refused(name, tmp_path):
     with pytest.raises(StreamError, match=r"gone\.\w+ (does not exist|cannot be read)"):
         read_candidates(tmp_path / name, DATA, range(4, 6))
+
+
+def test_a_column_of_lists_is_refused_as_such(tmp_path):
+    path = tmp_path / "lists.npz"
+    np.savez(path, event=np.arange(4, 6), dst=np.zeros((2, 3), dtype=np.int64))
+    with pytest.raises(StreamError, match="column 'dst' holds lists; give a row for each candidate"):
+        read_candidates(path, DATA, range(4, 6))
