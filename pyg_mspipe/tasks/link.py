@@ -191,7 +191,7 @@ class LinkPrediction(Task):
 
 
 def link_loss(logits: Tensor, there: Tensor | None = None) -> Tensor:
-    """Returns the binary cross entropy of events plus that of their negatives, each a mean: Float32[].
+    """Returns the binary cross entropy of events plus that of their negatives, if any, each a mean: Float32[].
 
     Args:
         logits: [1 + K, B], the events' own in row 0.
@@ -199,6 +199,8 @@ def link_loss(logits: Tensor, there: Tensor | None = None) -> Tensor:
     """
     own, negative = logits[0], logits[1:] if there is None else logits[1:][there]
     positive = F.binary_cross_entropy_with_logits(own, torch.ones_like(own))
+    if not negative.numel():  # the mean of none is nan
+        return positive
     return positive + F.binary_cross_entropy_with_logits(negative, torch.zeros_like(negative))
 
 

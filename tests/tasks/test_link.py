@@ -14,6 +14,15 @@ def test_the_loss_is_the_cross_entropy_of_events_plus_that_of_negatives():
     assert link_loss(logits).item() == pytest.approx(positive + negative, rel=1e-6)
 
 
+@pytest.mark.parametrize("num", [0, 2])
+def test_where_a_batch_has_no_negative_the_loss_is_that_of_its_events(num):
+    logits = torch.tensor([[1.5, -0.5], [-torch.inf, -torch.inf], [-torch.inf, -torch.inf]])[: 1 + num]
+    there = torch.zeros(num, 2, dtype=torch.bool)
+    expected = (math.log1p(math.exp(-1.5)) + math.log1p(math.exp(0.5))) / 2
+    assert link_loss(logits, there).item() == pytest.approx(expected, rel=1e-6)
+    assert link_loss(logits[:1]).item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_the_head_starts_where_a_link_predictor_does():
     torch.manual_seed(0)
     alone = LinkPredictor(6).state_dict()
