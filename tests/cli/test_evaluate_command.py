@@ -31,7 +31,9 @@ def test_lists_by_tgbs_rule_are_kept_beside_the_stream_and_used_again(mspipe, ru
     assert mspipe("evaluate", run, *flags).exit_code == 0
     first = evaluation()
     assert (first["protocol"], first["val"]["num_negatives"]) == ("tgb", 7)
-    kept = {f"events.npz.negatives/tgb_{part}_7_seed0.parquet" for part in ("val", "test")}
+    kept = {
+        f"events.npz.negatives/tgb_{part}.parquet" for part in ("val_7_seed0_280_280-340", "test_7_seed0_280_340-400")
+    }
     assert kept < set(files())
     before = {path: (Path(path).read_bytes(), Path(path).stat().st_mtime_ns) for path in kept}
     result = mspipe("evaluate", run, *flags)
@@ -47,11 +49,11 @@ def test_lists_by_tgbs_rule_are_kept_beside_the_stream_and_used_again(mspipe, ru
 def test_lists_of_another_stream_are_refused_and_those_that_are_damaged(mspipe, run, arrays):
     flags = ["--protocol", "tgb", "--eval-negatives", "7"]
     assert mspipe("evaluate", run, *flags).exit_code == 0
-    path = Path("events.npz.negatives/tgb_test_7_seed0.parquet")
+    path = Path("events.npz.negatives/tgb_test_7_seed0_280_340-400.parquet")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     failed(mspipe("evaluate", run, *flags), f"{path} cannot be read")
-    path.write_bytes(Path("events.npz.negatives/tgb_val_7_seed0.parquet").read_bytes())
+    path.write_bytes(Path("events.npz.negatives/tgb_val_7_seed0_280_280-340.parquet").read_bytes())
     failed(mspipe("evaluate", run, *flags), "delete the file to have the lists made anew")
 
 
@@ -150,3 +152,11 @@ def test_a_stream_with_a_single_destination_is_refused_in_one_line_and_has_negat
     Path("one.csv").write_text("\n".join(["src,dst,t", *rows]))
     failed(mspipe("baseline", "one.csv"), "no event of 70 to 84 has a negative")
     assert mspipe("baseline", "one.csv", "--negatives", "nodes").exit_code == 0
+
+
+def test_runs_that_split_a_stream_in_different_ways_have_lists_beside_one_another(mspipe, npz, files):
+    flags = [npz(), "--protocol", "tgb", "--eval-negatives", "7"]
+    first = mspipe("baseline", *flags)
+    assert mspipe("baseline", *flags, "--val-ratio", "0.2").exit_code == 0
+    assert len([path for path in files() if path.startswith("events.npz.negatives/")]) == 4
+    assert mspipe("baseline", *flags).stdout == first.stdout

@@ -73,7 +73,8 @@ def evaluation_negatives(
         if cache is None:
             return tgb_candidates(data, split.train, events, num, seed=own_seed)
         cache.mkdir(parents=True, exist_ok=True)
-        path = cache / f"tgb_{part}_{num}_seed{seed}.parquet"
+        # With the split, so that runs that split the stream in other ways have lists beside one another.
+        path = cache / f"tgb_{part}_{num}_seed{seed}_{split.train.stop}_{events.start}-{events.stop}.parquet"
         return saved_tgb_candidates(data, split.train, events, num, seed=own_seed, path=path)
     met = TrueDestinations.from_stream(data) if filtered else None
     if protocol == "random":

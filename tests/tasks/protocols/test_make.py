@@ -87,10 +87,11 @@ def test_lists_by_tgbs_rule_are_kept_in_a_folder_for_each_part(tmp_path):
     folder = tmp_path / "kept"
     first = make("tgb", cache=folder)
     make("tgb", "val", cache=folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["tgb_test_7_seed0.parquet", "tgb_val_7_seed0.parquet"]
+    names = ["tgb_test_7_seed0_400_500-600.parquet", "tgb_val_7_seed0_400_400-500.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == names
     assert torch.equal(make("tgb", cache=folder).dst, first.dst)
     with pytest.raises(
-        StreamError, match=r"tgb_test_7_seed0\.parquet holds candidates made for another stream; delete"
+        StreamError, match=r"tgb_test_7_seed0_400_500-600\.parquet holds candidates made for another stream; delete"
     ):
         make("tgb", data=bipartite(seed=3), cache=folder)
 
