@@ -46,13 +46,14 @@ class RandomNegatives:
         check_draw(self.low, self.high, self.num)
 
     def __call__(self, positives: Positives, /) -> Negatives:
-        """Returns the negatives of events, ``num`` for each, on the CPU.
+        """Returns the negatives of events, ``num`` for each or as many as the range holds, on the CPU.
 
         Args:
             positives: The events.
         """
         generator = torch.Generator().manual_seed(generator_seed(self.seed, positives.epoch, positives.batch))
-        num = torch.full((len(positives),), self.num)
+        # No more rows than there are destinations: each costs a score, even where it has none.
+        num = torch.full((len(positives),), min(self.num, self.high - self.low + 1))
         dst = draw_outside(self.low, self.high, num, *true_of(positives, self.met), generator).t().contiguous()
         return Negatives(dst, padded=bool((dst < 0).any()))
 
