@@ -86,6 +86,8 @@ def evaluate(
     with one_line_errors():
         if ranks is not None:
             check_file("--ranks", ranks)
+            if candidates is not None and ranks.resolve() == candidates.resolve():
+                raise ConfigError(f"--ranks {ranks} would replace --candidates; give another file")
             if seeds > 1:
                 raise ConfigError(f"--ranks has room for one rank of an event, and --seeds is {seeds}; omit either")
         with loading():

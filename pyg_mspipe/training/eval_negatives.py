@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import DrawNegatives, StreamSplit
+from pyg_mspipe.data import DrawNegatives, StreamError, StreamSplit
 from pyg_mspipe.tasks.protocols import evaluation_negatives
 from pyg_mspipe.training.config import TrainConfig
 
@@ -57,7 +57,7 @@ class EvalNegatives:
             seed: The seed, if other than the run's.
 
         Raises:
-            ValueError: If there is nothing to draw, or lists do not fit the stream.
+            ValueError: If there is nothing to draw, or lists do not fit the stream or have no place.
         """
         config = self._config
         # Only destinations up to the part's end: later ones are not known yet.
@@ -80,6 +80,11 @@ class EvalNegatives:
 
     def _cache(self) -> Path | None:
         stream = Path(self._source.get("name_or_path", ""))
-        if stream.is_file() and os.access(stream.parent, os.W_OK):
-            return stream.parent / f"{stream.name}.negatives"
+        beside = stream.parent / f"{stream.name}.negatives"
+        if stream.is_file() and os.access(beside if beside.is_dir() else stream.parent, os.W_OK):
+            if beside.exists() and not beside.is_dir():
+                raise StreamError(
+                    f"{beside} is a file, and the folder of this stream's lists of negatives; move it away"
+                )
+            return beside
         return None if self._folder is None else self._folder / "negatives"

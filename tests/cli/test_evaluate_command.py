@@ -160,3 +160,14 @@ def test_runs_that_split_a_stream_in_different_ways_have_lists_beside_one_anothe
     assert mspipe("baseline", *flags, "--val-ratio", "0.2").exit_code == 0
     assert len([path for path in files() if path.startswith("events.npz.negatives/")]) == 4
     assert mspipe("baseline", *flags).stdout == first.stdout
+
+
+def test_neither_candidates_nor_a_file_in_the_place_of_lists_are_written_over(mspipe, run):
+    Path("own.csv").write_text("event,dst\n")
+    failed(mspipe("evaluate", run, "--candidates", "own.csv", "--ranks", "own.csv"), "would replace --candidates")
+    Path("events.npz.negatives").write_text("mine")
+    failed(
+        mspipe("evaluate", run, "--protocol", "tgb"), "events.npz.negatives is a file, and the folder of this stream's"
+    )
+    assert Path("own.csv").read_text() == "event,dst\n"
+    assert Path("events.npz.negatives").read_text() == "mine"

@@ -121,7 +121,7 @@ class Candidates:
             for name, value in about.items():
                 if found.get(name) != value:
                     wrong = "another stream" if name == "stream" else f"{name} {found.get(name)}, not {value}"
-                    raise StreamError(f"{path} holds candidates made for {wrong}; {mend}, or name another folder")
+                    raise StreamError(f"{path} holds candidates made for {wrong}; {mend}")
             with parquet.ParquetFile(path, page_checksum_verification=True) as file:
                 first = 0
                 blocks: list[tuple[Tensor, Tensor]] = []
