@@ -139,7 +139,7 @@ class _Lists:
         """Returns the lists of the rows of a sample of two hops."""
         near, far = sample.hops
         none = sample.n_id.numel()
-        node = torch.cat([far.target, far.target.new_tensor([none])])
+        node = torch.cat([far.target, far.target.new_full((1,), none)])
         own = far.target.index_select(0, near.target)
         # The next hop's row of each neighbour; an empty place has a row of its own, whose node and list are empty.
         row = torch.where(near.mask, near.neighbor, far.target.numel())
