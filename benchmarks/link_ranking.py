@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,13 @@ from rich.table import Table
 from torch_geometric.data import TemporalData
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run, find_stream
+from benchmarks.harness.training_clock import TrainingClock
 from benchmarks.harness.workload import QUICK_EVENTS
 from pyg_mspipe import Batches, NeighborSampler, TemporalCSR, TrainConfig, Trainer, load_stream, split_stream, synthetic
 from pyg_mspipe.data import EventGroups, Negatives, Positives
 from pyg_mspipe.tasks import Baselines, LinkMetrics, evaluate_baselines
 from pyg_mspipe.tasks.protocols import tgb_candidates
-from pyg_mspipe.training import Event, PartBegun, load_checkpoint
+from pyg_mspipe.training import load_checkpoint
 from pyg_mspipe.training.run_folder import BEST
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -55,26 +55,6 @@ class Settings:
     batch_size: int = 200
     negatives: int = 100
     workers: int = 2
-
-
-class TrainingClock:
-    """Listens to a trainer, and takes the processor time of training, without validation.
-
-    Attributes:
-        seconds: In all.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._began = 0.0
-
-    def __call__(self, event: Event) -> None:
-        """Takes the time where training begins and ends."""
-        if isinstance(event, PartBegun):
-            if event.part == "train":
-                self._began = time.process_time()
-            else:
-                self.seconds += time.process_time() - self._began
 
 
 def load(name: str, *, quick: bool) -> TemporalData:
@@ -119,7 +99,7 @@ def train(name: str, kind: str, seed: int, settings: Settings, quick: bool) -> d
         trainer.fit()
         metrics = trainer.test(load_checkpoint(Path(folder, BEST)))["test"]
     assert isinstance(metrics, LinkMetrics)
-    row = {"stream": name, "name": kind, "seed": seed, "train_seconds": clock.seconds}
+    row = {"stream": name, "name": kind, "seed": seed, "train_seconds": sum(clock.seconds)}
     return row | {"mrr": metrics.mrr, "hits_10": metrics.hits_10, "ap_micro": metrics.ap_micro}
 
 

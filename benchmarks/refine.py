@@ -8,7 +8,6 @@ does not matter.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.harness.benchmark import Benchmark, Result, Run
+from benchmarks.harness.training_clock import TrainingClock
 from benchmarks.harness.workload import load_workload
 from pyg_mspipe import TrainConfig, Trainer
 from pyg_mspipe.distributed.executor import TrainStep
 from pyg_mspipe.pipeline import Batch
 from pyg_mspipe.tasks import LinkMetrics, train_step
-from pyg_mspipe.training import Event, PartBegun, SingleExecutor
+from pyg_mspipe.training import SingleExecutor
 
 
 @dataclass(frozen=True)
@@ -86,26 +86,6 @@ class InParts(SingleExecutor):
                 return loss / share
 
             yield train
-
-
-class TrainingClock:
-    """Listens to a trainer, and takes the processor time of each pass over the training events.
-
-    Attributes:
-        seconds: Of each pass.
-    """
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._began = 0.0
-
-    def __call__(self, event: Event) -> None:
-        """Takes the time where training begins and ends."""
-        if isinstance(event, PartBegun):
-            if event.part == "train":
-                self._began = time.process_time()
-            else:
-                self.seconds.append(time.process_time() - self._began)
 
 
 def measure(settings: Settings, run: Run) -> Result:

@@ -10,9 +10,6 @@ from pyg_mspipe.pipeline import PairReader
 from pyg_mspipe.tasks import Task
 from pyg_mspipe.training.config import TrainConfig
 
-_EVALUATION = (1, 2)
-"""The purposes of negatives that are not drawn for training."""
-
 
 def neighbor_sampler(config: TrainConfig, csr: TemporalCSR, num_hops: int) -> NeighborSampler:
     """Returns the sampler of neighbours.
@@ -26,7 +23,7 @@ def neighbor_sampler(config: TrainConfig, csr: TemporalCSR, num_hops: int) -> Ne
 
 
 def negative_sampler(config: TrainConfig, known: TemporalData, num_nodes: int, use: int, num: int) -> DrawNegatives:
-    """Returns the sampler of negatives.
+    """Returns the sampler of the negatives of training; those of evaluation are the protocol's.
 
     Args:
         config: The run's settings.
@@ -38,7 +35,7 @@ def negative_sampler(config: TrainConfig, known: TemporalData, num_nodes: int, u
     seed = (config.seed, use)
     if config.negatives == "nodes":
         return NegativeSampler.from_nodes(num_nodes, num=num, seed=seed)
-    if config.negatives == "historical" and use not in _EVALUATION:
+    if config.negatives == "historical":
         return HistoricalSampler.from_events(known.src, known.dst, num_nodes, num=num, seed=seed)
     return NegativeSampler.from_destinations(known.dst, num=num, seed=seed)
 
