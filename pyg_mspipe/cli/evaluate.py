@@ -85,18 +85,14 @@ def evaluate(
     """
     with one_line_errors():
         if ranks is not None:
-            check_file("--ranks", ranks)
-            if candidates is not None and ranks.resolve() == candidates.resolve():
-                raise ConfigError(f"--ranks {ranks} would replace --candidates; give another file")
-            if seeds > 1:
-                raise ConfigError(f"--ranks has room for one rank of an event, and --seeds is {seeds}; omit either")
+            _check_ranks(ranks, candidates, seeds)
         with loading():
             from pyg_mspipe.training.run_checkpoint import load_run_checkpoint
             from pyg_mspipe.training.source import open_stream
         checkpoint = load_run_checkpoint(run / BEST)
         inputs.move(checkpoint, stream, features, node_features, labels)
         given = {"protocol": protocol, "eval_negatives": eval_negatives, "filtered": filtered}
-        asked = {name: value for name, value in given.items() if value is not None}
+        asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         checkpoint["config"] |= asked | {"parallel": "1x1x1"}
         console = Console()
         data = open_stream(checkpoint["source"])
@@ -107,11 +103,10 @@ def evaluate(
             from pyg_mspipe.training import Trainer, keep_freed_memory
         keep_freed_memory()
         trainer = Trainer.resume(data, checkpoint, run, console=console)
-        flags = dict.fromkeys(asked) | {"candidates": candidates, "ranks": ranks, "seeds": seeds if seeds > 1 else None}
-        if not isinstance(trainer.task, LinkPrediction):
-            for name in (name for name, value in flags.items() if name in asked or value is not None):
-                flag = name.replace("_", "-")
-                raise ConfigError(f"--{flag} is for link prediction; the run's task is {trainer.config.task}; omit it")
+        asked |= {"candidates": candidates, "ranks": ranks, "seeds": seeds if seeds > 1 else None}
+        meant = [name.replace("_", "-") for name, value in asked.items() if value is not None]
+        if meant and not isinstance(trainer.task, LinkPrediction):
+            raise ConfigError(f"--{meant[0]} is for link prediction; the run's task is {trainer.config.task}; omit it")
         if candidates is not None:
             trainer.batches.rank_among("test", read_candidates(candidates, trainer.data, trainer.split.test))
         ranked: list[Any] = []
@@ -128,14 +123,8 @@ def evaluate(
                 found.append(trainer.test(checkpoint, keep))
         if ranks is not None:
             write_ranks(ranks, ranked)
-        how = _how(trainer, candidates)
-        epoch = checkpoint["progress"]["best_epoch"] + 1
-        each = [{part: asdict(metrics) for part, metrics in one.items()} for one in found]
-        result: dict[str, Any] = {"epoch": epoch, **how}
-        if seeds == 1:
-            result |= each[0]
-        else:
-            result |= {"seeds": seeds, "each": each} | {part: _spread([one[part] for one in each]) for part in each[0]}
+        epoch, how = checkpoint["progress"]["best_epoch"] + 1, _how(trainer, candidates)
+        result = {"epoch": epoch, **how, **_result(found)}
         with atomic_write(run / EVALUATION) as file:
             file.write(f"{json.dumps(result, indent=2)}\n".encode())
         told = f"{run}, epoch {epoch}; " + ", ".join(f"{name.replace('_', '-')} {value}" for name, value in how.items())
@@ -156,6 +145,24 @@ def _how(trainer: Trainer, candidates: Path | None) -> dict[str, str]:
     if candidates is not None:
         how["candidates"] = str(candidates)
     return how
+
+
+def _check_ranks(ranks: Path, candidates: Path | None, seeds: int) -> None:
+    """Refuses a --ranks that cannot be written, or has no meaning, before anything takes time."""
+    check_file("--ranks", ranks)
+    if candidates is not None and ranks.resolve() == candidates.resolve():
+        raise ConfigError(f"--ranks {ranks} would replace --candidates; give another file")
+    if seeds > 1:
+        raise ConfigError(f"--ranks has room for one rank of an event, and --seeds is {seeds}; omit either")
+
+
+def _result(found: Sequence[dict[str, Metrics]]) -> dict[str, Any]:
+    """Returns the metrics by part, plain values; of several seeds their means and deviations, and those of each."""
+    each = [{part: asdict(metrics) for part, metrics in one.items()} for one in found]
+    if len(each) == 1:
+        return each[0]
+    spread = {part: _spread([one[part] for one in each]) for part in each[0]}
+    return {"seeds": len(each), "each": each} | spread
 
 
 def _spread(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
