@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks import (
     batch_size,
     busy_machine,
+    gpu_counts,
     growth,
     jodie_time,
     labels,
@@ -67,5 +68,6 @@ BENCHMARKS: dict[str, Benchmark[Any]] = {
         pipeline_accuracy.BENCHMARK,
         pipeline_accuracy.MODELS,
         pipeline_gpu.BENCHMARK,
+        gpu_counts.BENCHMARK,
     )
 }

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.feature_file import read_layout
+from pyg_mspipe.data.tensor_tree import ship
 
 # Pages with no more than this many others between them are read in one request: reading those others costs less than a
 # second request.
@@ -90,6 +91,11 @@ class TensorFeatures:
     def dtype(self) -> torch.dtype:
         """Type of the numbers."""
         return self._x.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are; ids of rows are best given there."""
+        return self._x.device
 
     def read(self, ids: Tensor) -> Tensor:
         """Returns the rows ``[M, F]`` of ``ids: Int64[M]``, in their order, on the device of the features.
@@ -185,6 +191,21 @@ class MappedFeatures:
         os.fsync(self._fd)  # pages that are not on the disk yet cannot be dropped
         self._mapping.madvise(mmap.MADV_DONTNEED)  # nor can pages that are mapped
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_to(device: torch.device, features: FeatureStore, ids: Tensor, there: Tensor) -> Tensor:
+    """Returns rows of features on a device, in float32: Float32[M, F]. The host waits for no copy of them.
+
+    Args:
+        device: Where they are wanted.
+        features: The features.
+        ids: Int64[M], of the rows, on the CPU.
+        there: The same on the device.
+    """
+    rows = features.read(there if getattr(features, "device", ids.device) == there.device else ids)
+    if device.type == "cuda" and rows.device.type == "cpu" and not rows.is_pinned():
+        rows = ship(rows, device)
+    return rows.to(device, non_blocking=True).float()
 
 
 def check_features(

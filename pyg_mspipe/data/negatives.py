@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.tensor_tree import map_tensors
+
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
 
@@ -74,10 +76,9 @@ class Negatives:
         """
         return Negatives(self.dst[:, own], None if self.src is None else self.src[:, own], self.padded)
 
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Negatives:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
-        src = None if self.src is None else self.src.to(device, non_blocking=non_blocking)
-        return Negatives(self.dst.to(device, non_blocking=non_blocking), src, self.padded)
+    def to(self, device: torch.device) -> Negatives:
+        """Returns the same on ``device``."""
+        return map_tensors(self, lambda x: x.to(device))
 
 
 Drawn = Negatives | Tensor | Sequence[Sequence[int]]

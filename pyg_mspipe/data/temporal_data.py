@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -24,3 +25,18 @@ def temporal_data(src: Tensor, dst: Tensor, t: Tensor, msg: Tensor | None = None
     with loading():
         from torch_geometric.data import TemporalData
     return TemporalData(src=src, dst=dst, t=t, msg=msg)
+
+
+def on_host(data: TemporalData) -> TemporalData:
+    """Returns a stream with all that it has on the CPU, but for its messages, which stay where they are.
+
+    Args:
+        data: The stream; it is not changed.
+    """
+    if not data.src.is_cuda:
+        return data
+    host = copy.copy(data)
+    for name, value in data.to_dict().items():
+        if isinstance(value, Tensor) and name != "msg":
+            host[name] = value.cpu()
+    return host

@@ -34,10 +34,6 @@ class CommonNeighbors:
     slot: Tensor
     node: Tensor
 
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> CommonNeighbors:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
-        return CommonNeighbors(*(x.to(device, non_blocking=non_blocking) for x in (self.pair, self.slot, self.node)))
-
     def within(self, n_id: Tensor) -> CommonNeighbors:
         """Returns the same with positions of nodes.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from pyg_mspipe._choices import Strategy
 from pyg_mspipe.graph.hashing import uniform_hash
 from pyg_mspipe.graph.recent_edges import recent_edges
+from pyg_mspipe.graph.row_sums import RowSums, row_sums
 from pyg_mspipe.graph.temporal_csr import TemporalCSR
 from pyg_mspipe.graph.unique import unique_ids
 
@@ -30,6 +31,8 @@ class Hop:
         e_id: Int64[R, k], the event of each edge.
         mask: Bool[R, k], true where there is an edge; elsewhere ``neighbor`` repeats ``target`` and ``e_id`` is 0.
         bound: Int64[R], the first event that a row does not see, or Int64[1] for all.
+        target_sums: Of the gather of ``target``; none where they were not asked for.
+        neighbor_sums: Of the gather of ``neighbor``, likewise.
     """
 
     target: Tensor
@@ -37,6 +40,8 @@ class Hop:
     e_id: Tensor
     mask: Tensor
     bound: Tensor
+    target_sums: RowSums | None = None
+    neighbor_sums: RowSums | None = None
 
     @property
     def edge_index(self) -> Tensor:
@@ -58,11 +63,15 @@ class NeighborSample:
         n_id: Int64[U], unique, sorted: the nodes whose memory is read.
         hops: One grid per hop, the queries' own first.
         seed: Int64[Q], the row of ``hops[0]`` that answers each query.
+        seed_sums: Of the gather of ``seed``; none where they were not asked for.
+        node_sums: Of the gather of ``seed_node``, likewise.
     """
 
     n_id: Tensor
     hops: tuple[Hop, ...]
     seed: Tensor
+    seed_sums: RowSums | None = None
+    node_sums: RowSums | None = None
 
     @property
     def seed_node(self) -> Tensor:
@@ -71,6 +80,16 @@ class NeighborSample:
         for hop in self.hops:
             row = hop.target.index_select(0, row)
         return row
+
+    def with_sums(self) -> NeighborSample:
+        """Returns the sample with the sums of its gathers, by which gradients add up in one order on every device."""
+        sizes = [*(hop.target.numel() for hop in self.hops), self.n_id.numel()]
+        hops = tuple(
+            replace(hop, target_sums=row_sums(hop.target, size), neighbor_sums=row_sums(hop.neighbor, size))
+            for hop, size in zip(self.hops, sizes[1:], strict=True)
+        )
+        seed_sums, node_sums = row_sums(self.seed, sizes[0]), row_sums(self.seed_node, sizes[-1])
+        return NeighborSample(self.n_id, hops, self.seed, seed_sums, node_sums)
 
     def including(self, node: Tensor) -> NeighborSample:
         """Returns the sample with more nodes to read.
@@ -85,15 +104,6 @@ class NeighborSample:
         last = self.hops[-1]
         last = replace(last, target=moved[last.target], neighbor=moved[last.neighbor])
         return NeighborSample(n_id, (*self.hops[:-1], last), self.seed)
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> NeighborSample:
-        """Returns the sample on ``device``; with ``non_blocking``, its copies may still be under way."""
-
-        def moved(x: Tensor) -> Tensor:
-            return x.to(device, non_blocking=non_blocking)
-
-        hops = tuple(Hop(*map(moved, vars(hop).values())) for hop in self.hops)
-        return NeighborSample(moved(self.n_id), hops, moved(self.seed))
 
 
 class NeighborSampler:

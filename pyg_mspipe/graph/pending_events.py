@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from pyg_mspipe.graph.temporal_csr import TemporalCSR
@@ -27,10 +26,6 @@ class PendingEvents:
     is_source: Tensor
     other: Tensor
     t: Tensor
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> PendingEvents:
-        """Returns the events on ``device``; with ``non_blocking``, the copies may still be under way."""
-        return PendingEvents(*(x.to(device, non_blocking=non_blocking) for x in vars(self).values()))
 
     def select(self, position: Tensor) -> PendingEvents:
         """Returns the events of some of the nodes.

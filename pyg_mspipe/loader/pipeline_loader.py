@@ -16,6 +16,7 @@ from torch_geometric.data import TemporalData
 from pyg_mspipe._choices import Overlap
 from pyg_mspipe.data import DrawNegatives, FeatureStore, NegativeSampler
 from pyg_mspipe.data.feature_store import check_features
+from pyg_mspipe.data.temporal_data import on_host
 from pyg_mspipe.data.validation import check_stream
 from pyg_mspipe.graph import NeighborSampler, Strategy, TemporalCSR
 from pyg_mspipe.loader.temporal_batches import TemporalBatches
@@ -152,15 +153,17 @@ class PipelineLoader:
         if memory is not None and largest >= memory.num_nodes:
             raise ValueError(f"the stream has a node {largest}, the memory {memory.num_nodes} nodes; make it larger")
         check_features(features, node_features, num_events=data.num_events, num_nodes=largest + 1)
+        if device is None:
+            device = data.src.device if memory is None else memory.device
+        self.device = torch.device(device)
+        # Neighbours are looked up on the CPU, beside training; a GPU keeps the features that it has.
+        data = on_host(data)
         csr = TemporalCSR.from_stream(data, largest + 1 if memory is None else memory.num_nodes)
         # Destinations up to the last event's: of later ones nothing is known yet.
         known = data.dst[: events.stop] if events else data.dst
         if neg_sampling_ratio:
             negatives = NegativeSampler.from_destinations(known, seed=seed)
         sampler = NeighborSampler(csr, num_neighbors if any(num_neighbors) else [], strategy, seed)
-        if device is None:
-            device = data.src.device if memory is None else memory.device
-        self.device = torch.device(device)
         self._batches = TemporalBatches(
             data,
             events,

@@ -7,7 +7,9 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import DrawNegatives, FeatureStore, NegativeSampler, Positives, TensorFeatures
+from pyg_mspipe.data.feature_store import read_to
 from pyg_mspipe.data.negatives import negatives_for
+from pyg_mspipe.data.tensor_tree import ship, with_index
 from pyg_mspipe.graph import NeighborSampler
 
 
@@ -15,7 +17,7 @@ class TemporalBatches:
     """Batches as PyG's examples use them. A batch is a function of its epoch and number alone.
 
     Args:
-        data: The stream, validated.
+        data: The stream, validated, but for messages on the CPU.
         events: The event ids that are cut into batches.
         batch_size: Events in a batch.
         sampler: Samples neighbours, over the same stream.
@@ -45,7 +47,7 @@ class TemporalBatches:
         self.sampler = sampler
         self.negatives = negatives
         self.neg_sampling_ratio = neg_sampling_ratio
-        self.device = device
+        self.device = with_index(device)
         self.features = TensorFeatures(data.msg) if features is None else features
         self.node_features = node_features
 
@@ -90,15 +92,16 @@ class TemporalBatches:
     def gather(self, batch: TemporalData) -> TemporalData:
         """Returns the batch with ``msg``, ``edge_time``, ``edge_attr`` and ``x``, on the device (stage 2)."""
         batch.edge_time = self.data.t.index_select(0, batch.e_id)
-        rows = self._read(self.features, torch.cat([batch.msg, batch.e_id]))
+        ids, n_id = torch.cat([batch.msg, batch.e_id]), batch.n_id
+        content, there = ship((batch.to_dict(), ids), self.device)
+        for name, value in content.items():
+            batch[name] = value
+        rows = read_to(self.device, self.features, ids, there)
         batch.msg, batch.edge_attr = rows.split([batch.num_events, batch.e_id.numel()])
         if self.node_features is not None:
-            batch.x = self._read(self.node_features, batch.n_id)
-        return batch.to(self.device, non_blocking=True)
+            batch.x = read_to(self.device, self.node_features, n_id, batch.n_id)
+        return batch
 
     def as_of(self, batch: TemporalData, index: int, version: int) -> TemporalData:
         """Returns the batch: what waits for its nodes is stored with their memory, of whatever version."""
         return batch
-
-    def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
-        return features.read(ids).to(self.device, non_blocking=True).float()

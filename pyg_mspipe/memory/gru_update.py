@@ -35,6 +35,13 @@ def _joined(parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
     return out
 
 
+def _clear(rows: Tensor, empty: Tensor) -> Tensor:
+    """Sets some of the rows, [U, ...], to zero, in place, and returns all."""
+    if empty.dtype is torch.bool:
+        return rows.masked_fill_(empty.unsqueeze(1), 0)
+    return rows.index_fill_(0, empty, 0)
+
+
 class _GRUUpdate(torch.autograd.Function):
     """``gru([h, *constant, x], h)``, with no gradient for ``h`` and ``constant``.
 
@@ -58,12 +65,14 @@ class _GRUUpdate(torch.autograd.Function):
     ) -> Tensor:
         size, d = h.shape
         joined = _joined((h, *constant, x), dtype)
-        joined[:, d:].index_fill_(0, empty, 0)
+        _clear(joined[:size, d:], empty)
         weight, bias = weight_ih.clone(), bias_ih.clone()
         weight[: 2 * d, :d] += weight_hh[: 2 * d]
         bias[: 2 * d] += bias_hh[: 2 * d]
         product = F.linear(joined, weight.to(dtype), bias.to(dtype))[:size].to(x.dtype)
-        if empty.numel():
+        if empty.dtype is torch.bool:
+            product.addmm_(torch.where(empty.unsqueeze(1), h, 0), weight_ih[:, :d].t(), alpha=-1)
+        elif empty.numel():
             product.index_add_(0, empty, h.index_select(0, empty) @ weight_ih[:, :d].t(), alpha=-1)
 
         gates = product[:, : 2 * d].sigmoid_()
@@ -89,10 +98,12 @@ class _GRUUpdate(torch.autograd.Function):
         grad_state_n = grad_new * reset
 
         low = _joined((grad_product,), joined.dtype)
-        grad_x = (low @ weight_x)[:size].to(grad.dtype).index_fill_(0, empty, 0)
+        grad_x = _clear((low @ weight_x)[:size].to(grad.dtype), empty)
         grad_ih = (low.t() @ joined).to(grad.dtype)
         grad_hh = torch.cat([grad_ih[: 2 * d, :d], grad_state_n.t() @ h])
-        if empty.numel():
+        if empty.dtype is torch.bool:
+            grad_ih[:, :d].addmm_(grad_product.t(), torch.where(empty.unsqueeze(1), h, 0), alpha=-1)
+        elif empty.numel():
             grad_ih[:, :d] -= grad_product.index_select(0, empty).t() @ h.index_select(0, empty)
         bias_ih = grad_product.sum(0)
         bias_hh = torch.cat([bias_ih[: 2 * d], grad_state_n.sum(0)])
@@ -107,7 +118,7 @@ def gru_update(gru: GRUCell, h: Tensor, constant: tuple[Tensor, ...], x: Tensor,
         h: [U, D], the old state, carries no gradient.
         constant: Pieces [U, C_i], carry no gradient.
         x: [U, X], floating.
-        empty: Int64[K], rows whose input is taken as zeros.
+        empty: Int64[K], rows whose input is taken as zeros; or Bool[U], true for these.
     """
     dtype = autocast_dtype(x)
     with full_precision(x.device.type):

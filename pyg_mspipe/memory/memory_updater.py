@@ -101,7 +101,8 @@ class MemoryUpdater(Module):
         joins = all(is_untouched(each, IdentityMessage) for each in (self.msg_s_module, self.msg_d_module))
         if joins and is_untouched(self.gru, GRUCell) and self.gru.bias and not memory.requires_grad:
             assert isinstance(self.gru, GRUCell)
-            empty = (~latest.valid).nonzero().view(-1)
+            # A GPU's host would wait for positions, and a CPU has less to do with them.
+            empty = ~latest.valid if memory.is_cuda else (~latest.valid).nonzero().view(-1)
             return gru_update(self.gru, memory, (other, latest.raw_msg), t_enc, empty), updated
 
         if joins:

@@ -41,23 +41,6 @@ class MessageRows:
         values = (x for part in parts if part is not None for x in tuple(vars(part).values()))
         return [x for x in values if isinstance(x, Tensor)]
 
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> MessageRows:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
-
-        def moved(x: Tensor) -> Tensor:
-            return x.to(device, non_blocking=non_blocking)
-
-        tensors = {name: moved(x) for name, x in vars(self.messages).items() if isinstance(x, Tensor)}
-        return MessageRows(
-            moved(self.n_id),
-            moved(self.memory),
-            moved(self.last_update),
-            replace(self.messages, **tensors),  # type: ignore[arg-type]
-            moved(self.other),
-            None if self.repair is None else self.repair.to(device, non_blocking=non_blocking),
-            None if self.missed is None else moved(self.missed),
-        )
-
 
 @dataclass(frozen=True)
 class MessageCommit:

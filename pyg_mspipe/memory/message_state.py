@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe.data.tensor_tree import ship
 from pyg_mspipe.memory.message_forwarding import forward_commit
 from pyg_mspipe.memory.message_rows import MessageCommit, MessageRows
 from pyg_mspipe.memory.messages import MessageStore, TieRule
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.node_state import NodeState, Pipeline
-from pyg_mspipe.memory.rows import count_missed
+from pyg_mspipe.memory.rows import count_missed, find
 
 
 class MessageState(NodeState):
@@ -100,7 +101,7 @@ class MessageState(NodeState):
             self._forwards = latest is None or int(batch.t[0]) >= latest
         if not self.serves:
             return None
-        return self.read(batch.n_id, int(batch.t[0]) if mitigated else None).to(batch.n_id.device)
+        return ship(self.read(batch.n_id, int(batch.t[0]) if mitigated else None), batch.n_id.device)
 
     def read(self, n_id: Tensor, t: int | None = None) -> MessageRows:
         """Returns what new rows of nodes are computed from, where the state is kept.
@@ -158,7 +159,7 @@ class MessageState(NodeState):
 
     def note_missed(self, rows: MessageRows, commits: Sequence[MessageCommit]) -> MessageRows:
         """Returns rows that know how many commits each node's has missed, as :meth:`NodeState.note_missed`."""
-        return replace(rows, missed=count_missed(rows.n_id, [commit.n_id for commit in commits]))
+        return replace(rows, missed=count_missed(rows.n_id, (find(commit.n_id, rows.n_id)[1] for commit in commits)))
 
     def content(self) -> dict[str, Tensor]:
         """Returns copies of the whole state as a flat dictionary of tensors."""

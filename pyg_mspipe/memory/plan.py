@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe.data.tensor_tree import Fixed
 from pyg_mspipe.graph.neighbor_sampler import NeighborSampler
 from pyg_mspipe.graph.pending_events import PendingEvents, pending_events
 from pyg_mspipe.graph.temporal_csr import TemporalCSR
 from pyg_mspipe.memory.mailbox import MAIL, MAIL_TIME, RECEIVED
-from pyg_mspipe.memory.rows import Read
+from pyg_mspipe.memory.rows import Read, find
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,6 @@ class Deliveries:
     other: Tensor
     now: Tensor
 
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Deliveries:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
-        return Deliveries(*(x.to(device, non_blocking=non_blocking) for x in vars(self).values()))
-
 
 @dataclass(frozen=True)
 class MemoryPlan:
@@ -50,6 +47,10 @@ class MemoryPlan:
         committed: Int64[C], positions in ``n_id`` of the nodes that the batch's events touch.
         raw_msg: [U, msg_dim], the messages of the pending events; empty until they are gathered.
         deliveries: Which mails the batch delivers; none where nodes have no mailboxes.
+        met: The batches before it with nodes that it reads too, by the event that each stops before: which rows of each
+            read those are, and where they stand among the nodes of the other's commit, both Int64[H].
+        t: The time of the batch's first event, or the stream's last one after that, in the stream's unit.
+        drawn: The plan as it was drawn, beside the stream, where this one is on another device.
     """
 
     n_id: Tensor
@@ -58,21 +59,9 @@ class MemoryPlan:
     committed: Tensor
     raw_msg: Tensor
     deliveries: Deliveries | None = None
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> MemoryPlan:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
-
-        def moved(x: Tensor) -> Tensor:
-            return x.to(device, non_blocking=non_blocking)
-
-        return MemoryPlan(
-            n_id=moved(self.n_id),
-            pending=self.pending.to(device, non_blocking=non_blocking),
-            reads={name: read._replace(n_id=moved(read.n_id)) for name, read in self.reads.items()},
-            committed=moved(self.committed),
-            raw_msg=moved(self.raw_msg),
-            deliveries=None if self.deliveries is None else self.deliveries.to(device, non_blocking=non_blocking),
-        )
+    met: Mapping[int, Mapping[str, tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    t: int = 0
+    drawn: Fixed[MemoryPlan] | None = None
 
     def with_raw_msg(self, raw_msg: Tensor) -> MemoryPlan:
         """Returns the plan with the messages of its pending events.
@@ -171,6 +160,24 @@ def plan_mails(
             now=data.t[min(start, last) : min(start, last) + 1],
         ),
     )
+
+
+def with_meetings(plan: MemoryPlan, data: TemporalData, before: Iterable[range]) -> MemoryPlan:
+    """Returns a plan that knows what it reads of the nodes that batches before it write, see :attr:`MemoryPlan.met`.
+
+    Args:
+        plan: The plan.
+        data: The stream.
+        before: The events of these batches.
+    """
+    distinct = {id(read.n_id): read.n_id for read in plan.reads.values()}
+    met = {}
+    for events in before:
+        part = slice(events.start, events.stop)
+        n_id = torch.cat([data.src[part], data.dst[part]]).unique()
+        found = {which: find(ids, n_id) for which, ids in distinct.items()}
+        met[events.stop] = {name: found[id(read.n_id)] for name, read in plan.reads.items()}
+    return replace(plan, met=met)
 
 
 def _touched(n_id: Tensor, data: TemporalData, events: range) -> Tensor:

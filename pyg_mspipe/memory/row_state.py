@@ -9,11 +9,12 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.tensor_tree import ship
 from pyg_mspipe.memory.mailbox import deliver
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.node_state import NodeState
 from pyg_mspipe.memory.plan import MemoryPlan
-from pyg_mspipe.memory.rows import Commit, MemoryRows, catch_up, count_missed, with_missed
+from pyg_mspipe.memory.rows import Commit, MemoryRows, catch_up, count_missed, meeting, with_missed
 
 
 class PlannedBatch(Protocol):
@@ -119,13 +120,31 @@ class RowState(NodeState):
         plan = batch.plan
         if plan is None or not self.tables:
             return MemoryRows({}, {})
-        values = {name: self.read(read.table, read.n_id) for name, read in plan.reads.items()}
+        own = self._own(plan)
+        values = {name: self.tables[read.table].index_select(0, read.n_id) for name, read in own.reads.items()}
         repair = None
         if mitigated and self.mitigation is not None:
-            memory, last_update = self.tables["memory"], self.tables["last_update"]
-            repair = self.mitigation.fetch(memory, last_update, plan.n_id.to(self.device), int(batch.t[0]))
-            repair = None if repair is None else repair.to(plan.n_id.device)
-        return MemoryRows(plan.reads, values, repair)
+            repair = self.mitigation.fetch(self.tables["memory"], self.tables["last_update"], own.n_id, plan.t)
+        return MemoryRows(plan.reads, *ship((values, repair), plan.n_id.device), met=plan.met)
+
+    def nodes(self, plan: MemoryPlan) -> tuple[Tensor, Tensor]:
+        """Returns the memory of the nodes that a plan reads, [U, memory_dim], and their last updates: Int64[U].
+
+        Args:
+            plan: On the device where the rows are wanted.
+        """
+        n_id = self._own(plan).n_id
+        rows = tuple(self.tables[name].index_select(0, n_id) for name in ("memory", "last_update"))
+        memory, last_update = ship(rows, plan.n_id.device)
+        return memory, last_update
+
+    def _own(self, plan: MemoryPlan) -> MemoryPlan:
+        """Returns a plan where the rows are kept."""
+        if plan.n_id.device == self.device:
+            return plan
+        if plan.drawn is not None and plan.drawn.value.n_id.device == self.device:
+            return plan.drawn.value
+        return ship(plan, self.device)
 
     def read(self, table: str, n_id: Tensor) -> Tensor:
         """Returns rows of nodes, [M, ...].
@@ -143,15 +162,14 @@ class RowState(NodeState):
             commit: The next in batch order, on any device.
             settled: Whether the commit's events are in its rows already, as in evaluation.
         """
-        n_id = commit.n_id.to(self.device)
+        commit = ship(commit, self.device)
         if self.mitigation is not None and commit.before is not None:
-            before, after = (x.to(self.device) for x in (commit.before, commit.rows["memory"]))
-            self.mitigation.observe(n_id, before, after)
+            self.mitigation.observe(commit.n_id, commit.before, commit.rows["memory"])
         with self._writes.by_owner(self.tensors().values()):
             for name, rows in commit.rows.items():
-                self.tables[name].index_copy_(0, n_id, rows.to(self.tables[name]))
+                self.tables[name].index_copy_(0, commit.n_id, rows.to(self.tables[name]))
             if commit.mails is not None:
-                deliver(self.tables, *(x.to(self.device) for x in commit.mails.tensors()))
+                deliver(self.tables, *commit.mails.tensors())
             self._span[1] = commit.stop
             if settled:
                 self._span[2] = commit.stop
@@ -164,7 +182,8 @@ class RowState(NodeState):
 
     def note_missed(self, rows: MemoryRows, commits: Sequence[Commit]) -> MemoryRows:
         """Returns rows that know how many commits each node's has missed, as :meth:`NodeState.note_missed`."""
-        return with_missed(rows, count_missed(rows.reads["memory"].n_id, [commit.n_id for commit in commits]))
+        n_id = rows.reads["memory"].n_id
+        return with_missed(rows, count_missed(n_id, (meeting(rows, "memory", commit)[0] for commit in commits)))
 
     def settle(self, rows: Iterable[tuple[Tensor, Mapping[str, Tensor]]]) -> None:
         """Takes over rows in which nothing waits any more, so that all committed events are in them.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.tensor_tree import map_tensors
 from pyg_mspipe.memory.mailbox import MAIL, Mails, deliver
 from pyg_mspipe.memory.mitigation import Repair
 
@@ -35,30 +36,19 @@ class MemoryRows:
         repair: What was read to mitigate staleness; none where nothing was.
         missed: Int64[U], how many commits touched a node of the batch that the fetch did not see; none where no commit
             was missed.
+        met: Where the nodes of commits that may be missed stand, see :attr:`MemoryPlan.met`.
     """
 
     reads: Mapping[str, Read]
     values: Mapping[str, Tensor]
     repair: Repair | None = None
     missed: Tensor | None = None
+    met: Mapping[int, Mapping[str, tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
     def tensors(self) -> list[Tensor]:
         """Returns all tensors that it holds but for node ids."""
         repair = [] if self.repair is None else self.repair.tensors()
         return [*self.values.values(), *repair, *([] if self.missed is None else [self.missed])]
-
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> MemoryRows:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
-
-        def moved(x: Tensor) -> Tensor:
-            return x.to(device, non_blocking=non_blocking)
-
-        return MemoryRows(
-            {name: read._replace(n_id=moved(read.n_id)) for name, read in self.reads.items()},
-            {name: moved(x) for name, x in self.values.items()},
-            None if self.repair is None else self.repair.to(device, non_blocking=non_blocking),
-            None if self.missed is None else moved(self.missed),
-        )
 
 
 @dataclass(frozen=True)
@@ -71,6 +61,7 @@ class Commit:
         stop: The id of the event after the batch's last one.
         before: [C, memory_dim], the rows that the new ones were computed from; kept where a mitigation asks for it.
         mails: What the batch delivers to mailboxes, of other nodes too; none where there are no mailboxes.
+        of_ends: Whether ``n_id`` are the ends of the batch's events, all of them.
     """
 
     n_id: Tensor
@@ -78,11 +69,23 @@ class Commit:
     stop: int
     before: Tensor | None = None
     mails: Mails | None = None
+    of_ends: bool = False
 
     def tensors(self) -> list[Tensor]:
         """Returns all tensors that it holds."""
         mails = [] if self.mails is None else self.mails.tensors()
         return [self.n_id, *self.rows.values(), *([] if self.before is None else [self.before]), *mails]
+
+    def first(self, size: int, mails: int) -> Commit:
+        """Returns the update of the first nodes alone, where the others stand in for nothing.
+
+        Args:
+            size: How many nodes.
+            mails: How many of the mails.
+        """
+        own = replace(self, mails=None)
+        cut = map_tensors(own, lambda x: x[:size])
+        return replace(cut, mails=map_tensors(self.mails, lambda x: x[:mails]))
 
 
 def catch_up(rows: MemoryRows, commit: Commit) -> MemoryRows:
@@ -98,7 +101,7 @@ def catch_up(rows: MemoryRows, commit: Commit) -> MemoryRows:
     for name, read in rows.reads.items():
         written = commit.rows.get(read.table)
         if written is not None:
-            which, position = find(read.n_id, commit.n_id)
+            which, position = meeting(rows, name, commit)
             rows.values[name].index_copy_(0, which, written.index_select(0, position))
     mails = commit.mails
     if mails is not None and MAIL in rows.reads:
@@ -107,18 +110,29 @@ def catch_up(rows: MemoryRows, commit: Commit) -> MemoryRows:
     return rows
 
 
-def count_missed(n_id: Tensor, commits: list[Tensor]) -> Tensor:
+def count_missed(n_id: Tensor, commits: Iterable[Tensor]) -> Tensor:
     """Returns how many of some commits wrote each node: Int64[U].
 
     Args:
         n_id: Int64[U], unique, sorted.
-        commits: The nodes of each commit, unique, on the same device.
+        commits: Positions in ``n_id`` of the nodes of each commit, unique.
     """
     missed = torch.zeros_like(n_id)
-    for touched in commits:
-        _, position = find(touched, n_id)
-        missed[position] += 1
+    for position in commits:
+        missed.index_add_(0, position, torch.ones_like(position))
     return missed
+
+
+def meeting(rows: MemoryRows, name: str, commit: Commit) -> tuple[Tensor, Tensor]:
+    """Returns which rows of a read are of nodes that a commit writes, and where these stand in it: Int64[H] each.
+
+    Args:
+        rows: What was read.
+        name: The read's.
+        commit: The commit, on the rows' device.
+    """
+    known = rows.met.get(commit.stop, {}).get(name) if commit.of_ends else None
+    return find(rows.reads[name].n_id, commit.n_id) if known is None else known
 
 
 def find(nodes: Tensor, n_id: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mspipe._choices import TimeInit
+from pyg_mspipe.data.tensor_tree import ship
 from pyg_mspipe.memory.checks import check_events, check_ids, check_overrides, note_namesakes
 from pyg_mspipe.memory.kept_tensors import KeptTensors
 from pyg_mspipe.memory.memory_updater import MemoryUpdater
@@ -274,7 +275,7 @@ class TGNMemory(KeptTensors, MemoryUpdater):
     def _read(self, n_id: Tensor) -> MessageRows:
         """Returns what the state holds of nodes, Int64[U], on the weights' device."""
         rows = self.state.read(n_id)
-        return rows if self.memory.device == self.device else rows.to(self.device)
+        return rows if self.memory.device == self.device else ship(rows, self.device)
 
     def _compute(self, rows: MessageRows) -> tuple[Tensor, Tensor]:
         return self.compute(rows.memory, rows.last_update, rows.messages, rows.other)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import LayerNorm
 
+from pyg_mspipe.graph.row_sums import gather_rows
 from pyg_mspipe.memory import MailMemory, Mitigation, TimeInit
 from pyg_mspipe.models.memory_model import MemoryModel
 from pyg_mspipe.pipeline.batch import Batch
@@ -86,4 +87,4 @@ class APAN(MemoryModel):
         """
         z, _ = self.rows(batch)
         rows = self.norm(z)
-        return rows.index_select(0, batch.sample.seed), rows
+        return gather_rows(rows, batch.sample.seed, batch.sample.seed_sums), rows

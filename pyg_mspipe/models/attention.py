@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import Linear, Module
 
 from pyg_mspipe.graph.neighbor_sampler import Hop
+from pyg_mspipe.graph.row_sums import gather_rows
 from pyg_mspipe.memory.precision import full_precision
 from pyg_mspipe.memory.untouched import is_untouched
 from pyg_mspipe.models.grid_attention import grid_attention
@@ -75,8 +76,8 @@ class TemporalAttention(Module):
     def _attend(self, x: Tensor, hop: Hop, t_enc: Tensor, msg: Tensor) -> Tensor:
         size, k = hop.mask.shape
         heads = self.heads
-        x_target = x.index_select(0, hop.target)
-        x_edge = x.index_select(0, hop.neighbor.view(-1)).view(size, k, -1)
+        x_target = gather_rows(x, hop.target, hop.target_sums)
+        x_edge = gather_rows(x, hop.neighbor.view(-1), hop.neighbor_sums).view(size, k, -1)
         inputs = (x_edge, t_enc, msg) if msg.size(-1) else (x_edge, t_enc)
         if not all(is_untouched(lin, Linear) for lin in (self.lin_key, self.lin_value, self.lin_edge)):
             return self._by_calls(x_target, x_edge, torch.cat(inputs[1:], dim=-1), hop.mask)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import ModuleList
 
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample
+from pyg_mspipe.graph.row_sums import gather_rows
 from pyg_mspipe.memory import TimeEncoder
 from pyg_mspipe.models.attention import TemporalAttention
 
@@ -57,7 +58,7 @@ def temporal_embedding(
             z = z.relu()
         t_enc = time_enc(age.view(-1).to(precise)).view(*hop.mask.shape, time_enc.out_channels)
         z = layer(z, hop, t_enc, msg)
-    return z.index_select(0, sample.seed)
+    return gather_rows(z, sample.seed, sample.seed_sums)
 
 
 def since_update(last_update: Tensor, sample: NeighborSample, edge_time: Sequence[Tensor]) -> list[Tensor]:

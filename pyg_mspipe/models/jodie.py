@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import LayerNorm, Parameter
 from torch_geometric.nn.models.tgn import IdentityMessage
 
+from pyg_mspipe.graph.row_sums import gather_rows
 from pyg_mspipe.memory import Mitigation, StreamMemory, TimeInit
 from pyg_mspipe.models.memory_model import MemoryModel
 from pyg_mspipe.pipeline.batch import Batch
@@ -97,7 +98,8 @@ class JODIE(MemoryModel):
             mean, std = self.gaps.index_select(0, batch.n_id).index_select(0, asked).unbind(1)
             moved = (idle - mean) / std
         rows = self.norm(z)
-        return rows.index_select(0, asked) * (1 + moved.unsqueeze(1) * self.slope + self.shift), rows
+        asked_rows = gather_rows(rows, asked, batch.sample.seed_sums)
+        return asked_rows * (1 + moved.unsqueeze(1) * self.slope + self.shift), rows
 
 
 def gap_statistics(src: Tensor, dst: Tensor, t: Tensor, num_nodes: int) -> Tensor:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.data.negatives import Negatives
+from pyg_mspipe.data.tensor_tree import map_tensors
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample
 from pyg_mspipe.memory.plan import MemoryPlan
 from pyg_mspipe.memory.rows import MemoryRows
+from pyg_mspipe.pipeline.batch_size import BatchSize
 from pyg_mspipe.pipeline.pairs import Pairs
 
 
@@ -38,6 +40,8 @@ class Batch:
             none where every one is a query of its own.
         pairs: What is known of the pairs of events and negatives; none where the task reads nothing of the kind.
         node_rows: [U, row_dim], what the model knows of ``n_id``, with gradients; there only when a task is to read it.
+        unpadded: The sizes before the batch was padded; none where it was not.
+        padded: The sizes to which it was padded, likewise.
         y: Int64[L] or Float32[L, C], the labels that are asked for at the events; none where the task has none.
     """
 
@@ -59,37 +63,17 @@ class Batch:
     pairs: Pairs | None = None
     node_rows: Tensor | None = None
     y: Tensor | None = None
+    unpadded: BatchSize | None = None
+    padded: BatchSize | None = None
 
     @property
     def n_id(self) -> Tensor:
         """Int64[U], unique, sorted: the nodes whose memory is read."""
         return self.sample.n_id
 
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
-
-        def moved(x: Tensor) -> Tensor:
-            return x.to(device, non_blocking=non_blocking)
-
-        return replace(
-            self,
-            src=moved(self.src),
-            dst=moved(self.dst),
-            t=moved(self.t),
-            msg=moved(self.msg),
-            negatives=self.negatives.to(device, non_blocking=non_blocking),
-            sample=self.sample.to(device, non_blocking=non_blocking),
-            query_t=moved(self.query_t),
-            row_t=tuple(map(moved, self.row_t)),
-            edge_time=tuple(map(moved, self.edge_time)),
-            edge_msg=tuple(map(moved, self.edge_msg)),
-            plan=None if self.plan is None else self.plan.to(device, non_blocking=non_blocking),
-            rows=None if self.rows is None else self.rows.to(device, non_blocking=non_blocking),
-            x=None if self.x is None else moved(self.x),
-            asked=None if self.asked is None else moved(self.asked),
-            pairs=None if self.pairs is None else self.pairs.to(device, non_blocking=non_blocking),
-            y=None if self.y is None else moved(self.y),
-        )
+    def to(self, device: torch.device) -> Batch:
+        """Returns the same on ``device``."""
+        return map_tensors(self, lambda x: x.to(device))
 
     def with_rows(self, rows: MemoryRows | None) -> Batch:
         """Returns the batch with what was read of node memory for it.

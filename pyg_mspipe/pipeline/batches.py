@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 import torch
@@ -15,11 +17,12 @@ from pyg_mspipe.data.labels import Labels
 from pyg_mspipe.data.negatives import DrawNegatives, Negatives, Positives, negatives_for
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample, NeighborSampler
 from pyg_mspipe.graph.pending_events import PendingEvents, pending_events
-from pyg_mspipe.memory.plan import MakePlan, MemoryPlan, plan_last_message
+from pyg_mspipe.memory.plan import MakePlan, MemoryPlan, plan_last_message, with_meetings
 from pyg_mspipe.pipeline.batch import Batch
 from pyg_mspipe.pipeline.cuts import Cuts
 from pyg_mspipe.pipeline.distinct import distinct_queries
 from pyg_mspipe.pipeline.gather import Gather
+from pyg_mspipe.pipeline.padding import replanned
 from pyg_mspipe.pipeline.pairs import PairReader
 from pyg_mspipe.pipeline.queries import Ask, Queries, ask_pairs
 
@@ -32,8 +35,7 @@ class Batches:
         events: The event ids that are cut into batches.
         batch_size: Events in a batch; the last may have fewer.
         sampler: Samples neighbours, over the same stream and device.
-        negatives: Gives the negatives of a batch, such as a :class:`~pyg_mspipe.NegativeSampler`; without it there are
-            none.
+        negatives: Gives those of a batch, such as a :class:`~pyg_mspipe.NegativeSampler`; by default there are none.
         ask: Says which nodes are asked for at the events; by default sources, destinations and negatives.
         labels: The stream's labels, on its device; by default there are none.
         cut_at_labels: Whether a batch begins wherever labels stand, so that all events before them are applied.
@@ -47,13 +49,13 @@ class Batches:
             do not fit into memory; by default the stream's own.
         node_features: The features of the nodes, a row for each; by default there are none.
         device: Where batches are brought to when they are gathered, by default the stream's own.
-        memory_begin: The first event that node memory has seen when these batches are read, by default the first one
-            of ``events``; what waits for a node is an event from there on.
+        memory_begin: The first event that node memory has seen, by default the first of ``events``.
         make_plan: Plans what a batch does to node memory; none where the model has no memory.
+        forwards: How many batches before each may be on their way to node memory still when its rows are used.
+        finish: Has the last word on what is drawn, such as :class:`~pyg_mspipe.pipeline.padding.Padding`.
 
     Raises:
-        ValueError: If the batch size is below 1, the cut-off is unknown, or the number of messages is below that of
-            events.
+        ValueError: If the batch size is below 1, the cut-off unknown, or messages are fewer than events.
 
     Example:
         >>> from pyg_mspipe import Batches, NegativeSampler, NeighborSampler, TemporalCSR, synthetic
@@ -89,6 +91,8 @@ class Batches:
         device: torch.device | None = None,
         memory_begin: int | None = None,
         make_plan: MakePlan | None = plan_last_message,
+        forwards: int = 0,
+        finish: Callable[[Batch], Batch] | None = None,
     ) -> None:
         if cut_off not in get_args(CutOff):
             raise ValueError(f"cut_off={cut_off!r} is unknown; choose one of {', '.join(get_args(CutOff))}")
@@ -104,7 +108,7 @@ class Batches:
         self.negatives = negatives
         self.ask_at = ask
         self.labels = labels
-        self._cuts = None if labels is None or not cut_at_labels else Cuts(labels)
+        self._cuts = Cuts(labels if cut_at_labels else None)
         self.embed_once = embed_once
         self.pairs = pairs
         self.reads_moment = reads_moment
@@ -112,12 +116,12 @@ class Batches:
         self.cut_off = cut_off
         self.memory_begin = events.start if memory_begin is None else memory_begin
         self.make_plan = make_plan
+        self.forwards = forwards
+        self.finish = finish
 
     def __len__(self) -> int:
         """Returns the number of batches."""
-        if self._cuts is not None:
-            return len(self._cuts(self.events, self.batch_size)) - 1
-        return -(-len(self.events) // self.batch_size)
+        return self._cuts.count(self.events, self.batch_size)
 
     def read(self, epoch: int, index: int) -> Batch:
         """Returns batch ``index`` of epoch ``epoch``, gathered: both numbers count from 0."""
@@ -129,12 +133,7 @@ class Batches:
         Raises:
             IndexError: If there is no such batch.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"batch {index} of {len(self)}")
-        if self._cuts is not None:
-            return range(*self._cuts(self.events, self.batch_size)[index : index + 2])
-        start = self.events.start + index * self.batch_size
-        return range(start, min(start + self.batch_size, self.events.stop))
+        return self._cuts.batch(self.events, self.batch_size, index)
 
     def draw(
         self,
@@ -172,9 +171,11 @@ class Batches:
         if self.embed_once:
             sample, query_t, asked = distinct_queries(sample, query_t, by_moment=self.reads_moment)
         plan = self._plan(events, sample.n_id, whole.start, whole.start, memory_begin)
-        y = None if labels is None else labels.y
+        if plan is not None and self.forwards:
+            plan = with_meetings(plan, self.data, map(self.events_of, range(max(index - self.forwards, 0), index)))
         drawn = events, src, dst, t, torch.empty(0, self.msg.width), negatives, sample, query_t, self._row_t(sample)
-        return Batch(*drawn, (), (), plan, asked=asked, pairs=pairs, y=y)
+        batch = Batch(*drawn, (), (), plan, asked=asked, pairs=pairs, y=None if labels is None else labels.y)
+        return batch if self.finish is None else self.finish(batch)
 
     def _sample(
         self, queries: Queries, query_t: Tensor, src: Tensor, dst: Tensor, t: Tensor, start: int, epoch: int
@@ -275,11 +276,10 @@ class Batches:
             bound: The first event that is not committed then.
             memory_begin: The first event that the memory has seen; by default the batches' own.
         """
-        plan = self._plan(batch.events, batch.n_id.to(self.data.src.device), batch.events.start, bound, memory_begin)
-        if plan is None:
+        if batch.plan is None:
             return batch
-        plan = plan.to(self.device).with_raw_msg(self.gather_features.raw_msg(plan.pending.e_id))
-        return replace(batch, plan=plan)
+        make = partial(self._plan, batch.events, start=batch.events.start, bound=bound, memory_begin=memory_begin)
+        return replace(batch, plan=self.gather_features.plan(replanned(batch, batch.plan, make)))
 
     def pending(self, n_id: Tensor, bound: int, begin: int) -> tuple[PendingEvents, Tensor]:
         """Returns what waits for nodes, and its messages, [M, msg_dim], both on the batches' device.
@@ -290,10 +290,11 @@ class Batches:
             begin: The first event that the memory has seen.
         """
         pending = pending_events(self.sampler.csr, self.data.src, n_id.to(self.data.src.device), bound, begin=begin)
-        return pending.to(self.device), self.gather_features.raw_msg(pending.e_id)
+        return self.gather_features.messages_of(pending)
 
     def _plan(self, events: range, n_id: Tensor, start: int, bound: int, memory_begin: int | None) -> MemoryPlan | None:
         if self.make_plan is None:
             return None
         begin = self.memory_begin if memory_begin is None else memory_begin
-        return self.make_plan(self.sampler.csr, self.data, events, n_id, start=start, bound=bound, begin=begin)
+        plan = self.make_plan(self.sampler.csr, self.data, events, n_id, start=start, bound=bound, begin=begin)
+        return replace(plan, t=int(self.data.t[min(events.start, self.data.num_events - 1)]))

@@ -7,7 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pyg_mspipe.data.feature_store import FeatureStore
+from pyg_mspipe.data.feature_store import FeatureStore, read_to
+from pyg_mspipe.data.tensor_tree import Fixed, ship, with_index
+from pyg_mspipe.graph.pending_events import PendingEvents
+from pyg_mspipe.memory.plan import MemoryPlan
 from pyg_mspipe.pipeline.batch import Batch
 
 
@@ -30,7 +33,7 @@ class Gather:
         self.t = t
         self.msg = msg
         self.node_features = node_features
-        self.device = device
+        self.device = with_index(device)
 
     def __call__(self, batch: Batch) -> Batch:
         """Returns ``batch`` with messages, of edges and pending events too, edge times and node features.
@@ -38,30 +41,46 @@ class Gather:
         Args:
             batch: Drawn.
         """
-        hops = batch.sample.hops
+        hops, plan = batch.sample.hops, batch.plan
         events = torch.arange(batch.events.start, batch.events.stop, device=batch.src.device)
-        pending = events[:0] if batch.plan is None else batch.plan.pending.e_id
-        e_id = torch.cat([*(hop.e_id.view(-1) for hop in hops), events, pending])
+        pending = events[:0] if plan is None else plan.pending.e_id
         # All at once: a store on a disk has more requests to work on, and a GPU one copy to wait for.
-        rows = self.raw_msg(e_id)
+        e_id = torch.cat([*(hop.e_id.view(-1) for hop in hops), events, pending])
+        edge_time = tuple(self.t.index_select(0, hop.e_id.view(-1)).view_as(hop.e_id) for hop in hops)
+        plan = None if plan is None else self._keeping(plan)
+        drawn = e_id, batch.n_id
+        batch, there = ship((replace(batch, edge_time=edge_time, plan=plan), drawn), self.device)
+        rows = self._read(self.msg, drawn[0], there[0])
         *edge_msg, msg, raw_msg = rows.split([*(hop.e_id.numel() for hop in hops), len(events), pending.numel()])
-        batch = replace(
+        return replace(
             batch,
             msg=msg,
-            edge_time=tuple(self.t.index_select(0, hop.e_id.view(-1)).view_as(hop.e_id) for hop in hops),
             edge_msg=tuple(x.view(*hop.e_id.shape, self.msg.width) for x, hop in zip(edge_msg, hops, strict=True)),
             plan=None if batch.plan is None else batch.plan.with_raw_msg(raw_msg),
-            x=None if self.node_features is None else self._read(self.node_features, batch.n_id),
+            x=None if self.node_features is None else self._read(self.node_features, drawn[1], there[1]),
         )
-        return batch if self.device == batch.src.device else batch.to(self.device, non_blocking=True)
 
-    def raw_msg(self, e_id: Tensor) -> Tensor:
-        """Returns the messages of events, Float32[M, msg_dim], on the device.
+    def plan(self, plan: MemoryPlan) -> MemoryPlan:
+        """Returns a plan on the device, with the messages of its pending events.
 
         Args:
-            e_id: Int64[M].
+            plan: Drawn.
         """
-        return self._read(self.msg, e_id)
+        there = ship(self._keeping(plan), self.device)
+        return there.with_raw_msg(self._read(self.msg, plan.pending.e_id, there.pending.e_id))
 
-    def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
-        return features.read(ids).to(self.device, non_blocking=True).float()
+    def messages_of(self, pending: PendingEvents) -> tuple[PendingEvents, Tensor]:
+        """Returns events on the device, and their messages: Float32[M, msg_dim].
+
+        Args:
+            pending: ``M`` of them, beside the stream.
+        """
+        there = ship(pending, self.device)
+        return there, self._read(self.msg, pending.e_id, there.e_id)
+
+    def _keeping(self, plan: MemoryPlan) -> MemoryPlan:
+        """Returns a plan that will know on another device what it was beside the stream."""
+        return plan if plan.n_id.device == self.device else replace(plan, drawn=Fixed(plan))
+
+    def _read(self, features: FeatureStore, ids: Tensor, there: Tensor) -> Tensor:
+        return read_to(self.device, features, ids, there)

@@ -29,13 +29,6 @@ class Pairs:
     features: Tensor | None = None
     common: CommonNeighbors | None = None
 
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Pairs:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
-        return Pairs(
-            None if self.features is None else self.features.to(device, non_blocking=non_blocking),
-            None if self.common is None else self.common.to(device, non_blocking=non_blocking),
-        )
-
     def blocks(self, events: int, num_pairs: int, count: int) -> Iterator[Pairs]:
         """Yields what is known of the pairs of consecutive blocks of events.
 

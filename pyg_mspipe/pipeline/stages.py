@@ -46,7 +46,7 @@ class StateVersion:
 
     Args:
         version: The one to begin with.
-        device: The device that the stages work on.
+        device: Where the state is read and written, if a GPU must be done with that before others may.
     """
 
     def __init__(self, version: int, device: torch.device) -> None:

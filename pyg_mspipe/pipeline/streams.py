@@ -27,9 +27,7 @@ class StageStream:
 
     @contextmanager
     def work(self, after: torch.cuda.Event | None = None) -> Iterator[None]:
-        """Runs what is launched inside on the stream, and waits on the host until it is done.
-
-        Only the stage's own thread waits, so what it hands on is complete, and the time it took is its true time.
+        """Launches on the stream what is launched inside.
 
         Args:
             after: What must be done before.
@@ -41,13 +39,18 @@ class StageStream:
             if after is not None:
                 self.stream.wait_event(after)
             yield
-            self.stream.synchronize()
 
 
 def settle(device: torch.device) -> None:
-    """Waits on the host until what was launched on the current stream is done."""
+    """Waits on the host until what was launched on the current stream is done.
+
+    A stage's thread waits at its end, so that what it hands on is complete and the time it took its true time; it
+    sleeps meanwhile.
+    """
     if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
+        done = torch.cuda.Event(blocking=True)
+        done.record(torch.cuda.current_stream(device))
+        done.synchronize()
 
 
 def mark(device: torch.device) -> torch.cuda.Event | None:

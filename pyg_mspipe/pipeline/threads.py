@@ -159,14 +159,12 @@ class StageThreads(Generic[B]):
                         condition.notify_all()
 
     def _sample(self) -> None:
-        stream = StageStream(self._work.device, self._given)
         for index in self._batches:
             with self._lock:
                 while index >= self._begun + self._prefetch:
                     self._wait(self._may_sample)
             flight = self._work.new_flight(index)
-            with stream.work():
-                self._work("sample", flight)
+            self._work("sample", flight)
             with self._lock:
                 self._sampled.append(flight)
                 self._may_copy.notify()

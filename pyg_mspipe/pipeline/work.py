@@ -11,9 +11,11 @@ import torch
 from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline import stages
 from pyg_mspipe.pipeline.durations import RunningDurations
+from pyg_mspipe.pipeline.no_state import NoState
 from pyg_mspipe.pipeline.overlap import busy_time
 from pyg_mspipe.pipeline.record import BatchRecord, StageName
 from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight, StateVersion
+from pyg_mspipe.pipeline.streams import settle
 
 
 class PipelineError(RuntimeError):
@@ -66,7 +68,8 @@ class StageWork(Generic[B]):
         self.source = source
         self.device = device
         self.estimates = estimates
-        self.state = StateVersion(first, self.device)
+        keeps_none = isinstance(memory, NoState)
+        self.state = StateVersion(first, torch.device("cpu") if keeps_none else device)
         self.tries = False
         self.lock = threading.Lock()
         self._memory = memory
@@ -112,6 +115,7 @@ class StageWork(Generic[B]):
             stages.sample(self.source, flight)
         elif name == "gather":
             stages.gather(self.source, flight)
+            settle(self.device)
         elif name == "fetch":
             stages.fetch(self.source, self._memory, flight, catches_up=self._catches_up)
         else:

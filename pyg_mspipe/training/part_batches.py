@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import DrawNegatives, StreamSplit
+from pyg_mspipe.data import DrawNegatives, StreamSplit, TensorFeatures
 from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.pipeline import Batches
+from pyg_mspipe.pipeline.padding import with_sums
 from pyg_mspipe.tasks import Objective
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.eval_negatives import EvalNegatives
@@ -21,11 +23,12 @@ class PartBatches:
 
     Args:
         config: The run's settings.
-        data: The stream, on the run's device.
+        data: The stream.
         csr: Its history.
         split: Its parts.
         objective: Model and task.
         features: The features beside the stream.
+        device: Where batches are brought to; messages in memory are kept there.
         negatives: Gives the negatives of training, instead of what the settings say.
         eval_negatives: Gives those of evaluation.
 
@@ -42,6 +45,7 @@ class PartBatches:
         objective: Objective,
         features: RunFeatures,
         *,
+        device: torch.device,
         negatives: DrawNegatives | None = None,
         eval_negatives: DrawNegatives | EvalNegatives,
     ) -> None:
@@ -51,6 +55,8 @@ class PartBatches:
         self.split = split
         self.model, self.task = objective.model, objective.task
         self.features = features
+        self.device = device
+        self._msg = features.events or TensorFeatures(data.msg.to(device))
         self._own_negatives = negatives
         self._eval_negatives = eval_negatives
         self.eval_seed = config.seed
@@ -68,6 +74,7 @@ class PartBatches:
             evaluation: Whether with the negatives of evaluation, rather than of training, and equal queries once.
         """
         model, task = self.model, self.task
+        learns_on_gpu = self.device.type == "cuda" and not evaluation
         return Batches(
             self.data,
             getattr(self.split, part),
@@ -82,10 +89,13 @@ class PartBatches:
             reads_moment=model.reads_moment,
             with_ends=model.embeds_ends,
             cut_off=self.config.cut_off,
-            msg=self.features.events,
+            msg=self._msg,
             node_features=self.features.nodes,
+            device=self.device,
             memory_begin=self.split.train.start,
             make_plan=None if model.memory is None else model.memory.make_plan,
+            forwards=self.config.prefetch + 2 if learns_on_gpu else 0,
+            finish=with_sums if learns_on_gpu else None,
         )
 
     def rank_among(self, part: str, negatives: DrawNegatives) -> None:

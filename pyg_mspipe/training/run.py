@@ -91,7 +91,7 @@ class Run:
         self._batches = trainer.batches("test")
         split, self._bound = trainer.split, trainer.data.num_events
         if t is not None:
-            moment = torch.tensor([t], device=trainer.device)
+            moment = torch.tensor([t])
             self._bound = int(self._batches.sampler.csr.first_event_at(moment))
         if self._bound < split.train.stop:
             last = int(trainer.data.t[split.train.stop - 1])
@@ -108,10 +108,10 @@ class Run:
         Args:
             n_id: Int64[n], in any order; a node may occur several times.
         """
-        objective, device = self.trainer.objective, self.trainer.device
+        objective = self.trainer.objective
         parts = [
             objective.embed(self._batches.ask(part, self._bound, self._t)).float()
-            for part in n_id.to(device).split(_AT_ONCE)
+            for part in n_id.cpu().split(_AT_ONCE)
         ]
         return torch.cat(parts)
 
@@ -128,10 +128,10 @@ class Run:
         Raises:
             ValueError: If the task does not score pairs.
         """
-        objective, task, device = self.trainer.objective, self.trainer.task, self.trainer.device
+        objective, task = self.trainer.objective, self.trainer.task
         if not (task.pair_features or task.common_neighbors):
             return task.score_pairs(self.embed(src), self.embed(dst))
-        pairs = (each.to(device).split(_AT_ONCE) for each in torch.broadcast_tensors(src, dst))
+        pairs = (each.cpu().split(_AT_ONCE) for each in torch.broadcast_tensors(src, dst))
         return torch.cat(
             [
                 objective.score_pairs(self._batches.ask(part, self._bound, self._t, dst=other)).float()
@@ -153,5 +153,4 @@ class Run:
             checkpoint["progress"]["stopped"] = False
         alone = checkpoint["config"]["parallel"] == "1x1x1"
         executor = SingleExecutor() if alone else EmulatedExecutor()
-        data = self.trainer.data.to("cpu")
-        return Trainer.resume(data, checkpoint, self._folder, executor=executor, **self._made_by).fit()
+        return Trainer.resume(self.trainer.data, checkpoint, self._folder, executor=executor, **self._made_by).fit()

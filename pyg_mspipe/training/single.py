@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -11,8 +12,23 @@ from torch import Tensor
 from pyg_mspipe.distributed import PlanError
 from pyg_mspipe.distributed.executor import Executor, Job, Pipelines, TrainStep
 from pyg_mspipe.distributed.random_state import RandomState, own_random_state, random_state
-from pyg_mspipe.pipeline import Batch
-from pyg_mspipe.tasks import train_step
+from pyg_mspipe.pipeline import Batches
+from pyg_mspipe.pipeline.padding import Padding
+from pyg_mspipe.tasks.captured_step import CapturedSteps, TakeStep, eager_step
+
+_LOOKED_AT = 32
+"""Batches from which the sizes of padded ones are chosen."""
+
+
+def padding_for(batches: Batches) -> Padding:
+    """Returns the padding of some batches, chosen by a few of them from everywhere in the stream.
+
+    Args:
+        batches: The batches.
+    """
+    whole = [i for i in range(len(batches)) if len(batches.events_of(i)) == batches.batch_size]
+    some = whole[:: max(len(whole) // _LOOKED_AT, 1)]
+    return Padding.of(batches.draw(batches.events_of(index), 0, index) for index in some)
 
 
 class SingleExecutor(Executor):
@@ -28,6 +44,11 @@ class SingleExecutor(Executor):
         self._job = job
         self._pipelines = Pipelines(job)
         self._random = random_state(job.device)
+        parts = job.objective, job.optimizer
+        on_gpu = job.device.type == "cuda"
+        if on_gpu:
+            job.train.finish = padding_for(job.train)
+        self._step: TakeStep = CapturedSteps(*parts, job.device) if on_gpu else partial(eager_step, *parts)
 
     def counts(self) -> list[int]:
         """Returns how many items the loss of each step of a sweep is a mean over."""
@@ -37,20 +58,17 @@ class SingleExecutor(Executor):
     @contextmanager
     def sweep(self, epoch: int, first: int, step: int) -> Iterator[TrainStep]:
         """Gives the function to call for each remaining batch of an epoch, in order."""
-        objective, optimizers = self._job.objective, [self._job.optimizer]
+        objective = self._job.objective
         if first == 0:
             objective.model.state.clear(self._job.train.events.start)
         engine = self._pipelines.engine(self._job.train, epoch=epoch, first=first)
-
-        def commit(batch: Batch) -> None:
-            engine.commit(objective.model.commit(batch))
 
         with self._pipelines.flights(engine) as flights:
 
             def train(step: int) -> Tensor:
                 flight = next(flights)
                 assert flight.batch is not None
-                return train_step(objective, flight.batch.with_rows(flight.rows), optimizers, commit=commit)
+                return self._step(flight.batch.with_rows(flight.rows), engine.commit)
 
             yield train
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe.data import TensorFeatures
 from pyg_mspipe.distributed.random_state import random_state, set_random_state
 from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.models import StaticModel
@@ -39,6 +40,7 @@ def pretrain(
     config: TrainConfig,
     features: RunFeatures | None = None,
     *,
+    device: torch.device | None = None,
     make: Callable[[int], Task] | None = None,
     console: Console | None = None,
 ) -> Tensor:
@@ -49,10 +51,11 @@ def pretrain(
     random state is afterwards what it was before.
 
     Args:
-        data: The training events alone, on the device to train on.
+        data: The training events alone.
         num_nodes: Number of nodes ``N``; a node without events gets zeros.
         config: The run's settings.
         features: The run's features beside the stream, if any.
+        device: Where to train; by default where the events are.
         make: Makes the run's task for embeddings of a width; by default the settings' one, without labels.
         console: Where progress is shown; by default nowhere.
 
@@ -60,7 +63,7 @@ def pretrain(
         Interrupted: After Ctrl-C or SIGTERM; nothing is kept.
         DivergedError: If the loss is no longer a finite number.
     """
-    device, features = data.src.device, features or RunFeatures()
+    device, features = device or data.src.device, features or RunFeatures()
     outside = random_state(device)
     torch.manual_seed(config.seed)
     known = torch.zeros(num_nodes, dtype=torch.bool)
@@ -71,7 +74,7 @@ def pretrain(
             model = StaticModel(known, features.msg_dim(data), **sizes)
             made = make_task(config, model.embedding_dim) if make is None else make(model.embedding_dim)
             objective = Objective(model, made).to(device)
-            batches = _batches(data, num_nodes, config, features, objective.task)
+            batches = _batches(data, num_nodes, config, features, objective.task, device)
             vectors: Tensor = model.vectors.weight
             _train(objective, vectors, batches, config, request, bar)
             return vectors.detach()
@@ -110,7 +113,14 @@ def _train(
             bar(Advanced(events, loss_sum / max(done, 1)))
 
 
-def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, features: RunFeatures, task: Task) -> Batches:
+def _batches(
+    data: TemporalData,
+    num_nodes: int,
+    config: TrainConfig,
+    features: RunFeatures,
+    task: Task,
+    device: torch.device,
+) -> Batches:
     negatives = negative_sampler(config, data, num_nodes, _NEGATIVES, task.negatives) if task.negatives else None
     sampler = neighbor_sampler(config, TemporalCSR.from_stream(data, num_nodes), config.layers)
     size = min(_BATCH_SIZE, -(-data.num_events // _MIN_BATCHES))
@@ -124,7 +134,8 @@ def _batches(data: TemporalData, num_nodes: int, config: TrainConfig, features: 
         labels=None if task.labels is None else task.labels.to(data.src.device),
         cut_at_labels=task.cuts_at_labels,
         cut_off=config.cut_off,
-        msg=features.events,
+        msg=features.events or TensorFeatures(data.msg.to(device)),
         node_features=features.nodes,
+        device=device,
         make_plan=None,
     )

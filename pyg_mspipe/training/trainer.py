@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import DrawNegatives, FeatureStore, Labels
+from pyg_mspipe.data.temporal_data import on_host
 from pyg_mspipe.distributed.executor import Executor
 from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.pipeline import BatchRecord
@@ -123,7 +124,7 @@ class Trainer:
         self.split, self.groups, self.fingerprint = read.split, read.groups, read.fingerprint
         settings = {name: value for name, value in vars(config).items() if name != "device"}
         executor.team.agree({"stream": self.fingerprint, "torch": torch.__version__} | beside.digests | settings)
-        self.data = read.stream.to(self.device)
+        self.data = on_host(read.stream)
         csr = TemporalCSR.from_stream(self.data)
         self.num_nodes = csr.num_nodes
         train = self.data[: self.split.train.stop]
@@ -145,12 +146,12 @@ class Trainer:
         self.model, self.task = self.objective.model, self.objective.task
         learned = [x for x in self.objective.parameters() if x.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=learning_rate(config), fused=True)
+        self._set_optimizer()
         evaluated = eval_negatives or EvalNegatives(
             config, read.stream, self.split, self.num_nodes, source=self.source, folder=self.folder
         )
-        self.batches = PartBatches(
-            config, self.data, csr, self.split, self.objective, beside, negatives=negatives, eval_negatives=evaluated
-        )
+        parts = config, self.data, csr, self.split, self.objective, beside
+        self.batches = PartBatches(*parts, device=self.device, negatives=negatives, eval_negatives=evaluated)
         batches = self.batches("train"), self.batches("val", evaluation=True)
         self._job = make_job(config, self.objective, self.optimizer, *batches, self.groups, self._on_record)
         executor.prepare(self._job)
@@ -201,7 +202,7 @@ class Trainer:
         self._static.load(checkpoint["static"])
         self.progress = self._checkpoints.load(checkpoint)
         self._log = LogMark(**checkpoint["log"])
-        self.optimizer.param_groups[0]["lr"] = learning_rate(self.config)
+        self._set_optimizer()
 
     def evaluate(self, part: str, on_batch: OnBatch | None = None, on_scores: OnScores | None = None) -> Metrics:
         """Returns the task's metrics on ``"val"`` or ``"test"``, and moves the memory to the end of that part.
@@ -270,14 +271,17 @@ class Trainer:
             TrainingLoop(config, self._job, self.executor, progress, request, self._listening, self._save).run()
         return progress
 
+    def _set_optimizer(self) -> None:
+        """Gives the optimizer what a checkpoint of another plan or device must not change."""
+        self.optimizer.param_groups[0].update(lr=learning_rate(self.config), capturable=self.device.type == "cuda")
+
     def _pretrain_static(self) -> None:
         """Finds the static node vectors in the run's folder or trains them, if the model has any."""
         config, features, train = self.config, self.features, self.data[: self.split.train.stop]
         key = static_key(self.fingerprint, train.num_events, config)
         key |= {"task": self.task.name, "features": features.digests}
-        self._static.train(
-            key, lambda: pretrain(train, self.num_nodes, config, features, make=self._make_task, console=self.console)
-        )
+        train_on = partial(pretrain, train, self.num_nodes, config, features, device=self.device)
+        self._static.train(key, partial(train_on, make=self._make_task, console=self.console))
 
     def _save(self, name: str, memory: dict[str, Tensor]) -> None:
         if self.folder is not None:

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyg_mspipe.data.tensor_tree import map_tensors, ship
 from pyg_mspipe.graph import SimilarNodes
 from pyg_mspipe.memory.mitigation import (
     GatedMitigation,
@@ -296,7 +297,7 @@ def test_memory_may_live_on_another_device_than_the_weights(name, device):
         mitigation.observe(state.n_id, torch.zeros(5, MEMORY_DIM), torch.ones(5, MEMORY_DIM))
     repair = state.fetch(moved)
     rows, missed = state.memory[state.n_id].to(device), state.missed.to(device)
-    repair = None if repair is None else repair.to(torch.device(device))
+    repair = ship(repair, torch.device(device))
     torch.testing.assert_close(moved.repair(rows, repair, missed).cpu(), state.repaired(own))
 
 
@@ -315,7 +316,7 @@ def test_what_is_kept_follows_the_memory_to_its_device(name, device):
 
 def test_a_repair_moves_with_all_its_tensors():
     repair = IdleRepair(torch.tensor([1]), torch.ones(1, 2), torch.ones(1))
-    moved = repair.to(torch.device("meta"))
+    moved = map_tensors(repair, lambda x: x.to("meta"))
     assert type(moved) is IdleRepair
     assert all(x.device.type == "meta" for x in moved.tensors())
     assert len(moved.tensors()) == 3

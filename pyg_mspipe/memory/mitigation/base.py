@@ -8,7 +8,7 @@ memory state. A batch of staleness 0 needs no mitigation and is not shown to ``r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -33,10 +33,6 @@ class Repair:
     def tensors(self) -> list[Tensor]:
         """Returns all tensors that it holds."""
         return list(vars(self).values())
-
-    def to(self: _AnyRepair, device: torch.device, *, non_blocking: bool = False) -> _AnyRepair:
-        """Returns the same on ``device``; with ``non_blocking`` it need not be there yet (see ``torch.Tensor.to``)."""
-        return replace(self, **{name: x.to(device, non_blocking=non_blocking) for name, x in vars(self).items()})
 
 
 class Mitigation(Module):

@@ -53,8 +53,8 @@ def small_stream(*events: tuple[int, int, int]) -> Stream:
 class Float64Gather(Gather):
     """Gathers features in float64."""
 
-    def _read(self, features: FeatureStore, ids: Tensor) -> Tensor:
-        return super()._read(features, ids).double()
+    def _read(self, features: FeatureStore, ids: Tensor, there: Tensor) -> Tensor:
+        return super()._read(features, ids, there).double()
 
 
 class Float64Batches(Batches):

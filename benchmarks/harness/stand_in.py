@@ -1,0 +1,57 @@
+"""A stand-in for a CUDA device on machines without one: it counts what a GPU would be given, and takes no time."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from unittest import mock
+
+import torch
+
+from benchmarks.harness.benchmark import ROOT
+from pyg_mspipe.tasks import captured_step
+
+TOOL = ROOT.parent / "shared" / "tools" / "shadow_cuda.py"
+CAPTURED = "captured"
+"""The section in which what a CUDA graph holds is counted."""
+
+
+def why_not() -> str | None:
+    """Returns why there is no stand-in here."""
+    return None if TOOL.is_file() else f"the stand-in for a GPU, {TOOL}, is not there"
+
+
+@contextmanager
+def stand_in(**options: Any) -> Iterator[Any]:
+    """Gives torch a CUDA device until the context is left; in a process in which no backward pass has been done yet.
+
+    CUDA graphs are not simulated: what one holds is launched each time, and counted under :data:`CAPTURED`.
+
+    Args:
+        **options: Of the stand-in.
+    """
+    if "shadow_cuda" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("shadow_cuda", TOOL)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["shadow_cuda"] = module
+        spec.loader.exec_module(module)
+    with sys.modules["shadow_cuda"].device(**options) as gpu:
+        x = torch.ones(3, device="cuda", requires_grad=True)
+        (x * 2).sum().backward()  # autograd's thread of the device begins
+        gpu.reset()
+        with mock.patch.object(captured_step, "record", partial(_record, gpu)):
+            yield gpu
+
+
+def _record(gpu: Any, work: Callable[[], Any], device: torch.device, pool: Any = None) -> tuple[Any, Any]:
+    def replay() -> Any:
+        with gpu.section(CAPTURED):
+            return work()
+
+    return replay, None
