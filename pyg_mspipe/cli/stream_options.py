@@ -19,7 +19,7 @@ Stream = Annotated[
     str,
     typer.Argument(
         help="A name (synthetic, wikipedia, reddit, mooc, lastfm, tgbl-wiki ...) or a .csv, .txt, .tsv (or .gz of "
-        "these), .parquet or .npz file.",
+        "these), .parquet or .npz file, or a .stream folder.",
         show_default=False,
     ),
 ]
@@ -122,7 +122,8 @@ def source_of(
         "relabel": relabel or None,
     }
     # A run may be resumed from another folder than it was started in.
-    where = str(Path(stream).resolve()) if Path(stream).is_file() else stream
+    path = Path(stream)
+    where = str(path.resolve()) if path.is_file() or (path.is_dir() and path.suffix) else stream
     return {"name_or_path": where, "root": str(root.resolve())} | {k: v for k, v in given.items() if v is not None}
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pyg_mspipe._lazy import lazy
 
 if TYPE_CHECKING:
+    from pyg_mspipe.data.convert import append_stream, convert_stream
     from pyg_mspipe.data.errors import StreamError
     from pyg_mspipe.data.event_groups import EventGroups
     from pyg_mspipe.data.feature_file import write_features
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pyg_mspipe.data.labels import Labels, read_labels
     from pyg_mspipe.data.negatives import DrawNegatives, Negatives, NegativeSampler, Positives
     from pyg_mspipe.data.splits import StreamSplit, split_stream
+    from pyg_mspipe.data.stream_folder import StreamFolder
     from pyg_mspipe.data.streams import load_stream
     from pyg_mspipe.data.summary import DegreeSketch, StreamSummary, summarize
     from pyg_mspipe.data.validation import check_stream, find_problems
@@ -20,6 +22,7 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
+            "convert": ["append_stream", "convert_stream"],
             "errors": ["StreamError"],
             "event_groups": ["EventGroups"],
             "feature_file": ["write_features"],
@@ -27,6 +30,7 @@ else:
             "labels": ["Labels", "read_labels"],
             "negatives": ["DrawNegatives", "Negatives", "NegativeSampler", "Positives"],
             "splits": ["StreamSplit", "split_stream"],
+            "stream_folder": ["StreamFolder"],
             "streams": ["load_stream"],
             "summary": ["DegreeSketch", "StreamSummary", "summarize"],
             "generator": ["synthetic"],
@@ -45,10 +49,13 @@ __all__ = [
     "Negatives",
     "Positives",
     "StreamError",
+    "StreamFolder",
     "StreamSplit",
     "StreamSummary",
     "TensorFeatures",
+    "append_stream",
     "check_stream",
+    "convert_stream",
     "find_problems",
     "load_stream",
     "read_labels",

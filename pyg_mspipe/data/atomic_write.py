@@ -37,7 +37,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         # An error with another file's name concerns a file that the block reads; one without a number has a full text.
         if error.errno is None or error.filename not in (None, str(partial)):
@@ -66,7 +66,7 @@ def remove_partial(folder: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Makes the renaming of a file in a folder outlast a power failure."""
     if os.name == "nt":  # Windows cannot sync a folder
         return

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pyg_mspipe.data.stream_folder import StreamFolder, folder_of, num_nodes_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
@@ -22,7 +25,9 @@ class EventGroups:
     Attributes:
         src: Int64[E], on the CPU.
         dst: Int64[E], on the CPU.
-        seen: Bool[N], the nodes that a training event touches.
+        num_nodes: The largest id plus one.
+        train: The training events.
+        folder: The folder whose columns the ends are, if there is one: its files tell what else is asked for.
 
     Example:
         >>> import torch
@@ -38,7 +43,9 @@ class EventGroups:
 
     src: Tensor
     dst: Tensor
-    seen: Tensor
+    num_nodes: int
+    train: range
+    folder: StreamFolder | None = None
 
     @classmethod
     def of(cls, data: TemporalData, split: StreamSplit) -> EventGroups:
@@ -48,11 +55,20 @@ class EventGroups:
             data: The stream that was split.
             split: The split of that stream.
         """
-        src, dst = data["src"].cpu(), data["dst"].cpu()
-        seen = torch.zeros(int(torch.maximum(src.max(), dst.max())) + 1, dtype=torch.bool)
-        for end in (src, dst):
-            seen[end[split.train.start : split.train.stop]] = True
-        return cls(src, dst, seen)
+        return cls(data["src"].cpu(), data["dst"].cpu(), num_nodes_of(data), split.train, folder_of(data))
+
+    @cached_property
+    def _seen(self) -> Tensor:
+        """Bool[N], the nodes that a training event touches."""
+        seen = torch.zeros(self.num_nodes, dtype=torch.bool)
+        for end in (self.src, self.dst):
+            seen[end[self.train.start : self.train.stop]] = True
+        return seen
+
+    def _is_seen(self, node: Tensor) -> Tensor:
+        if self.folder is None or self.train.start:
+            return self._seen[node]
+        return self.folder.first_event(node) < self.train.stop
 
     def new_ends(self, events: range) -> Tensor:
         """Returns how many ends of events no training event touches: Int64[B], 0, 1 or 2.
@@ -63,7 +79,7 @@ class EventGroups:
             events: The event ids.
         """
         part = slice(events.start, events.stop)
-        return 2 - self.seen[self.src[part]].long() - self.seen[self.dst[part]].long()
+        return 2 - self._is_seen(self.src[part]).long() - self._is_seen(self.dst[part]).long()
 
     def activity(self, events: range) -> Tensor:
         """Returns how many events before the first of some events touch the source of each: Int64[B].
@@ -71,8 +87,9 @@ class EventGroups:
         Args:
             events: The event ids.
         """
-        src, dst = self.src[: events.start], self.dst[: events.start]
-        num_nodes = self.seen.numel()
+        if self.folder is not None:
+            return self.folder.events_before(self.src[events.start : events.stop], events.start)
+        src, dst, num_nodes = self.src[: events.start], self.dst[: events.start], self.num_nodes
         # An event from a node to itself is one event.
         count = src.bincount(minlength=num_nodes) + dst[dst != src].bincount(minlength=num_nodes)
         return count[self.src[events.start : events.stop]]

@@ -23,7 +23,8 @@ READABLE = DTYPES | {"<f8": torch.float64}
 """The dtypes that a file may hold."""
 
 # The size of a page, so that rows whose size divides it never cross a page. numpy accepts any multiple of 64.
-_HEADER_BYTES = 4096
+HEADER_BYTES = 4096
+"""The size of the header of the files that are written."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def write_features(path: str | Path, features: Tensor | Iterable[Tensor]) -> Non
     """
     path = Path(path)
     with atomic_write(path) as file:
-        file.write(bytes(_HEADER_BYTES))
+        file.write(bytes(HEADER_BYTES))
         num_rows, width, dtype = 0, 0, torch.float32
         for block in [features] if isinstance(features, Tensor) else features:
             if num_rows == 0 and block.dim() == 2:
@@ -146,13 +147,21 @@ def _check_block(block: Tensor, start: int, width: int, dtype: torch.dtype) -> N
 
 
 def _header(num_rows: int, width: int, dtype: torch.dtype) -> bytes:
-    """Returns the ``.npy`` header, version 1.0, always of the same length.
+    (descr,) = [name for name, each in DTYPES.items() if each == dtype]
+    return npy_header(descr, (num_rows, width))
+
+
+def npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
+    """Returns a ``.npy`` header, version 1.0, always of the same length.
 
     The number of rows is known only at the end, when the header is written over its empty place. The format is
     described in the documentation of ``numpy.lib.format``.
+
+    Args:
+        descr: The type of the numbers, by numpy's name.
+        shape: The array's.
     """
-    (descr,) = [name for name, each in DTYPES.items() if each == dtype]
-    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({num_rows}, {width}), }}"
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
     magic = b"\x93NUMPY\x01\x00"
-    length = _HEADER_BYTES - len(magic) - 2
+    length = HEADER_BYTES - len(magic) - 2
     return magic + length.to_bytes(2, "little") + text.ljust(length - 1).encode() + b"\n"

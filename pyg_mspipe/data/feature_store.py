@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.data.errors import StreamError
-from pyg_mspipe.data.feature_file import read_layout
+from pyg_mspipe.data.feature_file import FeatureLayout, read_layout
 from pyg_mspipe.data.tensor_tree import ship
 
 # Pages with no more than this many others between them are read in one request: reading those others costs less than a
@@ -119,16 +119,19 @@ class MappedFeatures:
         pinned: Whether rows are read into page-locked memory, from which a GPU copies without waiting
             (``non_blocking=True``).
         skip: How many rows at the beginning are left out, so that row 0 is the one behind them.
+        layout: Where the rows lie, where that is known from elsewhere than the file's header.
 
     Raises:
         StreamError: If the file does not exist, has another format, order, dtype or size, or all rows are left out.
         ValueError: If ``pinned`` is true and there is no CUDA device.
     """
 
-    def __init__(self, path: str | Path, pinned: bool = False, skip: int = 0) -> None:
+    def __init__(
+        self, path: str | Path, pinned: bool = False, skip: int = 0, layout: FeatureLayout | None = None
+    ) -> None:
         _check_pinned(pinned)
         self.path, self.pinned, self.skip = Path(path), pinned, skip
-        whole = read_layout(self.path)
+        whole = read_layout(self.path) if layout is None else layout
         if not 0 <= skip < whole.num_rows:
             raise StreamError(f"{path}: skip={skip} of {whole.num_rows} rows; give a number from 0 that leaves some")
         layout = replace(whole, num_rows=whole.num_rows - skip, offset=whole.offset + skip * whole.row_bytes)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.files import read_label_columns
+from pyg_mspipe.data.stream_folder import num_nodes_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
@@ -115,7 +116,7 @@ class Labels:
         Raises:
             StreamError: If a node does not occur in the stream, or the labels are not classes.
         """
-        num_nodes = int(torch.cat([data.src, data.dst]).max()) + 1
+        num_nodes = num_nodes_of(data)
         odd = ((node < 0) | (node >= num_nodes)).nonzero()
         if odd.numel():
             row = int(odd[0])

@@ -105,12 +105,20 @@ def _starts_by_fraction(t: Tensor, val_ratio: float, test_ratio: float) -> tuple
             int(torch.searchsorted(t, t.new_tensor([_quantile(t, share)]), right=True)) for share in shares
         )
         return val_start, test_start
-    last = np.quantile(t.cpu().numpy(), shares)
+    last = np.array([_sorted_quantile(t, share) for share in shares])
     if largest <= _FLOAT32_WHOLE:
         last = last.astype(np.float32)
     # t is whole, so that t <= x is t <= floor(x), which stays exact in int64
     val_start, test_start = torch.searchsorted(t, t.new_tensor(np.floor(last).astype(np.int64)), right=True).tolist()
     return val_start, test_start
+
+
+def _sorted_quantile(t: Tensor, share: float) -> float:
+    """Returns numpy's quantile of sorted times, which is one of the two around its place."""
+    place = share * (t.numel() - 1)
+    low = int(place)
+    around = [int(t[low]), int(t[min(low + 1, t.numel() - 1)])]
+    return float(np.quantile(np.array(around), place - low))
 
 
 def _quantile(t: Tensor, share: float) -> int:

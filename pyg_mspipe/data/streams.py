@@ -13,6 +13,7 @@ from pyg_mspipe.data.errors import Problem, StreamError
 from pyg_mspipe.data.files import read_stream
 from pyg_mspipe.data.generator import synthetic
 from pyg_mspipe.data.named import JODIE_NAMES, TGB_NAMES, read_jodie, read_tgb
+from pyg_mspipe.data.stream_folder import StreamFolder, is_folder
 from pyg_mspipe.data.tables import SUFFIXES
 from pyg_mspipe.data.validation import check_stream
 
@@ -53,7 +54,7 @@ def load_stream(
     Args:
         name_or_path: `wikipedia`, `reddit`, `mooc` or `lastfm` (JODIE); `tgbl-wiki`, `tgbn-trade` and the other sets of
             TGB; `synthetic`; or the path of a `.csv`, `.txt`, `.tsv` (or one of these with `.gz`), `.parquet` or `.npz`
-            file.
+            file; or that of a stream folder, which `convert_stream` makes: its columns are mapped, not read.
         root: The folder that published sets are downloaded to.
         columns: For files: the file's column for each field, by name, or by number from 0 in a file of text that has no
             header; for `msg`, one column or several.
@@ -98,7 +99,15 @@ def load_stream(
         _refuse(name, list(synthetic_options), "the stream 'synthetic' takes")
 
     if not is_name:
-        path, options = _as_path(name_or_path), given | {"bipartite": bool(bipartite), "relabel": relabel}
+        path = _as_path(name_or_path)
+        if is_folder(path):
+            _refuse(
+                name,
+                [option for option, given in (file_options | {"bipartite": bool(bipartite)}).items() if given],
+                "files take",
+            )
+            return StreamFolder.open(path).data
+        options = given | {"bipartite": bool(bipartite), "relabel": relabel}
         return _checked(path, {"sort": sort} | options) if check else read_stream(path, **options)[0]
     if name in JODIE_NAMES:
         data = read_jodie(name, Path(root))

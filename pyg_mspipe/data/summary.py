@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pyg_mspipe.data.stream_folder import StreamFolder, folder_of
+
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
 
@@ -55,7 +57,8 @@ class StreamSummary:
         tied_share: The share of events whose time another event has too.
         largest_tie: How many events the most frequent time has.
         num_self_loops: Events whose source is their destination.
-        repeat_share: The share of events whose (source, destination) pair occurred before.
+        repeat_share: The share of events whose (source, destination) pair occurred before; none where it is not known,
+            as of a stream folder.
         degrees: Events per node; a self-loop counts once.
         msg_dim: The width of `msg`.
         label_counts: The most frequent values of `y` with their counts, at most 20; empty without `y`.
@@ -76,7 +79,7 @@ class StreamSummary:
     tied_share: float
     largest_tie: int
     num_self_loops: int
-    repeat_share: float
+    repeat_share: float | None
     degrees: DegreeSketch
     msg_dim: int
     label_counts: dict[int | float, int]
@@ -89,6 +92,9 @@ def summarize(data: TemporalData) -> StreamSummary:
     Args:
         data: A stream as `check_stream` returns it.
     """
+    folder = folder_of(data, messages=True)
+    if folder is not None:
+        return _of_folder(folder)
     src, dst, t, msg = (data[name] for name in ("src", "dst", "t", "msg"))
     num_events = len(t)
     # compact ids keep the cost independent of how sparse the ids are
@@ -116,10 +122,44 @@ def summarize(data: TemporalData) -> StreamSummary:
         largest_tie=int(same_time.max()),
         num_self_loops=int(loops.sum()),
         repeat_share=1.0 - len(pairs) / num_events,
-        degrees=_sketch(degree),
+        degrees=degree_sketch(degree),
         msg_dim=msg.size(1),
         label_counts=_count_labels(data["y"]) if "y" in data else {},
-        warnings=_warnings(ids, ids[is_source], ids[is_destination], same_time),
+        warnings=_warnings(
+            num_nodes=int(ids[-1]) + 1,
+            num_distinct=len(ids),
+            min_id=int(ids[0]),
+            sides=(int(is_source.sum()), int(is_destination.sum())),
+            largest=(int(ids[is_source][-1]), int(ids[is_destination][-1])),
+            num_times=len(times),
+            largest_tie=int(same_time.max()),
+            num_events=num_events,
+        ),
+    )
+
+
+def _of_folder(folder: StreamFolder) -> StreamSummary:
+    """Returns the summary that was made when the folder was written."""
+    found = dict(folder.manifest["summary"])
+    largest = found.pop("largest_source"), found.pop("largest_destination")
+    found["degrees"] = DegreeSketch(**found["degrees"])
+    found["label_counts"] = {label: count for label, count in found["label_counts"]}
+    return StreamSummary(
+        num_events=folder.num_events,
+        num_nodes=folder.num_nodes,
+        repeat_share=None,
+        msg_dim=folder.data.msg.size(1),
+        warnings=_warnings(
+            num_nodes=folder.num_nodes,
+            num_distinct=found["num_distinct_nodes"],
+            min_id=found["min_id"],
+            sides=(found["num_sources"], found["num_destinations"]),
+            largest=largest,
+            num_times=found["num_distinct_times"],
+            largest_tie=found["largest_tie"],
+            num_events=folder.num_events,
+        ),
+        **found,
     )
 
 
@@ -131,7 +171,12 @@ def guess_time_unit(first_time: int, last_time: int) -> str:
     return "relative"
 
 
-def _sketch(degree: Tensor) -> DegreeSketch:
+def degree_sketch(degree: Tensor) -> DegreeSketch:
+    """Returns the sketch of the degrees of nodes.
+
+    Args:
+        degree: Int64[n], above 0.
+    """
     ordered = degree.sort().values
     n = len(ordered)
     # the smallest degree that at least this percentage of the nodes does not exceed
@@ -147,24 +192,32 @@ def _count_labels(y: Tensor) -> dict[int | float, int]:
     return dict(zip(values[frequent].tolist(), counts[frequent].tolist(), strict=True))
 
 
-def _warnings(ids: Tensor, sources: Tensor, destinations: Tensor, same_time: Tensor) -> tuple[str, ...]:
+def _warnings(
+    *,
+    num_nodes: int,
+    num_distinct: int,
+    min_id: int,
+    sides: tuple[int, int],
+    largest: tuple[int, int],
+    num_times: int,
+    largest_tie: int,
+    num_events: int,
+) -> tuple[str, ...]:
     found = []
-    num_nodes, num_events = int(ids[-1]) + 1, int(same_time.sum())
-    if num_nodes > 2 * len(ids) and num_nodes - len(ids) >= _MANY_UNUSED_ROWS:
+    if num_nodes > 2 * num_distinct and num_nodes - num_distinct >= _MANY_UNUSED_ROWS:
         found.append(
-            f"ids go from {int(ids[0])} to {num_nodes - 1} but only {len(ids)} occur, and memory takes {num_nodes} "
+            f"ids go from {min_id} to {num_nodes - 1} but only {num_distinct} occur, and memory takes {num_nodes} "
             f"rows, one for each id up to the largest; relabel=True numbers them from 0"
         )
-    sides = len(sources), len(destinations)
-    if sides[0] != sides[1] and int(sources[-1]) + 1 == sides[0] and int(destinations[-1]) + 1 == sides[1]:
+    if sides[0] != sides[1] and (largest[0] + 1, largest[1] + 1) == sides:
         found.append(
             f"sources fill 0..{sides[0] - 1} and destinations fill 0..{sides[1] - 1}, as if numbered independently of "
             f"each other; if the same number means two nodes, pass bipartite=True"
         )
-    if len(same_time) == 1:
+    if num_times == 1:
         found.append("all events have the same time, so that no chronological split exists")
-    elif int(same_time.max()) > max(1, num_events // 10):
+    elif largest_tie > max(1, num_events // 10):
         found.append(
-            f"one time holds {int(same_time.max())} of {num_events} events, which a chronological split cannot separate"
+            f"one time holds {largest_tie} of {num_events} events, which a chronological split cannot separate"
         )
     return tuple(found)

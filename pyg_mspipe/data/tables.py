@@ -66,6 +66,15 @@ def open_table(path: Path, separator: str | None = None, header: bool = True) ->
     Raises:
         StreamError: If the file does not exist, has an unknown format, or cannot be read.
     """
+    form = form_of(path, separator, header)
+    return _open_npz(path) if path.suffix == ".npz" else _open_arrow(path, form)
+
+
+def form_of(path: Path, separator: str | None, header: bool) -> TextForm | None:
+    """Returns how a file of text holds its rows; None for another file.
+
+    Arguments and errors are those of `open_table`.
+    """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
         raise StreamError(f"{path} {what}; give the path of a file with one of the suffixes {', '.join(SUFFIXES)}")
@@ -76,7 +85,7 @@ def open_table(path: Path, separator: str | None = None, header: bool = True) ->
         text = f"{path}: the format of '{path.name}' is not known; use one of {', '.join(SUFFIXES)}"
         more = "" if likely is None else f", or pass separator={likely!r} if it is text whose columns these separate"
         raise StreamError(Problem(f"{text}{more}", **({} if likely is None else {"separator": likely})))
-    return _open_npz(path) if path.suffix == ".npz" else _open_arrow(path, form)
+    return form
 
 
 def _form(path: Path, separator: str | None, header: bool) -> TextForm | None:
@@ -159,12 +168,54 @@ def _open_arrow(path: Path, form: TextForm | None) -> Table:
     except UnicodeDecodeError as error:
         raise StreamError(f"{path}: the first line is not in UTF-8; {_SAVE_AS_UTF_8}") from error
     except (OSError, pa.ArrowException) as error:
-        mend = "write the file again" if form is None else "check the file; its first line names the columns"
-        problem = None if form is None else odd_line(path, form)
-        raise StreamError(f"{path} cannot be read ({_first_line(error)}); {problem or mend}") from error
+        raise odd_line_error(path, form, error) from error
+
+    def text(name: str) -> Array:
+        # As texts of a dictionary, so that an id that occurs often takes no place of its own each time.
+        assert form is not None
+        kinds = {name: pa.dictionary(pa.int32(), pa.string())}
+        values = read_text(path, form, include_columns=[name], column_types=kinds)[name]
+        array: Array = values.combine_chunks().dictionary_decode().to_numpy(zero_copy_only=False)
+        return array
+
+    return table_of(path, table, form, None if form is None else text, names)
+
+
+def odd_line_error(path: Path, form: TextForm | None, error: Exception) -> StreamError:
+    """Returns the error of a file that Arrow cannot read."""
+    mend = "write the file again" if form is None else "check the file; its first line names the columns"
+    problem = None if form is None else odd_line(path, form)
+    return StreamError(f"{path} cannot be read ({_first_line(error)}); {problem or mend}")
+
+
+def table_of(
+    path: Path,
+    rows: pa.Table,
+    form: TextForm | None,
+    text: Callable[[str], Array] | None,
+    names: list[str],
+    first: int = 0,
+) -> Table:
+    """Returns rows of a file that Arrow has read.
+
+    Args:
+        path: The file.
+        rows: Some of its columns.
+        form: How a file of text holds its rows; none for other files.
+        text: See `Table`.
+        names: The names of all of the file's columns.
+        first: How many rows of the file come before these.
+    """
+
+    def place(event: int) -> str:
+        # Of the rows the first may be the header.
+        event += first
+        lines = iter(()) if form is None else islice(text_rows(path, form), event + form.header, None)
+        line = next((line for line, _ in lines), None)
+        return f"event {event}" if line is None else f"event {event} (line {line})"
 
     def column(name: str) -> Array:
-        values = table[name].combine_chunks()
+        values = rows[name].combine_chunks()
         kind = values.type
         if pa.types.is_binary(kind) and form is not None:
             event = next(number for number, text in enumerate(values.to_pylist()) if not _is_utf_8(text))
@@ -182,24 +233,7 @@ def _open_arrow(path: Path, form: TextForm | None) -> Table:
         array: Array = values.to_numpy(zero_copy_only=False)
         return array
 
-    def text(name: str) -> Array:
-        # As texts of a dictionary, so that an id that occurs often takes no place of its own each time.
-        assert form is not None
-        kinds = {name: pa.dictionary(pa.int32(), pa.string())}
-        values = read_text(path, form, include_columns=[name], column_types=kinds)[name]
-        array: Array = values.combine_chunks().dictionary_decode().to_numpy(zero_copy_only=False)
-        return array
-
-    def place(event: int) -> str:
-        # Of the rows the first may be the header.
-        rows = iter(()) if form is None else islice(text_rows(path, form), event + form.header, None)
-        line = next((line for line, _ in rows), None)
-        return f"event {event}" if line is None else f"event {event} (line {line})"
-
-    def unit(name: str) -> str | None:
-        return unit_of_type(table[name].type)
-
-    return Table(names, column, place, None if form is None else text, unit, form)
+    return Table(names, column, place, text, lambda name: unit_of_type(rows[name].type), form)
 
 
 def first_unlike(values: Array, kinds: Sequence[pa.DataType]) -> int:

@@ -246,15 +246,16 @@ def read_text(path: Path, form: TextForm, **convert: Any) -> pa.Table:
         refuse_other_encodings(path)
     # A row longer than a block is read where all are one block.
     block = min(max(path.stat().st_size + 1, 1 << 20) * _GZIP, (1 << 31) - 1)
-    return _read(path, form, parse | {"invalid_row_handler": _pass_over}, {"block_size": block}, convert)
+    return _read(path, form, parse | {"invalid_row_handler": pass_over}, {"block_size": block}, convert)
 
 
 def _read(path: Path, form: TextForm, parse: dict[str, Any], read: dict[str, Any], convert: dict[str, Any]) -> pa.Table:
-    with _source(path, form) as source:
-        return csv.read_csv(source, **_options(form, parse, read, convert))
+    with text_source(path, form) as source:
+        return csv.read_csv(source, **csv_options(form, parse, read, convert))
 
 
-def _options(form: TextForm, parse: dict[str, Any], read: dict[str, Any], convert: dict[str, Any]) -> dict[str, Any]:
+def csv_options(form: TextForm, parse: dict[str, Any], read: dict[str, Any], convert: dict[str, Any]) -> dict[str, Any]:
+    """Returns how Arrow is to read a file of text."""
     names = {} if form.header else {"column_names": form.numbers}
     return {
         "read_options": csv.ReadOptions(skip_rows=form.above, **names, **read),
@@ -267,20 +268,21 @@ def _options(form: TextForm, parse: dict[str, Any], read: dict[str, Any], conver
 def text_schema(path: Path, form: TextForm) -> pa.Schema:
     """Returns the columns of a file with their types, guessed from its beginning."""
     with (
-        _source(path, form) as source,
-        csv.open_csv(source, **_options(form, {"delimiter": form.separator}, {}, {})) as reader,
+        text_source(path, form) as source,
+        csv.open_csv(source, **csv_options(form, {"delimiter": form.separator}, {}, {})) as reader,
     ):
         return reader.schema
 
 
-def _source(path: Path, form: TextForm) -> Any:
+def text_source(path: Path, form: TextForm) -> Any:
     """Returns what Arrow reads: the file itself where it can."""
     if form.separator == " ":
         return _opened(path, " ")
     return pa.input_stream(str(path), compression="gzip" if path.suffix == ".gz" else None)
 
 
-def _pass_over(row: csv.InvalidRow) -> str:
+def pass_over(row: csv.InvalidRow) -> str:
+    """Returns what is to be done with a row of another length: only lines of blanks and comments are passed over."""
     return "skip" if not row.text.strip() or _COMMENT.match(row.text) else "error"
 
 

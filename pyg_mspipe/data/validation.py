@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.data.errors import Problem, StreamError
+from pyg_mspipe.data.stream_folder import folder_of
 
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
@@ -43,6 +44,8 @@ def check_stream(
 
     if not isinstance(data, TemporalData):
         raise StreamError(f"the stream is a {type(data).__name__}; give a TemporalData, such as load_stream returns")
+    if folder_of(data, messages=True) is not None:
+        return data  # checked when it was converted
     problems = find_problems(data, sort=sort, msg_names=msg_names, place=place)
     if problems:
         raise StreamError(*problems)

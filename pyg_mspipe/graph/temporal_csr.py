@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
+from pyg_mspipe.data.stream_folder import folder_of
+
 
 @dataclass(frozen=True)
 class TemporalCSR:
@@ -47,6 +49,8 @@ class TemporalCSR:
     def from_stream(cls, data: TemporalData, num_nodes: int | None = None) -> TemporalCSR:
         """Returns the history of every node of a stream. O(E log E) time, 32 bytes per event and 8 per node.
 
+        That of a stream folder is in its files, which are mapped.
+
         Args:
             data: ``src``, ``dst``, ``t``: Int64[E], with ``t`` non-decreasing.
             num_nodes: The number of nodes ``N``; by default the largest id plus one.
@@ -54,6 +58,10 @@ class TemporalCSR:
         Raises:
             ValueError: If ``t`` decreases, or an id is negative or not below ``num_nodes``.
         """
+        folder = folder_of(data)
+        if folder is not None and num_nodes in (None, folder.num_nodes):
+            files = folder.tensors
+            return cls(key=files["key"], neighbor=files["neighbor"], indptr=files["indptr"], t=data.t)
         src, dst, t = data.src.long(), data.dst.long(), data.t
         num_events = src.numel()
         largest = int(torch.maximum(src.max(), dst.max())) if num_events else -1

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import DrawNegatives, StreamError, StreamSplit
+from pyg_mspipe.data.stream_folder import destination_range
 from pyg_mspipe.tasks.protocols import evaluation_negatives
 from pyg_mspipe.training.config import TrainConfig
 
@@ -61,8 +62,9 @@ class EvalNegatives:
         """
         config = self._config
         # Only destinations up to the part's end: later ones are not known yet.
-        known = self._data.dst[: getattr(self._split, part).stop]
         nodes = config.negatives == "nodes"
+        stop = getattr(self._split, part).stop
+        low, high = (0, self._num_nodes - 1) if nodes else destination_range(self._data, stop)
         return evaluation_negatives(
             config.protocol,
             self._data,
@@ -70,8 +72,8 @@ class EvalNegatives:
             cast(Literal["val", "test"], part),
             num=num,
             seed=config.seed if seed is None else seed,
-            low=0 if nodes else int(known.min()),
-            high=self._num_nodes - 1 if nodes else int(known.max()),
+            low=low,
+            high=high,
             filtered=config.filtered,
             name=self._source.get("name_or_path"),
             root=Path(self._source.get("root", "data")),

@@ -14,6 +14,7 @@ import torch
 
 from pyg_mspipe.data import FeatureStore, MappedFeatures
 from pyg_mspipe.data.feature_store import check_features
+from pyg_mspipe.data.stream_folder import num_nodes_of
 from pyg_mspipe.training.checkpoint import CheckpointError
 from pyg_mspipe.training.config import TrainConfig
 from pyg_mspipe.training.device import pick_device
@@ -81,7 +82,8 @@ class RunFeatures:
         Raises:
             StreamError: If the features do not fit its events or nodes.
         """
-        check_features(self.events, self.nodes, num_events=data.num_events, num_nodes=data.num_nodes)
+        num_nodes = num_nodes_of(data) if self.nodes is not None else 0
+        check_features(self.events, self.nodes, num_events=data.num_events, num_nodes=num_nodes)
         if self.events is None:
             return data
         bare = copy.copy(data)

@@ -6,6 +6,7 @@ import torch
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import DrawNegatives, StreamSplit, TensorFeatures
+from pyg_mspipe.data.stream_folder import folder_of
 from pyg_mspipe.graph import TemporalCSR
 from pyg_mspipe.pipeline import Batches
 from pyg_mspipe.pipeline.padding import with_sums
@@ -56,7 +57,9 @@ class PartBatches:
         self.model, self.task = objective.model, objective.task
         self.features = features
         self.device = device
-        self._msg = features.events or TensorFeatures(data.msg.to(device))
+        folder = folder_of(data, messages=True)
+        own = TensorFeatures(data.msg.to(device)) if folder is None else folder.messages(device)
+        self._msg = features.events or own
         self._own_negatives = negatives
         self._eval_negatives = eval_negatives
         self.eval_seed = config.seed
@@ -119,5 +122,5 @@ class PartBatches:
         if self._own_negatives is not None:
             return self._own_negatives
         # Only events up to the part's end: later ones are not known yet.
-        known = self.data[: getattr(self.split, part).stop]
-        return negative_sampler(self.config, known, self.csr.num_nodes, PARTS.index(part), num)
+        stop = getattr(self.split, part).stop
+        return negative_sampler(self.config, self.data, stop, self.csr.num_nodes, PARTS.index(part), num)

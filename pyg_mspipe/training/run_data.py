@@ -11,6 +11,7 @@ from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import EventGroups, Labels, StreamSplit, check_stream, read_labels, split_stream
 from pyg_mspipe.data.named import TGB_NAMES, read_tgb_labels
+from pyg_mspipe.data.stream_folder import folder_of
 from pyg_mspipe.tasks.registry import find_task
 from pyg_mspipe.training.checkpoint import fingerprint
 from pyg_mspipe.training.config import ConfigError, TrainConfig
@@ -86,4 +87,6 @@ def _labels_of(
             f"task {config.task} is about events, and the labels of a file are of nodes; leave out labels, or choose "
             f"task node"
         )
-    return read_labels(Path(config.labels), data, time_scale=source.get("time_scale"))
+    folder = folder_of(data)
+    scale = source.get("time_scale") if folder is None else folder.manifest["reading"]["time_scale"]
+    return read_labels(Path(config.labels), data, time_scale=scale)

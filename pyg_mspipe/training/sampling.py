@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import DrawNegatives, NegativeSampler
+from pyg_mspipe.data.stream_folder import destination_range
 from pyg_mspipe.graph import CommonNeighborFinder, HistoricalSampler, NeighborSampler, PairFeatures, TemporalCSR
 from pyg_mspipe.pipeline import PairReader
 from pyg_mspipe.tasks import Task
@@ -22,12 +23,15 @@ def neighbor_sampler(config: TrainConfig, csr: TemporalCSR, num_hops: int) -> Ne
     return NeighborSampler(csr, [config.num_neighbors] * num_hops, config.strategy, config.seed)
 
 
-def negative_sampler(config: TrainConfig, known: TemporalData, num_nodes: int, use: int, num: int) -> DrawNegatives:
+def negative_sampler(
+    config: TrainConfig, data: TemporalData, stop: int, num_nodes: int, use: int, num: int
+) -> DrawNegatives:
     """Returns the sampler of the negatives of training; those of evaluation are the protocol's.
 
     Args:
         config: The run's settings.
-        known: The events known at that time.
+        data: The stream.
+        stop: How many of its events are known at that time.
         num_nodes: Number of nodes.
         use: A number for the purpose of the negatives; each purpose draws its own.
         num: Negatives for each event.
@@ -36,8 +40,8 @@ def negative_sampler(config: TrainConfig, known: TemporalData, num_nodes: int, u
     if config.negatives == "nodes":
         return NegativeSampler.from_nodes(num_nodes, num=num, seed=seed)
     if config.negatives == "historical":
-        return HistoricalSampler.from_events(known.src, known.dst, num_nodes, num=num, seed=seed)
-    return NegativeSampler.from_destinations(known.dst, num=num, seed=seed)
+        return HistoricalSampler.from_events(data.src[:stop], data.dst[:stop], num_nodes, num=num, seed=seed)
+    return NegativeSampler(*destination_range(data, stop), num=num, seed=seed)
 
 
 def pair_reader(

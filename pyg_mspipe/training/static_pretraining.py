@@ -121,7 +121,9 @@ def _batches(
     task: Task,
     device: torch.device,
 ) -> Batches:
-    negatives = negative_sampler(config, data, num_nodes, _NEGATIVES, task.negatives) if task.negatives else None
+    negatives = None
+    if task.negatives:
+        negatives = negative_sampler(config, data, data.num_events, num_nodes, _NEGATIVES, task.negatives)
     sampler = neighbor_sampler(config, TemporalCSR.from_stream(data, num_nodes), config.layers)
     size = min(_BATCH_SIZE, -(-data.num_events // _MIN_BATCHES))
     return Batches(
