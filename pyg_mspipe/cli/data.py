@@ -95,7 +95,7 @@ def convert(
         source = options.source_of(inputs[0], **reading)
         given = {name: value for name, value in source.items() if name not in ("name_or_path", "root")}
         folder = convert_stream(inputs, out, memory=size, overwrite=overwrite, half=float16, **given)
-        typer.echo(f"{out}: {folder.num_events:,} events, {folder.num_nodes:,} nodes, {_gb(folder.nbytes)}")
+        typer.echo(f"{out}: {folder.num_events:,} events, {folder.num_nodes:,} nodes, {_in_units(folder.nbytes)}")
 
 
 @app.command(no_args_is_help=True)
@@ -112,7 +112,7 @@ def append(
         with loading():
             from pyg_mspipe.data import append_stream
         folder = append_stream(stream, inputs, memory=size)
-        typer.echo(f"{stream}: {folder.num_events:,} events, {folder.num_nodes:,} nodes, {_gb(folder.nbytes)}")
+        typer.echo(f"{stream}: {folder.num_events:,} events, {folder.num_nodes:,} nodes, {_in_units(folder.nbytes)}")
 
 
 def _bytes(text: str) -> int:
@@ -124,8 +124,8 @@ def _bytes(text: str) -> int:
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
-def _gb(size: int) -> str:
-    return f"{size / 1e9:,.2f} GB"
+def _in_units(size: int) -> str:
+    return f"{size / 1e9:,.2f} GB" if size >= 1e9 else f"{size / 1e6:,.2f} MB"
 
 
 def show(summary: StreamSummary, console: Console, time_unit: str | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import sys
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -94,20 +95,20 @@ class ColumnWriter:
 
     def __init__(self, path: Path, dtype: np.dtype[Any] | type, tail: tuple[int, ...] = (), rows: int = 0) -> None:
         self.path, self.dtype, self.tail, self.rows = path, np.dtype(dtype), tail, rows
-        self._file = path.open("r+b" if rows else "wb", buffering=0)
-        self._file.truncate(self.column.nbytes)
-        self._file.seek(self.column.nbytes)
-        if not rows:
-            self._file.seek(0)
-            self._file.write(bytes(HEADER_BYTES))
+        self._open(os.O_RDWR | os.O_CREAT | (0 if rows else os.O_TRUNC))
+        os.ftruncate(self._descriptor, self.column.nbytes)
+
+    def _open(self, flags: int) -> None:
+        self._descriptor = os.open(self.path, flags | getattr(os, "O_BINARY", 0), 0o666)
+        self._end = weakref.finalize(self, os.close, self._descriptor)
+        os.lseek(self._descriptor, self.column.nbytes, os.SEEK_SET)
 
     @classmethod
     def at(cls, column: Column, row: int) -> ColumnWriter:
         """Returns a writer over rows that a file has, from one on; nothing is dropped."""
         writer = cls.__new__(cls)
         writer.path, writer.dtype, writer.tail, writer.rows = column.path, column.dtype, column.shape[1:], row
-        writer._file = column.path.open("r+b", buffering=0)
-        writer._file.seek(writer.column.nbytes)
+        writer._open(os.O_RDWR)
         return writer
 
     @property
@@ -124,7 +125,7 @@ class ColumnWriter:
         part = np.ascontiguousarray(values, dtype=self.dtype)
         view, done = part.reshape(-1).view(np.uint8).data, 0
         while done < len(view):
-            done += self._file.write(view[done:]) or 0
+            done += os.write(self._descriptor, view[done:])
         self.rows += len(part)
 
     def close(self, header: bool = True, sync: bool = True) -> Column:
@@ -135,10 +136,10 @@ class ColumnWriter:
             sync: Whether to sync the file to the disk.
         """
         if header:
-            write_header(self.column, self._file.fileno())
+            write_header(self.column, self._descriptor)
         if sync:
-            os.fsync(self._file.fileno())
-        self._file.close()
+            os.fsync(self._descriptor)
+        self._end()
         return self.column
 
     def widen(self) -> ColumnWriter:

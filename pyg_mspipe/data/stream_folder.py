@@ -94,21 +94,22 @@ class StreamFolder:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """All columns, mapped."""
-        return {name: column.mapped() for name, column in self.columns.items()}
+        """All columns, mapped; without messages, those of width 0."""
+        found = {"msg": torch.empty(self.num_events, 0)}
+        found |= {name: column.mapped() for name, column in self.columns.items()}
+        for tensor in found.values():
+            tensor.stream_folder = self  # type: ignore[attr-defined]
+        return found
 
-    @cached_property
+    @property
     def data(self) -> TemporalData:
-        """The stream, as :func:`~pyg_mspipe.data.check_stream` gives it, but for messages of float16."""
-        found = {name: self.tensors[name] for name in ("src", "dst", "t")}
-        msg = self.tensors.get("msg")
-        if msg is None:
-            msg = torch.empty(self.num_events, 0)
-        data = temporal_data(**found, msg=msg)
+        """The stream, as :func:`~pyg_mspipe.data.check_stream` gives it, but for messages of float16.
+
+        Its columns are the same tensors at each call.
+        """
+        data = temporal_data(**{name: self.tensors[name] for name in ("src", "dst", "t", "msg")})
         if "y" in self.tensors:
             data.y = self.tensors["y"]
-        for name in ("src", "dst", "t", "msg"):
-            data[name].stream_folder = self
         return data
 
     def messages(self, device: torch.device) -> FeatureStore:
@@ -119,7 +120,7 @@ class StreamFolder:
         """
         column = self.columns.get("msg")
         if column is None or column.nbytes <= _SMALL:
-            return TensorFeatures(self.data.msg.to(device))
+            return TensorFeatures(self.tensors["msg"].to(device))
         kind = torch.float16 if column.dtype == np.float16 else torch.float32
         layout = FeatureLayout(column.shape[0], column.shape[1], kind, HEADER_BYTES)
         return MappedFeatures(column.path, device.type == "cuda", layout=layout)
@@ -180,9 +181,8 @@ def folder_of(data: TemporalData, *, messages: bool = False) -> StreamFolder | N
     folder: StreamFolder | None = getattr(tensors[0], "stream_folder", None)
     if folder is None:
         return None
-    own = folder.data
     # The version of a tensor counts the changes to what it holds.
-    same = all(x is own[name] and x._version == 0 for name, x in zip(names, tensors, strict=True))
+    same = all(x is folder.tensors[name] and x._version == 0 for name, x in zip(names, tensors, strict=True))
     return folder if same else None
 
 

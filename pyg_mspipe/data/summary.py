@@ -148,7 +148,7 @@ def _of_folder(folder: StreamFolder) -> StreamSummary:
         num_events=folder.num_events,
         num_nodes=folder.num_nodes,
         repeat_share=None,
-        msg_dim=folder.data.msg.size(1),
+        msg_dim=folder.tensors["msg"].size(1),
         warnings=_warnings(
             num_nodes=folder.num_nodes,
             num_distinct=found["num_distinct_nodes"],

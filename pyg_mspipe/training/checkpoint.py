@@ -91,7 +91,7 @@ def fingerprint(data: TemporalData, labels: Labels | None = None) -> str:
     """
     folder = folder_of(data)
     if folder is not None and labels is None:
-        if data.msg is folder.data.msg:
+        if data.msg is folder.tensors["msg"]:
             return str(folder.manifest["fingerprint"]["stream"])
         if not data.msg.size(1):
             return str(folder.manifest["fingerprint"]["without_messages"])
