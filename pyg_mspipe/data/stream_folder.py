@@ -221,7 +221,8 @@ def _manifest(path: Path) -> dict[str, Any]:
         found = json.loads((path / MANIFEST).read_bytes())
     except FileNotFoundError:
         raise StreamError(
-            f"{path} is a folder without {MANIFEST}; give a file, or a stream folder, which mspipe data convert makes"
+            f"{path} is a folder; give the path of a file, or of a stream folder that has its {MANIFEST}, which mspipe "
+            f"data convert makes"
         ) from None
     except ValueError as error:
         raise StreamError(f"{path / MANIFEST} is damaged ({error}); convert the stream again") from error

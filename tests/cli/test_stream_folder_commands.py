@@ -19,7 +19,7 @@ def events(tmp_path):
 def test_every_command_takes_a_folder_in_place_of_a_file(mspipe, train, events):
     made = mspipe("data", "convert", events, "events.stream", "--memory", "64KiB")
     assert made.exit_code == 0, made.stderr
-    assert made.stdout == "events.stream: 600 events, 40 nodes, 0.07 MB\n"
+    assert made.stdout == "events.stream: 600 events, 40 nodes, 0.08 MB\n"
     assert "600" in mspipe("data", "info", "events.stream").stdout
     one = train(events, "--out", "one")
     other = train("events.stream", "--out", "other")

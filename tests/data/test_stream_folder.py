@@ -61,7 +61,9 @@ def test_other_folders_and_none_are_told(tmp_path, out):
     with pytest.raises(StreamError, match="is damaged"):
         load_stream(out)
     (out / "manifest.json").unlink()
-    with pytest.raises(StreamError, match=r"is a folder without manifest.json"):
+    with pytest.raises(
+        StreamError, match=r"is a folder; give the path of a file, or of a stream folder that has its manifest"
+    ):
         load_stream(out)
     with pytest.raises(StreamError, match="does not exist"):
         load_stream(tmp_path / "none.stream")

@@ -25,7 +25,7 @@ def both(tmp_path):
         {},
         {"negatives": "nodes", "staleness": "sequential"},
         {"negatives": "historical", "protocol": "tgb"},
-        {"task": "node", "eval_negatives": 0},
+        {"task": "node"},
         {"static_dim": 4},
         {"head": "common"},
     ],
