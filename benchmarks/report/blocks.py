@@ -7,7 +7,7 @@ from statistics import fmean, median
 from typing import Any
 
 from benchmarks.harness.benchmark import Result
-from benchmarks.report import beyond, gpu, models, ranking
+from benchmarks.report import beyond, gpu, large, models, ranking
 from benchmarks.report.markdown import command, machine, percent, seeds, spread, stream_title, table
 from pyg_mspipe import ParallelPlan
 from pyg_mspipe.pipeline.record import STAGES
@@ -449,6 +449,7 @@ BLOCKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "tgb_evaluation": (ranking.tgb_evaluation, ("tgb_evaluation",)),
     "link_ranking": (ranking.link_ranking, ("link_ranking",)),
     "gpu_counts": (gpu.gpu_counts, ("gpu_counts",)),
+    "large_stream": (large.large_stream, ("large_stream",)),
     "beyond_symbols": (beyond.symbols, ("growth", "tgn_training", "pipeline_modes_disk")),
     "beyond_memory": (beyond.memory, ("growth",)),
     "beyond_traffic": (beyond.traffic, ()),
