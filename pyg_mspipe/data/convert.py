@@ -165,6 +165,7 @@ def _read_all(
                 for table, names in _ahead(reader.blocks(path)):
                     writer.add(path, table, names)
         except OtherKindError:
+            writer.discard()
             continue  # the reader knows better now
         return writer
 

@@ -182,6 +182,11 @@ class EventWriter:
             raise StreamError(f"{path}: labels are {writer.dtype} in the folder and floats here; make them alike")
         return writer.widen()
 
+    def discard(self) -> None:
+        """Ends the writing of files that are written anew."""
+        for each in self._maps():
+            each.discard()
+
     def close(self) -> tuple[dict[str, Column], int]:
         """Ends the writing; returns the columns and by how much destinations are to be moved behind the sources.
 

@@ -19,6 +19,9 @@ from pyg_mspipe.data.stream_folder import RANGE_BLOCK
 from pyg_mspipe.data.summary import degree_sketch, guess_time_unit
 from pyg_mspipe.data.tables import Array
 
+NARROW = 1 << 32
+"""Numbers of events and of nodes up to which temporary files hold them in 32 bits."""
+
 _ENTRY_BYTES = 72
 """Memory that sorting an entry of the history takes."""
 
@@ -138,17 +141,17 @@ def write_history(folder: Path, ends: Ends, memory: int, block: int, mark: str) 
     del indptr
     found["loops"] = _written(folder / f"loops{mark}.npy", ends.loops)
     found["dst_range"] = _written(folder / f"dst_range{mark}.npy", [np.stack(ends.ranges)])
-    like = Column(folder / "entries.runs", np.dtype(np.int64), (0, 2))
-    node_like = Column(folder / "nodes.runs", np.dtype(np.int64), (0,))
-    columns = {"node": node_like, "entry": like}
+    narrow = max(num_events, len(ends.entries)) <= NARROW
+    kind = np.dtype(np.uint32 if narrow else np.int64)
+    columns = {"node": Column(folder / "node.runs", kind, (0,)), "entry": Column(folder / "entry.runs", kind, (0, 2))}
     runs = Regrouped({name: each.path for name, each in columns.items()}, columns, len(bounds) + 1)
     begin = 0
     for src, dst in zip(*(column.blocks(block) for column in ends.columns[:2]), strict=True):
         node = np.stack([src, dst], axis=1).reshape(-1)
-        entry = np.empty((len(node), 2), dtype=np.int64)
+        entry = np.empty((len(node), 2), dtype=kind)
         entry[:, 0] = np.repeat(np.arange(begin, begin + len(src)), 2)
         entry[0::2, 1], entry[1::2, 1] = dst, src
-        runs.add(np.searchsorted(bounds, node, side="right"), {"node": node, "entry": entry})
+        runs.add(np.searchsorted(bounds, node, side="right"), {"node": node.astype(kind, copy=False), "entry": entry})
         begin += len(src)
     runs.close()
     key = ColumnWriter(folder / f"key{mark}.npy", np.int64)
@@ -162,7 +165,7 @@ def write_history(folder: Path, ends: Ends, memory: int, block: int, mark: str) 
                 _append(key, neighbor, *waiting.pop(0).result())
             if runs.count(part) > limit:  # one node, whose entries are in order
                 for each in runs.blocks(part):
-                    _append(key, neighbor, each["node"] * num_events + each["entry"][:, 0], each["entry"][:, 1])
+                    _append(key, neighbor, *_entries(each["node"], each["entry"], num_events))
         for future in waiting:
             _append(key, neighbor, *future.result())
     runs.remove()
@@ -179,12 +182,18 @@ def _sorted_part(runs: Regrouped, part: int, num_events: int) -> tuple[Array, Ar
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     node = runs.whole(part, "node")
     order = sorted_order(node)
-    node = node.take(order)
-    node *= num_events
+    node, entry = node.take(order), runs.whole(part, "entry")
     # Both numbers of an entry are moved at once: what costs time is where they are.
-    entry = runs.whole(part, "entry").view(np.complex128)[:, 0].take(order).view(np.int64).reshape(-1, 2)
-    node += entry[:, 0]
-    return node, entry[:, 1]
+    both = np.uint64 if entry.itemsize == 4 else np.complex128
+    return _entries(node, entry.view(both)[:, 0].take(order).view(entry.dtype).reshape(-1, 2), num_events)
+
+
+def _entries(node: Array, entry: Array, num_events: int) -> tuple[Array, Array]:
+    """Returns keys and neighbours, Int64[n] each."""
+    key = node.astype(np.int64)
+    key *= num_events
+    key += entry[:, 0]
+    return key, entry[:, 1]
 
 
 def _node_bounds(indptr: Array, limit: int) -> Array:

@@ -78,7 +78,7 @@ def sorted_order(key: Array) -> Array:
     """Returns the order that sorts numbers, equal ones in their order: Int64[n].
 
     Args:
-        key: Int64[n].
+        key: Int[n].
     """
     if not key.size:
         return np.empty(0, dtype=np.int64)
@@ -88,7 +88,7 @@ def sorted_order(key: Array) -> Array:
         order: Array = np.argsort(key, kind="stable")
         return order
     # Sorting numbers is several times as fast as sorting their places: so places stand in their low bits.
-    packed = (key - low) << bits
+    packed = (key.astype(np.int64) - low) << bits
     packed |= np.arange(len(key))
     packed.sort()
     packed &= (1 << bits) - 1

@@ -16,7 +16,7 @@ import torch
 from folder_files import TINY, check_equal, events, write
 from pyarrow import parquet
 
-from pyg_mspipe.data import StreamError, append_stream, convert_stream, load_stream
+from pyg_mspipe.data import StreamError, append_stream, convert_stream, history_files, load_stream
 
 
 @pytest.mark.parametrize("name", ["events.parquet", "events.npz", "events.csv"])
@@ -26,6 +26,13 @@ def test_a_folder_equals_the_stream_in_memory(tmp_path, name, memory):
     convert_stream([path], tmp_path / "events.stream", memory=memory)
     check_equal(load_stream(path), tmp_path / "events.stream")
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted([name, "events.stream"])
+
+
+def test_more_events_than_32_bits_count_are_written_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(history_files, "NARROW", 100)
+    path = write(tmp_path / "events.npz", events())
+    convert_stream([path], tmp_path / "events.stream", memory=TINY)
+    check_equal(load_stream(path), tmp_path / "events.stream")
 
 
 @pytest.mark.parametrize("name", ["events.parquet", "events.csv"])
@@ -83,16 +90,26 @@ def test_many_files_patterns_and_folders_are_one_stream(tmp_path):
         check_equal(want, tmp_path / "e.stream")
 
 
-def test_a_column_of_text_whose_kind_shows_late_is_read_as_in_memory(tmp_path):
+@pytest.mark.parametrize("relabel", [False, True])
+def test_a_column_of_text_whose_kind_shows_late_is_read_as_in_memory(tmp_path, relabel):
     table = events(20_000)
     table["y"] = [*([""] * 15_000), *([1] * 4_999), 0.5]
     table["t"] = table["t"].tolist()
     path = tmp_path / "e.csv"
     rows = zip(*(np.asarray(values, dtype=object).tolist() for values in table.values()), strict=True)
     path.write_text("\n".join([",".join(table), *(",".join(map(str, row)) for row in rows)]) + "\n")
-    convert_stream([path], tmp_path / "e.stream", memory=1 << 20)
-    want, got = load_stream(path), load_stream(tmp_path / "e.stream")
+    folder = convert_stream([path], tmp_path / "e.stream", memory=1 << 20, relabel=relabel)
+    want, got = load_stream(path, relabel=relabel), load_stream(tmp_path / "e.stream")
     assert torch.equal(want.y.nan_to_num(-1), got.y.nan_to_num(-1))
+    assert torch.equal(want.src, got.src)
+    if relabel:
+        assert len(parquet.read_table(folder.path / "ids.parquet")) == folder.num_nodes
+
+
+def test_ids_that_differ_in_blanks_alone_are_refused(tmp_path):
+    path = write(tmp_path / "e.npz", {"src": np.array(["a", "b "]), "dst": np.array(["b", "c"]), "t": np.arange(2)})
+    with pytest.raises(StreamError, match="differ in blanks alone"):
+        convert_stream([path], tmp_path / "e.stream", relabel=True)
 
 
 def test_comments_blanks_and_numbers_for_columns_are_read_as_in_memory(tmp_path):
