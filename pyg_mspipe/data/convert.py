@@ -49,7 +49,7 @@ def convert_stream(
     bipartite: bool = False,
     relabel: bool = False,
 ) -> StreamFolder:
-    """Writes the events of files into a stream folder, and opens it.
+    """Returns the stream folder that the events of files are written to, opened.
 
     The folder is written beside its place and renamed when it is whole. Columns are those that `load_stream` would give
     of one file with the events of all, and so is the fingerprint of a run.
@@ -106,7 +106,7 @@ def convert_stream(
 
 
 def append_stream(out: str | Path, inputs: Sequence[str | Path], *, memory: int = 2 << 30) -> StreamFolder:
-    """Writes later events behind those of a stream folder, and opens it.
+    """Returns a stream folder, opened anew, behind whose events later ones were written.
 
     Columns grow where they are; the history is written anew, beside. Until the manifest is replaced, which is last, the
     folder is the stream that it was. Files are read as at the conversion.

@@ -53,6 +53,9 @@ class StreamFolder:
     def open(cls, path: Path) -> StreamFolder:
         """Returns a folder, whose files are found, have their sizes, and are not read.
 
+        Args:
+            path: The folder.
+
         Raises:
             StreamError: If it is no stream folder, is not whole, or has another format.
         """
