@@ -124,8 +124,11 @@ class ColumnWriter:
         """
         part = np.ascontiguousarray(values, dtype=self.dtype)
         view, done = part.reshape(-1).view(np.uint8).data, 0
-        while done < len(view):
-            done += os.write(self._descriptor, view[done:])
+        try:
+            while done < len(view):
+                done += os.write(self._descriptor, view[done:])
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         self.rows += len(part)
 
     def close(self, header: bool = True, sync: bool = True) -> Column:

@@ -31,6 +31,8 @@ RANGE_BLOCK = 1 << 16
 COLUMNS = ("src", "dst", "t", "key", "neighbor", "indptr", "loops", "dst_range")
 """The columns that every folder has."""
 
+_OF = "_stream_folder"
+
 # Messages up to this size are left to the page cache like all columns; a larger file is read by requests.
 _SMALL = 1 << 26
 
@@ -48,6 +50,10 @@ class StreamFolder:
     path: Path
     manifest: Mapping[str, Any]
     columns: Mapping[str, Column]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Opens the folder again where a stream is copied to: in another process, or as a whole."""
+        return StreamFolder.open, (self.path,)
 
     @classmethod
     def open(cls, path: Path) -> StreamFolder:
@@ -100,8 +106,6 @@ class StreamFolder:
         """All columns, mapped; without messages, those of width 0."""
         found = {"msg": torch.empty(self.num_events, 0)}
         found |= {name: column.mapped() for name, column in self.columns.items()}
-        for tensor in found.values():
-            tensor.stream_folder = self  # type: ignore[attr-defined]
         return found
 
     @property
@@ -113,6 +117,7 @@ class StreamFolder:
         data = temporal_data(**{name: self.tensors[name] for name in ("src", "dst", "t", "msg")})
         if "y" in self.tensors:
             data.y = self.tensors["y"]
+        data.__dict__[_OF] = self  # beside the store, whose entries PyG takes for tensors
         return data
 
     def messages(self, device: torch.device) -> FeatureStore:
@@ -178,12 +183,10 @@ def folder_of(data: TemporalData, *, messages: bool = False) -> StreamFolder | N
         messages: Whether its messages must be the folder's too.
     """
     names = ("src", "dst", "t", "msg") if messages else ("src", "dst", "t")
-    if not all(name in data for name in names):
+    folder: StreamFolder | None = vars(data).get(_OF)
+    if folder is None or not all(name in data for name in names):
         return None
     tensors = [data[name] for name in names]
-    folder: StreamFolder | None = getattr(tensors[0], "stream_folder", None)
-    if folder is None:
-        return None
     # The version of a tensor counts the changes to what it holds.
     same = all(x is folder.tensors[name] and x._version == 0 for name, x in zip(names, tensors, strict=True))
     return folder if same else None

@@ -1,5 +1,6 @@
 """What is converted equals what is loaded into memory, however little memory there is, and whenever it is killed."""
 
+import errno
 import itertools
 import json
 import os
@@ -261,6 +262,17 @@ def test_a_killed_append_leaves_the_old_stream_or_the_new(tmp_path, where):
     append_stream(out, [new], memory=TINY)
     check_equal(load_stream(whole), out)
     assert len(json.loads((out / "manifest.json").read_text())["columns"]) == len(list(out.glob("*.npy")))
+
+
+def test_a_full_disk_leaves_nothing_and_is_told_with_its_file(tmp_path, monkeypatch):
+    def full(descriptor, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = write(tmp_path / "e.npz", events(600))
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*\.npy"):
+        convert_stream([path], tmp_path / "e.stream")
+    assert [each.name for each in tmp_path.iterdir()] == ["e.npz"]
 
 
 def test_a_folder_is_replaced_only_when_that_is_asked_for(tmp_path):

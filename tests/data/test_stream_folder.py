@@ -1,5 +1,7 @@
 """Opening of stream folders: nothing is read, and what is wrong is told in one line."""
 
+import copy
+import io
 import json
 import shutil
 
@@ -71,6 +73,12 @@ def test_other_folders_and_none_are_told(tmp_path, out):
         load_stream(out, columns={"src": "a"}, relabel=True)
 
 
+def saved(tensor):
+    file = io.BytesIO()
+    torch.save(tensor, file)
+    return file.getvalue()
+
+
 def test_a_folder_is_trusted_as_long_as_its_columns_are_its_own(out):
     data = load_stream(out)
     assert check_stream(data) is data
@@ -78,6 +86,10 @@ def test_a_folder_is_trusted_as_long_as_its_columns_are_its_own(out):
     data.msg = torch.zeros(data.num_events, 1)
     assert folder_of(data) is not None
     assert folder_of(data, messages=True) is None
+    copied = copy.deepcopy(load_stream(out))
+    assert folder_of(copied) is None
+    assert torch.equal(copied.t, data.t)
+    assert torch.load(io.BytesIO(saved(data.src)), weights_only=True).equal(data.src)
     data.t[5] += 1  # stays in memory, and is no longer the folder's
     assert folder_of(data) is None
     assert int(load_stream(out).t[5]) == int(data.t[5]) - 1

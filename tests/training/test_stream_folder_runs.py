@@ -42,6 +42,19 @@ def test_losses_and_checkpoints_are_equal(both, tmp_path, settings, mapped, monk
     assert same(contents(tmp_path / "file"), contents(tmp_path / "folder"))
 
 
+@pytest.mark.parametrize("mapped", [False, True], ids=["page cache", "requests"])
+def test_losses_of_float16_messages_are_those_of_their_values(tmp_path, mapped, monkeypatch):
+    if mapped:
+        monkeypatch.setattr(stream_folder, "_SMALL", 0)
+    data = small_stream()
+    arrays = {name: data[name].numpy() for name in ("src", "dst", "t")}
+    np.savez(tmp_path / "e.npz", **arrays, msg=data.msg.half().numpy())
+    folder = convert_stream([tmp_path / "e.npz"], tmp_path / "e.stream", half=True)
+    for name, stream in (("file", load_stream(tmp_path / "e.npz")), ("folder", folder.data)):
+        Trainer(stream, small_config(epochs=1), tmp_path / name).fit()
+    assert losses(tmp_path / "file") == losses(tmp_path / "folder")
+
+
 def test_a_run_on_the_file_is_resumed_on_the_folder(both, tmp_path):
     Trainer(both[0], small_config(epochs=1), tmp_path / "run").fit()
     Trainer(both[0], small_config(), tmp_path / "whole").fit()
