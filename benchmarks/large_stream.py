@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, TypeVar
 
 import numpy as np
@@ -144,10 +144,13 @@ def trained(stream: Path, settings: Settings, began: float) -> Result:
 def rates(large: Path, small: Path, settings: Settings) -> Result:
     """Trains on both streams in turns, at the end of their training events, and returns seconds for each turn."""
     torch.set_num_threads(settings.threads)
-    passes = {}
+    passes, rows = {}, {}
     for name, stream in (("large", large), ("small", small)):
         trainer = Trainer(load_stream(stream), _config(settings))
-        passes[name] = _steps(trainer, max(len(trainer.batches("train")) - settings.steps - settings.turn, 0))
+        batches = trainer.batches("train")
+        last = range(len(batches) - min(settings.turn, len(batches)), len(batches))
+        rows[name] = fmean(batches.draw(batches.events_of(i), 0, i).n_id.numel() for i in last)
+        passes[name] = _steps(trainer, max(len(batches) - settings.steps - settings.turn, 0))
     seconds: dict[str, list[float]] = {name: [] for name in passes}
     for turn in range(settings.steps // settings.turn):
         for name in sorted(passes, reverse=bool(turn % 2)):
@@ -160,6 +163,7 @@ def rates(large: Path, small: Path, settings: Settings) -> Result:
     events = settings.turn * settings.batch_size
     return {
         "seconds": seconds,
+        "rows_per_batch": rows,
         "events_per_second": {name: events / median(each[1:] or each) for name, each in seconds.items()},
     }
 

@@ -9,6 +9,7 @@ from benchmarks.report.markdown import command, machine, table
 def large_stream(result: Result) -> str:
     """Conversion, opening, start and rate."""
     settings, training, rates = result["settings"], result["training"], result["rates"]["events_per_second"]
+    read = result["rates"]["rows_per_batch"]
     rows = [
         [
             f"conversion of {name} events",
@@ -38,7 +39,8 @@ def large_stream(result: Result) -> str:
             "training, events/s",
             f"{rates['large']:,.0f}",
             f"{rates['small']:,.0f} on a stream of {settings['few_events']:,} events of the same shape: a ratio of "
-            f"{rates['large'] / rates['small']:.2f}",
+            f"{rates['large'] / rates['small']:.2f}; a batch reads {read['large']:,.0f} nodes, and "
+            f"{read['small']:,.0f} there",
         ],
     ]
     about = (

@@ -185,6 +185,8 @@ def column_ids(path: Path, table: Table, name: str, *, relabel: bool) -> Array:
             text = f"{path}: {place}: column '{name}' holds {values.max()}, past 2**63; pass relabel=True"
             raise StreamError(Problem(text, relabel=True))
         return widened(values)
+    if values.dtype.kind in "iu":
+        return values
     missing = values != values if values.dtype.kind == "f" else [value is None or value == "" for value in values]
     if np.any(missing):
         place = table.place(int(np.argmax(missing)))

@@ -23,8 +23,9 @@ def test_every_command_takes_a_folder_in_place_of_a_file(mspipe, train, events):
     assert "600" in mspipe("data", "info", "events.stream").stdout
     one = train(events, "--out", "one")
     other = train("events.stream", "--out", "other")
-    assert one.stdout.replace("one", "RUN") == other.stdout.replace("other", "RUN")
-    assert mspipe("evaluate", "one").stdout == mspipe("evaluate", "other").stdout
+    assert one.stdout.splitlines()[-1].replace("one", "RUN") == other.stdout.splitlines()[-1].replace("other", "RUN")
+    tables = [mspipe("evaluate", run).stdout.splitlines()[1:] for run in ("one", "other")]
+    assert tables[0] == tables[1] != []
     assert mspipe("resume", "other", "--epochs", "2").exit_code == 0
     assert mspipe("resume", "one", "--epochs", "2", "--stream", "events.stream").exit_code == 0
     assert mspipe("baseline", "events.stream").exit_code == 0
