@@ -8,7 +8,9 @@ events, in turns.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import os
 import resource
 import shutil
 import sys
@@ -20,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +34,6 @@ from benchmarks.harness.benchmark import Benchmark, Result, Run
 from pyg_mspipe.data import convert_stream, load_stream
 from pyg_mspipe.training import TrainConfig, Trainer
 
-T = TypeVar("T")
 _BLOCK = 1_000_000
 _UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -49,7 +50,8 @@ class Settings:
         batch_size: Events in a training step.
         steps: Training steps that are timed, in turns of the two streams.
         turn: Steps of a turn.
-        folder: Where files are written and kept; by default a temporary folder.
+        folder: Where files are written and kept, and what was measured too, so that a run that was cut off goes on; by
+            default a temporary folder.
         threads: torch's.
     """
 
@@ -74,22 +76,22 @@ def write_events(folder: Path, num_events: int, num_nodes: int, *, shuffled: boo
         shuffled: Whether times come in any order.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
     spread = 2_654_435_761  # a prime, so that busy nodes are not beside each other
 
-    def ends(count: int) -> Any:
+    def ends(random: np.random.Generator, count: int) -> Any:
         return np.minimum(num_nodes ** random.random(count) - 1, num_nodes - 1).astype(np.int64) * spread % num_nodes
 
     for start in range(0, num_events, _BLOCK):
         path = folder / f"{start // _BLOCK:05}.parquet"
-        count = min(_BLOCK, num_events - start)
-        src, dst = ends(count), ends(count)
+        if path.exists():
+            continue
+        count, random = min(_BLOCK, num_events - start), np.random.default_rng((0, start))
+        src, dst = ends(random, count), ends(random, count)
         low, high = (0, 10 * num_events) if shuffled else (10 * start, 10 * (start + count))
         t = random.integers(low, high, count)
-        if not path.exists():
-            table = pa.table({"src": src, "dst": dst, "t": t if shuffled else np.sort(t)})
-            parquet.write_table(table, path.with_suffix(".part"))
-            path.with_suffix(".part").rename(path)
+        table = pa.table({"src": src, "dst": dst, "t": t if shuffled else np.sort(t)})
+        parquet.write_table(table, path.with_suffix(".part"))
+        path.with_suffix(".part").rename(path)
     return sum(path.stat().st_size for path in folder.glob("*.parquet"))
 
 
@@ -116,15 +118,15 @@ def opened(stream: Path) -> Result:
     return {"seconds": time.perf_counter() - start, "last_time": last}
 
 
-def trained(stream: Path, settings: Settings, began: float) -> Result:
+def trained(stream: Path, settings: Settings) -> Result:
     """Trains from the first batch on, and returns when the first step was done, and what memory is the process's own.
 
     Args:
         stream: The folder, or a file.
         settings: The benchmark's.
-        began: When the process was asked for.
     """
     torch.set_num_threads(settings.threads)
+    began = _process_began()
     loaded = time.time()
     data = load_stream(stream)
     trainer = Trainer(data, _config(settings))
@@ -201,6 +203,15 @@ def _own_memory() -> Result:
     return {short: found[name] for name, short in wanted.items()}
 
 
+def _process_began() -> float:
+    """Returns the time at which this process was started."""
+    uptime, began = Path("/proc/uptime"), Path("/proc/self/stat")
+    if not began.exists():
+        return time.time()
+    ticks = int(began.read_text().rsplit(")", 1)[1].split()[19])
+    return time.time() - float(uptime.read_text().split()[0]) + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _peak() -> int:
     path = Path("/proc/self/status")
     if path.exists():  # getrusage counts what the process that started this one had
@@ -208,10 +219,15 @@ def _peak() -> int:
     return _UNIT * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _alone(function: Callable[..., T], *args: object) -> T:
-    """Returns what a function gives in a new process."""
+def _alone(kept: Path, function: Callable[..., Result], *args: object) -> Result:
+    """Returns what a function measures in a new process, or has measured before."""
+    if kept.exists():
+        before: Result = json.loads(kept.read_text())
+        return before
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *args).result()
+        result = pool.submit(function, *args).result()
+    kept.write_text(json.dumps(result))
+    return result
 
 
 @contextmanager
@@ -235,19 +251,23 @@ def measure(settings: Settings, run: Run) -> Result:
         write_events(folder / "shuffled", settings.events, nodes, shuffled=True)
         write_events(folder / "small", settings.few_events, few, shuffled=False)
         large, small = folder / "large.stream", folder / "small.stream"
-        memory = settings.memory
-        result["shuffled"] = _alone(converted, folder / "shuffled", folder / "shuffled.stream", memory, True)
-        shutil.rmtree(folder / "shuffled.stream")
-        result["ordered"] = _alone(converted, folder / "ordered", large, memory, False)
-        _alone(converted, folder / "small", small, memory, False)
-        result["opening"] = _alone(opened, large)
-        result["training"] = _alone(trained, large, settings, time.time())
-        result["rates"] = _alone(rates, large, small, settings)
+        memory, done = settings.memory, folder / f"measured-{settings.events}-{settings.memory}"
+        done.mkdir(exist_ok=True)
+        steps: dict[str, tuple[object, ...]] = {
+            "shuffled": (converted, folder / "shuffled", folder / "shuffled.stream", memory, True),
+            "ordered": (converted, folder / "ordered", large, memory, False),
+            "small": (converted, folder / "small", small, memory, False),
+            "opening": (opened, large),
+            "training": (trained, large, settings),
+            "rates": (rates, large, small, settings),
+        }
+        for name, (function, *args) in steps.items():
+            result[name] = _alone(done / f"{name}.json", function, *args)  # type: ignore[arg-type]
+            run.console.print(name, result[name])
     table = Table("", "events/s", "peak RSS")
     for name in ("ordered", "shuffled"):
         table.add_row(name, f"{result[name]['events_per_second']:,.0f}", f"{result[name]['peak_rss'] / 1e9:.2f} GB")
     run.console.print(table)
-    run.console.print(result["opening"], result["training"], result["rates"]["events_per_second"])
     return result
 
 
