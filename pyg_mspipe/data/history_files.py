@@ -36,12 +36,18 @@ class Ends:
         src: The column of the sources.
         dst: Of the destinations.
         t: Of the times, sorted.
+
+    Attributes:
+        entries: Int64[N + 1], the entries of each node, behind a zero.
+        loops: The events that are self-loops, in parts.
+        ranges: The smallest and the largest destination up to the end of each block of events.
     """
 
     def __init__(self, src: Column, dst: Column, t: Column) -> None:
         self.columns = src, dst, t
         self.loops: list[Array] = []
         self.ranges: list[Array] = []
+        self._looping: list[Array] = []
         self.distinct_times, self.tied, self.largest_tie = 0, 0, 0
 
     def count(self, block: int, memory: int) -> int:
@@ -61,7 +67,7 @@ class Ends:
             )
         self.entries = np.zeros(num_nodes + 1, dtype=np.int64)
         self.is_source, self.is_destination = np.zeros((2, num_nodes), dtype=np.bool_)
-        self.loops, self.ranges = [], []
+        self.loops, self.ranges, self._looping = [], [], []
         block = -(-block // RANGE_BLOCK) * RANGE_BLOCK
         low, high, begin, run, last = 2**63 - 1, -1, 0, 0, None
         entries = self.entries[1:]
@@ -69,7 +75,9 @@ class Ends:
             np.add.at(entries, src, 1)
             np.add.at(entries, dst, 1)
             self.is_source[src], self.is_destination[dst] = True, True
-            self.loops.append(begin + np.flatnonzero(src == dst))
+            loops = np.flatnonzero(src == dst)
+            self.loops.append(begin + loops)
+            self._looping.append(src[loops])
             for at in range(0, len(dst), RANGE_BLOCK):
                 part = dst[at : at + RANGE_BLOCK]
                 low, high = min(low, int(part.min())), max(high, int(part.max()))
@@ -97,8 +105,8 @@ class Ends:
         src, _, t = self.columns
         num_events = src.shape[0]
         degree = self.entries[1:].copy()
-        for loops in self.loops:
-            np.subtract.at(degree, np.concatenate([src.read(int(e), int(e) + 1) for e in loops] or [loops]), 1)
+        for nodes in self._looping:
+            np.subtract.at(degree, nodes, 1)
         ids = np.flatnonzero(self.is_source | self.is_destination)
         first, last = int(t.read(0, 1)[0]), int(t.read(num_events - 1, num_events)[0])
         return {
