@@ -254,12 +254,12 @@ def measure(settings: Settings, run: Run) -> Result:
         memory, done = settings.memory, folder / f"measured-{settings.events}-{settings.memory}"
         done.mkdir(exist_ok=True)
         steps: dict[str, tuple[object, ...]] = {
-            "shuffled": (converted, folder / "shuffled", folder / "shuffled.stream", memory, True),
             "ordered": (converted, folder / "ordered", large, memory, False),
             "small": (converted, folder / "small", small, memory, False),
             "opening": (opened, large),
             "training": (trained, large, settings),
             "rates": (rates, large, small, settings),
+            "shuffled": (converted, folder / "shuffled", folder / "shuffled.stream", memory, True),
         }
         for name, (function, *args) in steps.items():
             result[name] = _alone(done / f"{name}.json", function, *args)  # type: ignore[arg-type]
