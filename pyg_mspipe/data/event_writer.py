@@ -171,9 +171,12 @@ class EventWriter:
             self.ordered = False
             if not self._reading.get("sort"):
                 place = table.place(event + (self._last_time is None))
-                text = (
-                    f"{path}: {place}: t decreases from {t[event]} to {t[event + 1]}; sort the stream or pass sort=True"
-                )
+                text = f"{path}: {place}: t decreases from {t[event]} to {t[event + 1]}"
+                if self._before is not None:
+                    raise StreamError(
+                        f"{text}; append events in the order of their times, none before the folder's last"
+                    )
+                text += "; sort the stream or pass sort=True"
                 raise StreamError(Problem(text, sort=True))
         self._last_time = int(t[-1])
 
