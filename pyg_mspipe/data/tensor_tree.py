@@ -74,7 +74,7 @@ def with_index(device: torch.device) -> torch.device:
 
 
 def ship(tree: T, device: torch.device) -> T:
-    """Returns the same on a device, to which all tensors from one other device travel together, in one copy.
+    """Returns the same on a device; between CPU and GPU all tensors travel together, in one copy.
 
     To a GPU the host does not wait for it: what is launched on the current stream from then on finds it there.
 
@@ -89,6 +89,8 @@ def ship(tree: T, device: torch.device) -> T:
     # The widest numbers come first, so that those of each width begin where they may.
     flat = sorted(afar.values(), key=lambda x: (-x.element_size(), str(x.dtype)))
     source, to_host = flat[0].device, device.type == "cpu"
+    if {source.type, device.type} != {"cpu", "cuda"}:
+        return map_tensors(tree, lambda x: x.to(device))
     nbytes = sum(x.numel() * x.element_size() for x in flat)
     # Page-locked memory is torch's to keep: it is used again once the copies out of it are over.
     staged = torch.empty(nbytes, dtype=torch.uint8, device=source, pin_memory=source.type == "cpu")

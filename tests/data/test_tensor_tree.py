@@ -50,6 +50,10 @@ def test_nothing_is_copied_to_where_it_is(tree):
     assert ship(tree, torch.device("cpu")) is tree
 
 
+def test_any_other_device_gets_tensors_one_by_one(tree):
+    assert {x.device.type for x in tensors_of(ship(tree, torch.device("meta")))} == {"meta"}
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_what_comes_back_from_a_device_is_what_was_sent(tree):
     there = ship(tree, torch.device("cuda"))

@@ -12,6 +12,7 @@ from torch_geometric.data import TemporalData
 from torch_geometric.loader import TemporalDataLoader
 from torch_geometric.nn.models.tgn import LastNeighborLoader
 
+from pyg_mspipe.data.tensor_tree import tensors_of
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 
 HOPS = st.lists(st.integers(1, 4), min_size=1, max_size=2)
@@ -319,8 +320,7 @@ def test_many_threads_sample_what_one_does(strategy):
     def one(first):
         node = torch.cat([src[first : first + 20], dst[first : first + 20]])
         sample = sampler.sample(node, torch.arange(first, first + 20).repeat(2))
-        hops = (x for hop in sample.hops for x in vars(hop).values())
-        return [sample.n_id, sample.seed, *hops, *sampler(node, first)]
+        return [*tensors_of(sample), *sampler(node, first)]
 
     batches = range(0, 2980, 60)
     expected = [one(first) for first in batches]
