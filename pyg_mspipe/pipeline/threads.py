@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import PipelineState, Scheduler
 from pyg_mspipe.pipeline.stages import B, InFlight
-from pyg_mspipe.pipeline.streams import StageStream, keep_for, mark
+from pyg_mspipe.pipeline.streams import StageStreams, keep_for, mark
 from pyg_mspipe.pipeline.work import StageWork
 
 
@@ -29,10 +29,14 @@ class StageThreads(Generic[B]):
         scheduler: Decides when a batch is fetched.
         batches: Their numbers.
         prefetch: How many may be prepared before the one in training is done.
+        streams: The CUDA streams of the stages.
     """
 
-    def __init__(self, work: StageWork[B], scheduler: Scheduler, batches: range, prefetch: int) -> None:
+    def __init__(
+        self, work: StageWork[B], scheduler: Scheduler, batches: range, prefetch: int, streams: StageStreams
+    ) -> None:
         self._work = work
+        self._streams = streams
         self._scheduler = scheduler
         self._batches = batches
         self._prefetch = prefetch
@@ -170,7 +174,7 @@ class StageThreads(Generic[B]):
                 self._may_copy.notify()
 
     def _copy(self) -> None:
-        stream = StageStream(self._work.device, self._given)
+        stream = self._streams.stream("copy", self._given)
         for _ in self._batches:
             with self._lock:
                 while not self._sampled:
@@ -187,7 +191,7 @@ class StageThreads(Generic[B]):
                 self._may_train.notify_all()
 
     def _update(self) -> None:
-        stream = StageStream(self._work.device, self._given)
+        stream = self._streams.stream("update", self._given)
         while True:
             with self._lock:
                 while not self._to_commit:
