@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data.tensor_tree import Fixed
+from pyg_mspipe.data.tensor_tree import Fixed, ship
 from pyg_mspipe.graph.neighbor_sampler import NeighborSampler
 from pyg_mspipe.graph.pending_events import PendingEvents, pending_events
 from pyg_mspipe.graph.temporal_csr import TemporalCSR
@@ -62,6 +62,16 @@ class MemoryPlan:
     met: Mapping[int, Mapping[str, tuple[Tensor, Tensor]]] = field(default_factory=dict)
     t: int = 0
     drawn: Fixed[MemoryPlan] | None = None
+
+    def at(self, device: torch.device) -> MemoryPlan:
+        """Returns the plan on a device; nothing is copied to where it was drawn.
+
+        Args:
+            device: The device.
+        """
+        if self.drawn is not None and self.drawn.value.n_id.device == device:
+            return self.drawn.value
+        return self if self.n_id.device == device else ship(self, device)
 
     def with_raw_msg(self, raw_msg: Tensor) -> MemoryPlan:
         """Returns the plan with the messages of its pending events.

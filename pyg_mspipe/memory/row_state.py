@@ -120,7 +120,7 @@ class RowState(NodeState):
         plan = batch.plan
         if plan is None or not self.tables:
             return MemoryRows({}, {})
-        own = self._own(plan)
+        own = plan.at(self.device)
         values = {name: self.tables[read.table].index_select(0, read.n_id) for name, read in own.reads.items()}
         repair = None
         if mitigated and self.mitigation is not None:
@@ -133,18 +133,10 @@ class RowState(NodeState):
         Args:
             plan: On the device where the rows are wanted.
         """
-        n_id = self._own(plan).n_id
+        n_id = plan.at(self.device).n_id
         rows = tuple(self.tables[name].index_select(0, n_id) for name in ("memory", "last_update"))
         memory, last_update = ship(rows, plan.n_id.device)
         return memory, last_update
-
-    def _own(self, plan: MemoryPlan) -> MemoryPlan:
-        """Returns a plan where the rows are kept."""
-        if plan.n_id.device == self.device:
-            return plan
-        if plan.drawn is not None and plan.drawn.value.n_id.device == self.device:
-            return plan.drawn.value
-        return ship(plan, self.device)
 
     def read(self, table: str, n_id: Tensor) -> Tensor:
         """Returns rows of nodes, [M, ...].

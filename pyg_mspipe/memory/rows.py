@@ -36,7 +36,7 @@ class MemoryRows:
         repair: What was read to mitigate staleness; none where nothing was.
         missed: Int64[U], how many commits touched a node of the batch that the fetch did not see; none where no commit
             was missed.
-        met: Where the nodes of commits that may be missed stand, see :attr:`MemoryPlan.met`.
+        met: Where the nodes of commits that may be missed stand, two Int64[H] each, see :attr:`MemoryPlan.met`.
     """
 
     reads: Mapping[str, Read]
