@@ -25,11 +25,6 @@ class PlannedBatch(Protocol):
         """What its events do to node memory; none where it has no events."""
         ...
 
-    @property
-    def t(self) -> Tensor:
-        """Int64[B], the times of its events."""
-        ...
-
 
 class Span(NamedTuple):
     """Which events a memory has seen.
@@ -126,17 +121,6 @@ class RowState(NodeState):
         if mitigated and self.mitigation is not None:
             repair = self.mitigation.fetch(self.tables["memory"], self.tables["last_update"], own.n_id, plan.t)
         return MemoryRows(plan.reads, *ship((values, repair), plan.n_id.device), met=plan.met)
-
-    def nodes(self, plan: MemoryPlan) -> tuple[Tensor, Tensor]:
-        """Returns the memory of the nodes that a plan reads, [U, memory_dim], and their last updates: Int64[U].
-
-        Args:
-            plan: On the device where the rows are wanted.
-        """
-        n_id = plan.at(self.device).n_id
-        rows = tuple(self.tables[name].index_select(0, n_id) for name in ("memory", "last_update"))
-        memory, last_update = ship(rows, plan.n_id.device)
-        return memory, last_update
 
     def read(self, table: str, n_id: Tensor) -> Tensor:
         """Returns rows of nodes, [M, ...].

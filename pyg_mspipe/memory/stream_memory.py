@@ -83,7 +83,7 @@ class StreamMemory(MemoryUpdater, NodeMemory):
         if not self.training:
             if self.state.span.settled < self.state.span.end:
                 raise RuntimeError("messages wait to be applied; call settle(batches) before evaluation")
-            return self.state.nodes(plan)
+            return self._stored(plan)
         rows, before = self._read(batch)
         since, other = rows.values["last_update"], rows.values["other"]
         memory = self._new_rows(before, since, plan.pending, plan.raw_msg, other)
