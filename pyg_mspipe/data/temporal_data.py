@@ -33,10 +33,10 @@ def on_host(data: TemporalData) -> TemporalData:
     Args:
         data: The stream; it is not changed.
     """
-    if not data.src.is_cuda:
+    columns = {name: x for name, x in data.to_dict().items() if isinstance(x, Tensor) and name != "msg"}
+    if not any(x.is_cuda for x in columns.values()):
         return data
     host = copy.copy(data)
-    for name, value in data.to_dict().items():
-        if isinstance(value, Tensor) and name != "msg":
-            host[name] = value.cpu()
+    for name, x in columns.items():
+        host[name] = x.cpu()
     return host

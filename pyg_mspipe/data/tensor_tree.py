@@ -1,4 +1,4 @@
-"""Tensors within dataclasses, tuples and mappings: all of them, others in their place, and on another device."""
+"""Tensors within dataclasses, tuples, lists and mappings: all of them, others in their place, and on another device."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Fixed(Generic[T]):
 
 
 def tensors_of(tree: Any) -> Iterator[Tensor]:
-    """Yields the tensors of dataclasses, tuples and mappings within one another, in their order; one may come twice."""
+    """Yields the tensors of dataclasses, tuples, lists and mappings within one another; one may come twice."""
     if isinstance(tree, Tensor):
         yield tree
     elif isinstance(tree, Mapping):
         for each in tree.values():
             yield from tensors_of(each)
-    elif isinstance(tree, tuple):
+    elif isinstance(tree, tuple | list):
         for each in tree:
             yield from tensors_of(each)
     elif is_dataclass(tree):
@@ -43,7 +43,7 @@ def map_tensors(tree: T, change: Callable[[Tensor], Tensor]) -> T:
     """Returns the same with another tensor in place of each; one that stands in several places is changed once.
 
     Args:
-        tree: Dataclasses, tuples, named ones too, and mappings within one another; all else stays as it is.
+        tree: Dataclasses, tuples, named ones too, lists and mappings within one another; all else stays as it is.
         change: Returns what stands in the place of a tensor.
     """
     done: dict[int, Tensor] = {}
@@ -55,9 +55,9 @@ def map_tensors(tree: T, change: Callable[[Tensor], Tensor]) -> T:
             return done[id(each)]
         if isinstance(each, Mapping):
             return {name: mapped(value) for name, value in each.items()}
-        if isinstance(each, tuple):
-            values = map(mapped, each)
-            return type(each)(*values) if hasattr(each, "_fields") else tuple(values)
+        if isinstance(each, tuple | list):
+            values = [mapped(value) for value in each]
+            return type(each)(*values) if hasattr(each, "_fields") else type(each)(values)
         if is_dataclass(each) and not isinstance(each, type):
             return type(each)(**{field.name: mapped(getattr(each, field.name)) for field in fields(each)})
         return each

@@ -178,12 +178,15 @@ class Pipelines:
 
     Args:
         job: What is trained.
+
+    Attributes:
+        streams: The CUDA streams of the stages.
     """
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._estimates = RunningDurations()
-        self._streams = StageStreams(job.device)
+        self.streams = StageStreams(job.device)
         self._overlap = job.overlap
 
     def engine(
@@ -217,7 +220,7 @@ class Pipelines:
             prefetch=job.prefetch,
             overlap=self._overlap,
             estimates=self._estimates,
-            streams=self._streams,
+            streams=self.streams,
             on_record=lambda record: job.on_record(step_of(record.index), record),
         )
 

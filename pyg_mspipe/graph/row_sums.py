@@ -49,9 +49,10 @@ class _GatherRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         order, ptr = ctx.saved_tensors
+        parts = grad.index_select(0, order).float() if grad.dtype.itemsize < 4 else grad.index_select(0, order)
         # Unsafe, as it is called, leaves out a check of the offsets that a GPU's host would wait for.
-        summed = torch.segment_reduce(grad.index_select(0, order), "sum", offsets=ptr, axis=0, unsafe=True)
-        return summed, None, None, None
+        summed = torch.segment_reduce(parts, "sum", offsets=ptr, axis=0, unsafe=True)
+        return summed.to(grad.dtype), None, None, None
 
 
 def gather_rows(x: Tensor, index: Tensor, sums: RowSums | None) -> Tensor:

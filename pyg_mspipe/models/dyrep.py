@@ -42,6 +42,7 @@ class DyRep(MemoryModel):
     memory: StreamMemory
     embeds_ends = True
     reads_moment = False
+    paddable = True
 
     def __init__(
         self,

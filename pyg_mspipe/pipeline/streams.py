@@ -30,14 +30,23 @@ class StageStreams:
             stage: Which one.
             after: What must be done before anything more on the stream.
         """
-        if self._device.type != "cuda":
-            return StageStream(None)
-        stream = self._streams.get(stage)
-        if stream is None:
-            stream = self._streams[stage] = torch.cuda.Stream(self._device)
-        if after is not None:
+        stream = self.own(stage)
+        if stream is not None and after is not None:
             stream.wait_event(after)
         return StageStream(stream)
+
+    def own(self, stage: str) -> torch.cuda.Stream | None:
+        """Returns the stream of a stage; none on a CPU.
+
+        Args:
+            stage: Which one.
+        """
+        if self._device.type != "cuda":
+            return None
+        if not self._streams:
+            # One after the other: torch deals out few streams in turns, and these must be different ones.
+            self._streams = {name: torch.cuda.Stream(self._device) for name in ("copy", "update", "train")}
+        return self._streams[stage]
 
 
 class StageStream:

@@ -36,6 +36,7 @@ class StageThreads(Generic[B]):
         self, work: StageWork[B], scheduler: Scheduler, batches: range, prefetch: int, streams: StageStreams
     ) -> None:
         self._work = work
+        work.apart = True
         self._streams = streams
         self._scheduler = scheduler
         self._batches = batches

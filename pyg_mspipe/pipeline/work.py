@@ -51,6 +51,7 @@ class StageWork(Generic[B]):
     Attributes:
         state: The version of the memory state.
         tries: Whether it is measured what stages wait for.
+        apart: Whether stages run in threads, on streams of their own.
         lock: Held to read or add to the estimates, and by whoever has more to guard.
     """
 
@@ -70,7 +71,7 @@ class StageWork(Generic[B]):
         self.estimates = estimates
         keeps_none = isinstance(memory, NoState)
         self.state = StateVersion(first, torch.device("cpu") if keeps_none else device)
-        self.tries = False
+        self.tries = self.apart = False
         self.lock = threading.Lock()
         self._memory = memory
         self._catches_up = catches_up
@@ -115,7 +116,8 @@ class StageWork(Generic[B]):
             stages.sample(self.source, flight)
         elif name == "gather":
             stages.gather(self.source, flight)
-            settle(self.device)
+            if self.apart:
+                settle(self.device)
         elif name == "fetch":
             stages.fetch(self.source, self._memory, flight, catches_up=self._catches_up)
         else:
