@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks import (
     batch_size,
     busy_machine,
+    gpu,
     growth,
     jodie_time,
     labels,
@@ -17,7 +18,6 @@ from benchmarks import (
     parallel_rate,
     pipeline_accuracy,
     pipeline_exactness,
-    pipeline_gpu,
     pipeline_modes,
     pipeline_rate,
     refine,
@@ -66,6 +66,6 @@ BENCHMARKS: dict[str, Benchmark[Any]] = {
         parallel_accuracy.BENCHMARK,
         pipeline_accuracy.BENCHMARK,
         pipeline_accuracy.MODELS,
-        pipeline_gpu.BENCHMARK,
+        gpu.BENCHMARK,
     )
 }
