@@ -46,24 +46,24 @@ def map_tensors(tree: T, change: Callable[[Tensor], Tensor]) -> T:
         tree: Dataclasses, tuples, named ones too, lists and mappings within one another; all else stays as it is.
         change: Returns what stands in the place of a tensor.
     """
-    done: dict[int, Tensor] = {}
-
-    def mapped(each: Any) -> Any:
-        if isinstance(each, Tensor):
-            if id(each) not in done:
-                done[id(each)] = change(each)
-            return done[id(each)]
-        if isinstance(each, Mapping):
-            return {name: mapped(value) for name, value in each.items()}
-        if isinstance(each, tuple | list):
-            values = [mapped(value) for value in each]
-            return type(each)(*values) if hasattr(each, "_fields") else type(each)(values)
-        if is_dataclass(each) and not isinstance(each, type):
-            return type(each)(**{field.name: mapped(getattr(each, field.name)) for field in fields(each)})
-        return each
-
-    result: T = mapped(tree)
+    result: T = _mapped(tree, change, {})
     return result
+
+
+def _mapped(tree: Any, change: Callable[[Tensor], Tensor], done: dict[int, Tensor]) -> Any:
+    # No function within a function: one that calls itself would keep the tensors until the next garbage collection.
+    if isinstance(tree, Tensor):
+        if id(tree) not in done:
+            done[id(tree)] = change(tree)
+        return done[id(tree)]
+    if isinstance(tree, Mapping):
+        return {name: _mapped(value, change, done) for name, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        values = [_mapped(value, change, done) for value in tree]
+        return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return type(tree)(**{field.name: _mapped(getattr(tree, field.name), change, done) for field in fields(tree)})
+    return tree
 
 
 def with_index(device: torch.device) -> torch.device:

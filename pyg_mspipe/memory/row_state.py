@@ -59,7 +59,7 @@ class RowState(NodeState):
         self.tables = dict(tables)
         self.mitigation = mitigation
         # On the CPU and one tensor, so that processes can share it.
-        self._span = torch.zeros(3, dtype=torch.long)
+        self._span = torch.zeros(3, dtype=torch.long, device="cpu")
 
     @property
     def num_nodes(self) -> int:

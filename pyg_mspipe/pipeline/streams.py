@@ -45,7 +45,7 @@ class StageStreams:
             return None
         if not self._streams:
             # One after the other: torch deals out few streams in turns, and these must be different ones.
-            self._streams = {name: torch.cuda.Stream(self._device) for name in ("copy", "update", "train")}
+            self._streams = {name: torch.cuda.Stream(self._device) for name in ("sample", "copy", "update", "train")}
         return self._streams[stage]
 
 

@@ -164,12 +164,14 @@ class StageThreads(Generic[B]):
                         condition.notify_all()
 
     def _sample(self) -> None:
+        stream = self._streams.stream("sample", self._given)
         for index in self._batches:
             with self._lock:
                 while index >= self._begun + self._prefetch:
                     self._wait(self._may_sample)
             flight = self._work.new_flight(index)
-            self._work("sample", flight)
+            with stream.work():
+                self._work("sample", flight)
             with self._lock:
                 self._sampled.append(flight)
                 self._may_copy.notify()

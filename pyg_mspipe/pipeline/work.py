@@ -8,6 +8,7 @@ from typing import Generic
 
 import torch
 
+from pyg_mspipe.data.tensor_tree import tensors_of
 from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline import stages
 from pyg_mspipe.pipeline.durations import RunningDurations
@@ -114,6 +115,9 @@ class StageWork(Generic[B]):
     def _run(self, name: StageName, flight: InFlight[B]) -> None:
         if name == "sample":
             stages.sample(self.source, flight)
+            first = next(tensors_of(flight.drawn), None)
+            if self.apart and first is not None and first.is_cuda:  # as where the stream is there
+                settle(self.device)
         elif name == "gather":
             stages.gather(self.source, flight)
             if self.apart:

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -62,3 +64,13 @@ def test_what_comes_back_from_a_device_is_what_was_sent(tree):
     for own, back in zip(tensors_of(tree), tensors_of(ship(there, torch.device("cpu"))), strict=True):
         assert torch.equal(own, back)
         assert own.dtype is back.dtype
+
+
+def test_tensors_are_gone_with_what_holds_them(tree):
+    gc.collect()
+    gc.disable()
+    try:
+        gone = weakref.ref(map_tensors(tree, torch.clone).x)
+        assert gone() is None
+    finally:
+        gc.enable()
