@@ -50,7 +50,7 @@ def split_stream(
     TGB.
 
     Args:
-        data: A stream as `check_stream` returns it, or its fields.
+        data: A stream as `check_stream` returns it, or its fields, with `t: Int64[E]` among them.
         val_ratio: The fraction of events for validation.
         test_ratio: The fraction of events for the test.
         val_time: The first time of the validation events, in the unit of `t`; replaces the fractions.

@@ -93,7 +93,7 @@ def find_problems(
     For each kind of problem, the first event that shows it is named.
 
     Args:
-        data: The events, in the order of their numbers.
+        data: The events, in the order of their numbers, or their fields: `src: [E]`, `dst: [E]`, `t: [E]` and others.
         sort: Whether the stream will be sorted, so that decreasing times are no problem.
         msg_names: The names of the columns of `msg` in the source, for error messages.
         place: Returns where in the source the event with a given number is, for error messages; by default its number.
