@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,12 +17,8 @@ from pyg_mspipe.data.dates import count_dates, fitting_formats, unit_of_format
 from pyg_mspipe.data.errors import Problem, StreamError
 from pyg_mspipe.data.ids import Ids, UnusableIdError, ids_of, number_by_appearance
 from pyg_mspipe.data.tables import Array, Table, first_unlike, open_table
-from pyg_mspipe.data.temporal_data import temporal_data
 from pyg_mspipe.data.text_files import is_comment
-from pyg_mspipe.data.validation import Place
-
-if TYPE_CHECKING:
-    from torch_geometric.data import TemporalData
+from pyg_mspipe.data.validation import Fields, Place
 
 _NUMBERS = (pa.float64(),)
 _DATE = "2024-03-13 09:10"
@@ -39,7 +35,7 @@ def read_stream(
     time_scale: float | None = None,
     bipartite: bool = False,
     relabel: bool = False,
-) -> tuple[TemporalData, Place]:
+) -> tuple[Fields, Place]:
     """Returns the unchecked events of a file, in its order, and a function that says where in the file an event is.
 
     `load_stream` explains the arguments.
@@ -69,12 +65,12 @@ def read_stream(
     labels = attempt(_numbers, y) if wanted else None
     if problems:
         raise StreamError(*problems)
-    data = temporal_data(src=torch.from_numpy(ids[0]), dst=torch.from_numpy(ids[1]), t=torch.from_numpy(t))
+    fields = {"src": torch.from_numpy(ids[0]), "dst": torch.from_numpy(ids[1]), "t": torch.from_numpy(t)}
     if msg is not None:
-        data.msg = msg
+        fields["msg"] = msg
     if labels is not None:
-        data.y = torch.from_numpy(labels)
-    return data, table.place
+        fields["y"] = torch.from_numpy(labels)
+    return fields, table.place
 
 
 def time_unit(

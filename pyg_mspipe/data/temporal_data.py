@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -13,18 +14,16 @@ if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
 
 
-def temporal_data(src: Tensor, dst: Tensor, t: Tensor, msg: Tensor | None = None) -> TemporalData:
+def temporal_data(fields: Mapping[str, Tensor]) -> TemporalData:
     """Returns a stream, not checked.
 
     Args:
-        src: [E], the sources of its events.
-        dst: [E], their destinations.
-        t: [E], their times.
-        msg: [E, D], their messages, if they have any.
+        fields: ``src``, ``dst`` and ``t`` of its events, ``[E]`` each, and whatever else they have, such as
+            ``msg: [E, D]``.
     """
     with loading():
         from torch_geometric.data import TemporalData
-    return TemporalData(src=src, dst=dst, t=t, msg=msg)
+    return TemporalData(**fields)
 
 
 def on_host(data: TemporalData) -> TemporalData:

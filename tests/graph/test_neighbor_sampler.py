@@ -213,6 +213,27 @@ def test_the_edges_are_those_of_pygs_loader(data, batch_size, more, nodes):
         loader.insert(data.src[first : first + batch_size], data.dst[first : first + batch_size])
 
 
+@pytest.mark.parametrize("num_neighbors", [1, 3])
+@pytest.mark.parametrize("num_queries", [0, 1, 40, 400])
+@pytest.mark.parametrize("num_nodes", [50, 900, 200_000])
+def test_one_hop_gives_what_is_read_from_the_padded_grid_however_few_the_queries_are(
+    num_nodes, num_queries, num_neighbors
+):
+    generator = torch.Generator().manual_seed(num_queries)
+    src, dst = torch.randint(num_nodes, (2, 3_000), generator=generator)
+    csr = TemporalCSR.from_stream(TemporalData(src=src, dst=dst, t=torch.arange(3_000)), num_nodes)
+    sampler = NeighborSampler(csr, [num_neighbors])
+    nodes = torch.cat([src, dst])[torch.randint(6_000, (num_queries,), generator=generator)]
+    n_id, edge_index, e_id = sampler(nodes, 2_000)
+    queried = nodes.unique()
+    sample = sampler.sample(queried, 2_000)
+    (hop,) = sample.hops
+    assert torch.equal(n_id, sample.n_id)
+    assert torch.equal(edge_index[0], hop.edge_index[0])
+    assert torch.equal(n_id[edge_index[1]], queried[hop.edge_index[1]])
+    assert torch.equal(e_id, hop.edge_id)
+
+
 # The uniform strategy
 
 
