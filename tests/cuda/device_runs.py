@@ -1,6 +1,7 @@
 """Small runs on any device, by name, whose numbers are plain values to be compared with those of another device."""
 
 import tempfile
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -316,6 +317,32 @@ def made_on_device(device: str) -> Numbers:
     return {"losses": [z.shape[0]], "state": {"last_update": last_update.tolist()}}
 
 
+class WaitingTGN(TGN):
+    """Asks the device for a number in each step."""
+
+    paddable = True
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        z = super().forward(batch)
+        return z * (1 + 0 * float(z.detach().sum()))
+
+
+def waiting_model(device: str) -> Numbers:
+    """Losses of a model that no graph can hold, and what was warned of."""
+    losses: list[float] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, BatchTrained):
+            losses.append(event.loss)
+
+    config = TrainConfig(**{**SETTINGS, "device": device})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Trainer(stream(), config, executor=PaddingExecutor(), model=WaitingTGN, listeners=[listen]).fit()
+    told = [str(each.message) for each in caught if "CUDA graphs" in str(each.message)]
+    return {"losses": losses, "told": told}
+
+
 def gpu_benchmark(device: str, *, stream: str) -> Numbers:
     """What ``python -m benchmarks run gpu`` measures, quickly."""
     result = BENCHMARK.run(Console(quiet=True), quick=True, changes={"stream": stream})
@@ -328,5 +355,6 @@ RUNS: dict[str, Callable[..., Numbers]] = {
     "loaders": loaders,
     "without_memory": without_memory,
     "made_on_device": made_on_device,
+    "waiting_model": waiting_model,
     "gpu_benchmark": gpu_benchmark,
 }

@@ -55,5 +55,11 @@ def test_a_loader_without_a_memory_brings_what_it_does_on_a_cpu(staleness, lag, 
     on_cuda("without_memory", settings, lag=lag, reference=settings)
 
 
+def test_steps_of_a_model_that_waits_are_launched_one_operation_at_a_time(on_cuda):
+    found = on_cuda("waiting_model", {}, reference={})
+    assert found["told"]
+    assert all("they wait for the device: _local_scalar_dense" in each for each in found["told"])
+
+
 def test_a_memory_may_be_made_on_the_device(on_cuda):
     on_cuda("made_on_device", {}, reference={})

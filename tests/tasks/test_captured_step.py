@@ -128,7 +128,7 @@ def test_a_model_that_reads_the_events_numbers_cannot_be_recorded(monkeypatch, m
     monkeypatch.setattr(captured_step, "record", lambda work, stream, pool=None: (lambda: work(), work()))
     steps = Steps(model)
     with pytest.raises(
-        RuntimeError, match="cannot be recorded as a CUDA graph: .*; let the model say paddable = False"
+        RuntimeError, match=r"cannot be recorded as a CUDA graph: .*; let the model say paddable = False"
     ):
         steps.losses(steps.captured(), range(10))
 
