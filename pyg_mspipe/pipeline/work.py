@@ -13,7 +13,7 @@ from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline import stages
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.no_state import NoState
-from pyg_mspipe.pipeline.overlap import busy_time
+from pyg_mspipe.pipeline.overlap import busy_clock
 from pyg_mspipe.pipeline.record import BatchRecord, StageName
 from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight, StateVersion
 from pyg_mspipe.pipeline.streams import settle
@@ -92,15 +92,15 @@ class StageWork(Generic[B]):
         record = flight.record
         try:
             self._await_turn(name, flight)
-            busy = busy_time() if self.tries else 0.0
+            busy = busy_clock() if self.tries else None
             record.begin[name] = self.now()
             with torch.no_grad():
                 self._run(name, flight)
         except Exception as error:
             raise PipelineError(name, flight.index, error) from error
         finish = self.now()
-        if self.tries:
-            record.busy[name] = busy_time() - busy
+        if busy is not None:
+            record.busy[name] = busy()
         with self.lock:
             record.finish[name] = finish
             self.estimates.observe(name, finish - record.begin[name])

@@ -20,6 +20,28 @@ def all_cores_train(monkeypatch):
     monkeypatch.setattr("pyg_mspipe.pipeline.engine.free_cores", lambda: 0)
 
 
+SHARES = """
+import sys, time
+import torch
+from pyg_mspipe.pipeline.overlap import busy_clock
+
+def waited(work):
+    busy, start = busy_clock(), time.perf_counter()
+    work()
+    wall = time.perf_counter() - start
+    return 1 - busy() / wall
+
+def compute():
+    for _ in range(60):
+        x.cos()
+
+torch.set_num_threads(2)
+x = torch.randn(1_000_000)
+compute()
+print(waited(compute), waited(lambda: time.sleep(1)))
+"""
+
+
 @pytest.fixture
 def busy_machine():
     """Loops on the core that the test gets, so that whatever is to compute waits for it; that is not what counts.
@@ -89,6 +111,16 @@ def test_what_was_found_out_before_is_kept_to():
     assert run_and_watch("exact", overlap=True)[1] == list(range(NUM_BATCHES))
     assert run_and_watch("exact", overlap=False, seed=0, longest={"gather": 0.02})[1] == []
     assert run_and_watch("sequential", overlap=True)[1] == []
+
+
+@pytest.mark.usefixtures("busy_machine")
+def test_a_thread_that_sleeps_while_another_waits_for_a_core_is_told_from_one_that_waits_for_a_disk():
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
+    command = [sys.executable, "-c", SHARES]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    computing, sleeping = map(float, done.stdout.split())
+    assert computing < 0.2
+    assert sleeping > 0.5
 
 
 @pytest.mark.parametrize("bound", [0, 1, 3])
