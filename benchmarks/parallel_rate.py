@@ -107,7 +107,7 @@ BENCHMARK = Benchmark(
     9,
     measure,
     Settings(),
-    quick=Settings(stream="synthetic", plans=("1x1x2",), blocks=1, rounds=2),
+    quick=Settings(stream="synthetic", plans=("1x1x2",), blocks=1, rounds=1),
 )
 
 TWO_LAYERS = Benchmark(
@@ -117,5 +117,5 @@ TWO_LAYERS = Benchmark(
     measure,
     # With the turn that does not count, two sweeps of one trainer.
     Settings(plans=("1x1x2", "1x2x1", "2x1x1"), batch_size=600, layers=2, blocks=1, rounds=19),
-    quick=Settings(stream="synthetic", plans=("1x1x2",), layers=2, blocks=1, rounds=2),
+    quick=Settings(stream="synthetic", plans=("1x1x2",), layers=2, blocks=1, rounds=1),
 )

@@ -131,7 +131,7 @@ def measure(settings: Settings, run: Run) -> Result:
     table = Table("case", "batches", "runs", "equal losses", "equal memory", "commits forwarded per batch")
     compare_case = partial(compare, runs=settings.runs, quick=run.quick)
     with ProcessPoolExecutor(settings.jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        rows = list(pool.map(compare_case, CASES))
+        rows = list(pool.map(compare_case, list(CASES)[:: 2 if run.quick else 1]))
     for row in rows:
         *counts, forwarded = list(row.values())[1:]
         table.add_row(row["case"], *map(str, counts), f"{forwarded:.2f}")

@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks import (
     batch_size,
     busy_machine,
+    gpu,
     gpu_counts,
     growth,
     jodie_time,
@@ -19,7 +20,6 @@ from benchmarks import (
     parallel_rate,
     pipeline_accuracy,
     pipeline_exactness,
-    pipeline_gpu,
     pipeline_modes,
     pipeline_rate,
     refine,
@@ -69,7 +69,7 @@ BENCHMARKS: dict[str, Benchmark[Any]] = {
         parallel_accuracy.BENCHMARK,
         pipeline_accuracy.BENCHMARK,
         pipeline_accuracy.MODELS,
-        pipeline_gpu.BENCHMARK,
+        gpu.BENCHMARK,
         gpu_counts.BENCHMARK,
     )
 }

@@ -49,7 +49,7 @@ def stand_in(**options: Any) -> Iterator[Any]:
             yield gpu
 
 
-def _record(gpu: Any, work: Callable[[], Any], device: torch.device, pool: Any = None) -> tuple[Any, Any]:
+def _record(gpu: Any, work: Callable[[], Any], stream: Any, pool: Any = None) -> tuple[Any, Any]:
     def replay() -> Any:
         with gpu.section(CAPTURED):
             return work()

@@ -37,6 +37,7 @@ class Memory(Protocol):
     def reset_state(self) -> None: ...
     def detach(self) -> None: ...
     def train(self, mode: bool = True) -> object: ...
+    def to(self, device: torch.device) -> object: ...
     def parameters(self) -> Iterator[Parameter]: ...
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
 
@@ -54,9 +55,7 @@ class LinkLoop(ABC, Generic[B]):
         self.workload = workload
         self.memory = memory
         self._modules: list[Memory | Module] = [memory, *others]
-        # The time encoder belongs to two of them.
-        parameters = dict.fromkeys(p for module in self._modules for p in module.parameters())
-        self.optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE)
+        self.optimizer = self._optimizer()
 
     @abstractmethod
     def reset(self) -> None:
@@ -106,6 +105,17 @@ class LinkLoop(ABC, Generic[B]):
             aucs.append(roc_auc_score(y_true, y_pred))
             self.take_in(batch, untimed)
         return Scores(ap=fmean(aps), auc=fmean(aucs))
+
+    def to(self, device: torch.device) -> None:
+        """Moves the modules to a device, before they are trained."""
+        for module in self._modules:
+            module.to(device)
+        self.optimizer = self._optimizer()
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        # The time encoder belongs to two of them.
+        parameters = dict.fromkeys(p for module in self._modules for p in module.parameters())
+        return torch.optim.Adam(parameters, lr=LEARNING_RATE)
 
     def _set_training(self, mode: bool) -> None:
         for module in self._modules:

@@ -100,7 +100,7 @@ def slices(workload: Workload, events: range, negatives: NegativeSampler, epoch:
     for i, each in enumerate(workload.batches(events)):
         with stage("load"):
             batch = workload.data[each.start : each.stop]
-            neg_dst = negatives.draw(len(each), epoch=epoch, batch=i)
+            neg_dst = negatives.draw(len(each), epoch=epoch, batch=i).to(batch.src.device)
             n_id = torch.cat([batch.src, batch.dst, neg_dst]).unique()
         yield Batch(batch, each.start, neg_dst, n_id)
 
@@ -115,6 +115,11 @@ class TGNLoop(LinkLoop[Batch]):
         super().__init__(workload, memory, (self.gnn, self.link_pred))
         self.local = torch.empty(workload.num_nodes, dtype=torch.long)
 
+    def to(self, device: torch.device) -> None:
+        """Moves the modules to a device, before they are trained; the sampler stays where it is."""
+        super().to(device)
+        self.local = self.local.to(device)
+
     def reset(self) -> None:
         """Forgets all neighbours."""
         self.neighbors.reset_state()
@@ -128,7 +133,7 @@ class TGNLoop(LinkLoop[Batch]):
         data, local = self.workload.data, self.local
         with stage("sample"):
             n_id, edge_index, e_id = self.neighbors.sample(batch.n_id, batch.first)
-            local[n_id] = torch.arange(n_id.numel())
+            local[n_id] = torch.arange(n_id.numel(), device=n_id.device)
         with stage("gather"):
             t, msg = data.t[e_id], data.msg[e_id]
         with stage("memory"):

@@ -107,9 +107,11 @@ class TGMLoop(LinkLoop[DGBatch]):
             self.memory.update_state(batch.edge_src, batch.edge_dst, batch.edge_time, batch.edge_x)
 
     def _loader(self, events: range) -> Any:
-        data = self.workload.data[events.start : events.stop]
+        device = self.workload.data.t.device
+        data = self.workload.data[events.start : events.stop].cpu()
         edge_index = torch.stack([data.src, data.dst], dim=1).int()
-        graph = DGraph(DGData.from_raw(edge_time=data.t, edge_index=edge_index, edge_x=data.msg, time_delta="s"))
+        events_of = DGData.from_raw(edge_time=data.t, edge_index=edge_index, edge_x=data.msg, time_delta="s")
+        graph = DGraph(events_of, device=device)
         return DGDataLoader(graph, self.workload.batch_size, hook_manager=self.hooks)
 
 

@@ -15,9 +15,8 @@ from pyg_mspipe.cli import stream_options as options
 from pyg_mspipe.training.config import ConfigError, TrainConfig
 
 if TYPE_CHECKING:
-    from torch_geometric.data import TemporalData
-
     from pyg_mspipe.data import FeatureStore
+    from pyg_mspipe.data.validation import Fields
 
 _PANEL = "Reading the stream"
 
@@ -60,8 +59,8 @@ def _with_whole_path(name: str) -> str:
 
 def open_files(
     source: dict[str, Any], paths: dict[str, Path | None], config: TrainConfig
-) -> tuple[TemporalData, dict[str, FeatureStore | None]]:
-    """Returns the stream of a run and its features, by the trainer's argument.
+) -> tuple[Fields, dict[str, FeatureStore | None]]:
+    """Returns the fields of a run's stream, and its features, by the trainer's argument.
 
     Features of events in DyGLib's form have one row more, of zeros, before that of the first event: it is left out.
 
@@ -71,39 +70,60 @@ def open_files(
         config: The run's settings.
 
     Raises:
-        StreamError: If a file cannot be used.
+        StreamError: If a file cannot be used, or features do not fit the events or nodes.
     """
     with loading():
         import torch
 
         from pyg_mspipe.data import MappedFeatures
+        from pyg_mspipe.data.feature_store import check_features
+        from pyg_mspipe.data.stream_folder import num_nodes_of
         from pyg_mspipe.training.features import open_features
-        from pyg_mspipe.training.source import open_stream
-    data = open_stream(source)
+        from pyg_mspipe.training.source import open_fields
+    fields = open_fields(source)
     stores = open_features(paths, config)
     of_events = stores["features"]
-    if isinstance(of_events, MappedFeatures) and of_events.num_rows == data.num_events + 1:
+    if isinstance(of_events, MappedFeatures) and of_events.num_rows == len(fields["t"]) + 1:
         first = of_events.read(torch.tensor([0]))
         if not first.any():
             stores["features"] = MappedFeatures(of_events.path, of_events.pinned, skip=1)
-    return data, stores
+    num_nodes = num_nodes_of(fields)
+    check_features(stores["features"], stores["node_features"], num_events=len(fields["t"]), num_nodes=num_nodes)
+    return fields, stores
 
 
-def notes(
-    source: dict[str, Any], data: TemporalData, stores: dict[str, FeatureStore | None], labels: str
-) -> Iterator[str]:
+def what_is_read(fields: Fields, config: TrainConfig) -> str:
+    """Returns a line on what a run is about to train on: events, nodes and parts of its stream, model and task.
+
+    Args:
+        fields: Of the stream.
+        config: The run's settings.
+
+    Raises:
+        StreamError: If a part of the stream has no events.
+    """
+    from pyg_mspipe.data import split_stream
+    from pyg_mspipe.data.stream_folder import count_nodes_of
+
+    split = split_stream(fields, **config.split())
+    parts = f"{len(split.train):,} train, {len(split.val):,} val and {len(split.test):,} test events"
+    model = f"embeddings {config.embeddings}" if config.embeddings else f"model {config.model}"
+    return f"{len(fields['t']):,} events, {count_nodes_of(fields):,} nodes: {parts}; {model}, task {config.task}"
+
+
+def notes(source: dict[str, Any], fields: Fields, stores: dict[str, FeatureStore | None], labels: str) -> Iterator[str]:
     """Yields notes on what was taken for what as the files of a run were read.
 
     Args:
         source: How the stream is loaded.
-        data: The stream.
+        fields: Of the stream.
         stores: Its features, by the trainer's argument.
         labels: The file of labels, if there is one.
     """
     from pyg_mspipe.data import MappedFeatures
 
-    unused = None if data.msg.size(1) or stores["features"] else options.column_note(source)
-    times = options.time_note(source, int(data.t[0]), int(data.t[-1]))
+    unused = None if fields["msg"].size(1) or stores["features"] else options.column_note(source)
+    times = options.time_note(source, int(fields["t"][0]), int(fields["t"][-1]))
     yield from (note for note in (options.form_note(source), times, unused) if note is not None)
     of_events = stores["features"]
     if isinstance(of_events, MappedFeatures) and of_events.skip:

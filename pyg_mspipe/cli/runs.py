@@ -85,12 +85,14 @@ def train(
         with launched(chosen, emulate, "train ...") as launch:
             before = _before_restart(launch, out)
             folder = launch.first(lambda: _folder(stream, out, overwrite or before is not None))
-            data, stores = launch.load(lambda: inputs.open_files(source, paths, chosen))
-            for note in inputs.notes(source, data, stores, chosen.labels):
+            fields, stores = launch.load(lambda: inputs.open_files(source, paths, chosen))
+            launch.echo(inputs.what_is_read(fields, chosen))
+            for note in inputs.notes(source, fields, stores, chosen.labels):
                 launch.echo(note)
             with loading():
                 from pyg_mspipe.cli import fitting
-            trainer = fitting.make_trainer(launch, data, folder, source, stores)
+                from pyg_mspipe.data.temporal_data import temporal_data
+            trainer = fitting.make_trainer(launch, temporal_data(fields), folder, source, stores)
             if before is None:
                 fitting.fit(launch, trainer, folder, replace=overwrite)
             else:

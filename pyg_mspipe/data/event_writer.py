@@ -103,12 +103,14 @@ class EventWriter:
         reading = self._reading
         asked = "y" in (reading.get("columns") or {})
         scale = {name: reading.get(name) for name in ("time_format", "time_scale")}
-        data = stream_of(path, table, names, self._ids, asked, **scale)
-        problems = find_problems(data, sort=True, msg_names=names.get("msg", ()), place=table.place)
+        fields = stream_of(path, table, names, self._ids, asked, **scale)
+        problems = find_problems(fields, sort=True, msg_names=names.get("msg", ()), place=table.place)
         if problems:
             mends = [getattr(each, "mends", {}) for each in problems]
             raise StreamError(*(Problem(f"{path}: {each}", **m) for each, m in zip(problems, mends, strict=True)))
-        found = {name: data[name].numpy() for name in ("src", "dst", "t", "msg", "y") if name in data}
+        found: dict[str, Array] = {
+            name: fields[name].numpy() for name in ("src", "dst", "t", "msg", "y") if name in fields
+        }
         found |= {name: found[name].astype(np.int64, copy=False) for name in ("src", "dst", "t")}
         if "msg" in found and not found["msg"].shape[1]:
             del found["msg"]

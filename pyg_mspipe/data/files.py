@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +19,8 @@ from pyg_mspipe.data.errors import Problem, StreamError
 from pyg_mspipe.data.fields import PAST_TIME, column_of, features_of, holding, numbers_of, times_of, widened
 from pyg_mspipe.data.ids import Ids, UnusableIdError, ids_of, number_by_appearance
 from pyg_mspipe.data.tables import Array, Table, open_table
-from pyg_mspipe.data.temporal_data import temporal_data
 from pyg_mspipe.data.text_files import is_comment
-from pyg_mspipe.data.validation import Place
-
-if TYPE_CHECKING:
-    from torch_geometric.data import TemporalData
+from pyg_mspipe.data.validation import Fields, Place
 
 ReadIds: TypeAlias = Callable[[Path, Table, str, str], tuple[Array, Array]]
 """Reads the ids of sources and destinations from the columns with these names."""
@@ -39,7 +35,7 @@ def read_stream(
     time_scale: float | None = None,
     bipartite: bool = False,
     relabel: bool = False,
-) -> tuple[TemporalData, Place]:
+) -> tuple[Fields, Place]:
     """Returns the unchecked events of a file, in its order, and a function that says where in the file an event is.
 
     `load_stream` explains the arguments.
@@ -65,7 +61,7 @@ def stream_of(
     *,
     time_format: str | None,
     time_scale: float | None,
-) -> TemporalData:
+) -> Fields:
     """Returns the unchecked events of rows of a file.
 
     Args:
@@ -98,12 +94,12 @@ def stream_of(
     labels = attempt(numbers_of, y) if wanted else None
     if problems:
         raise StreamError(*problems)
-    data = temporal_data(src=torch.from_numpy(ends[0]), dst=torch.from_numpy(ends[1]), t=torch.from_numpy(t))
+    fields = {"src": torch.from_numpy(ends[0]), "dst": torch.from_numpy(ends[1]), "t": torch.from_numpy(t)}
     if msg is not None:
-        data.msg = msg
+        fields["msg"] = msg
     if labels is not None:
-        data.y = torch.from_numpy(labels)
-    return data
+        fields["y"] = torch.from_numpy(labels)
+    return fields
 
 
 def time_unit(

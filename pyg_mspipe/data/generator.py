@@ -10,6 +10,7 @@ import torch
 
 from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.temporal_data import temporal_data
+from pyg_mspipe.data.validation import Fields
 
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
@@ -67,6 +68,30 @@ def synthetic(
         >>> data.num_events, data.msg.shape, int(data.src.max()) < 50 <= int(data.dst.min())
         (500, torch.Size([500, 4]), True)
     """
+    return temporal_data(
+        synthetic_fields(
+            num_events,
+            num_src=num_src,
+            num_dst=num_dst,
+            bipartite=bipartite,
+            msg_dim=msg_dim,
+            labels=labels,
+            seed=seed,
+        )
+    )
+
+
+def synthetic_fields(
+    num_events: int = 20_000,
+    *,
+    num_src: int = 1_000,
+    num_dst: int = 1_000,
+    bipartite: bool = True,
+    msg_dim: int = 32,
+    labels: bool = False,
+    seed: int = 0,
+) -> Fields:
+    """Returns the fields of the stream that `synthetic` gives for the same arguments, without loading PyG."""
     for name, size, least in (
         ("num_events", num_events, 1),
         ("num_src", num_src, 1),
@@ -90,15 +115,13 @@ def synthetic(
     turned[by_source] = (begins == np.arange(num_events)) & ~is_first
     centers = rng.standard_normal((num_communities, msg_dim), dtype=np.float32)
     noise = rng.standard_normal((num_events, msg_dim), dtype=np.float32)
-    data = temporal_data(
-        src=torch.from_numpy(src),
-        dst=torch.from_numpy(dst + num_src if bipartite else dst),
-        t=torch.from_numpy(t),
-        msg=torch.from_numpy(centers[community] + 0.5 * noise),
-    )
-    if labels:
-        data.y = torch.from_numpy(turned)
-    return data
+    fields = {
+        "src": src,
+        "dst": dst + num_src if bipartite else dst,
+        "t": t,
+        "msg": centers[community] + 0.5 * noise,
+    }
+    return {name: torch.from_numpy(values) for name, values in (fields | ({"y": turned} if labels else {})).items()}
 
 
 def _sessions(rng: np.random.Generator, num_events: int, num_src: int) -> tuple[Ints, Ints]:

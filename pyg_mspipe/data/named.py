@@ -7,7 +7,7 @@ import warnings
 import zipfile
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.data.errors import StreamError
-from pyg_mspipe.data.temporal_data import temporal_data
-
-if TYPE_CHECKING:
-    from torch_geometric.data import TemporalData
+from pyg_mspipe.data.validation import Fields
 
 JODIE_NAMES = ("wikipedia", "reddit", "mooc", "lastfm")
 TGB_NAMES = (
@@ -38,10 +35,11 @@ TGB_NAMES = (
 )
 
 
-def read_jodie(name: str, root: Path) -> TemporalData:
-    """Returns one of the JODIE sets (Kumar et al., KDD 2019), downloaded to `root/JODIE` where it is not yet there.
+def read_jodie(name: str, root: Path) -> Fields:
+    """Returns the events of one of the JODIE sets (Kumar et al., KDD 2019), not yet checked.
 
-    Items come after users, times are whole seconds, `y` holds state labels: PyG's processing, not yet checked.
+    It is downloaded to `root/JODIE` where it is not there yet. Items come after users, times are whole seconds, `y`
+    holds state labels: PyG's processing.
 
     Raises:
         StreamError: If it cannot be downloaded or its file is damaged.
@@ -68,11 +66,11 @@ def read_jodie(name: str, root: Path) -> TemporalData:
         reason = str(error).splitlines()[0]
         raise StreamError(f"{raw} is damaged ({reason}); delete {folder / name} to download it again") from error
     assert isinstance(stream, TemporalData)
-    return stream
+    return dict(stream.to_dict())
 
 
-def read_tgb(name: str, root: Path) -> TemporalData:
-    """Returns one of the sets of TGB (Huang et al., NeurIPS 2023), downloaded to `root` if need be.
+def read_tgb(name: str, root: Path) -> Fields:
+    """Returns the events of one of the sets of TGB (Huang et al., NeurIPS 2023), downloaded to `root` if need be.
 
     TGB marks every event with the label 1, which says nothing and is left out. Not yet checked.
 
@@ -81,12 +79,9 @@ def read_tgb(name: str, root: Path) -> TemporalData:
     """
     events = _tgb_set(name, root).full_data
     features = events["edge_feat"]
-    return temporal_data(
-        src=torch.from_numpy(events["sources"]),
-        dst=torch.from_numpy(events["destinations"]),
-        t=torch.from_numpy(events["timestamps"]),
-        msg=None if features is None else torch.tensor(features, dtype=torch.float32),
-    )
+    names = {"src": "sources", "dst": "destinations", "t": "timestamps"}
+    fields = {field: torch.from_numpy(events[name]) for field, name in names.items()}
+    return fields if features is None else fields | {"msg": torch.tensor(features, dtype=torch.float32)}
 
 
 def read_tgb_labels(name: str, root: Path) -> tuple[Tensor, Tensor, Tensor]:

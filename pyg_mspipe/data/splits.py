@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ class StreamSplit:
 
 
 def split_stream(
-    data: TemporalData,
+    data: TemporalData | Mapping[str, Tensor],
     *,
     val_ratio: float = 0.15,
     test_ratio: float = 0.15,
@@ -49,7 +50,7 @@ def split_stream(
     TGB.
 
     Args:
-        data: A stream as `check_stream` returns it.
+        data: A stream as `check_stream` returns it, or its fields, with `t: Int64[E]` among them.
         val_ratio: The fraction of events for validation.
         test_ratio: The fraction of events for the test.
         val_time: The first time of the validation events, in the unit of `t`; replaces the fractions.

@@ -18,7 +18,7 @@ from pyg_mspipe.data.column_file import Column
 from pyg_mspipe.data.errors import StreamError
 from pyg_mspipe.data.feature_file import HEADER_BYTES, FeatureLayout
 from pyg_mspipe.data.feature_store import FeatureStore, MappedFeatures, TensorFeatures
-from pyg_mspipe.data.temporal_data import temporal_data
+from pyg_mspipe.data.temporal_data import FOLDER, FolderFields, temporal_data
 
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
@@ -30,8 +30,6 @@ RANGE_BLOCK = 1 << 16
 
 COLUMNS = ("src", "dst", "t", "key", "neighbor", "indptr", "loops", "dst_range")
 """The columns that every folder has."""
-
-_OF = "_stream_folder"
 
 # Messages up to this size are left to the page cache like all columns; a larger file is read by requests.
 _SMALL = 1 << 26
@@ -114,11 +112,13 @@ class StreamFolder:
 
         Its columns are the same tensors at each call.
         """
-        data = temporal_data(**{name: self.tensors[name] for name in ("src", "dst", "t", "msg")})
-        if "y" in self.tensors:
-            data.y = self.tensors["y"]
-        data.__dict__[_OF] = self  # beside the store, whose entries PyG takes for tensors
-        return data
+        return temporal_data(self.fields)
+
+    @property
+    def fields(self) -> FolderFields:
+        """The fields of the stream."""
+        names = [name for name in ("src", "dst", "t", "msg", "y") if name in self.tensors]
+        return FolderFields(self, {name: self.tensors[name] for name in names})
 
     def messages(self, device: torch.device) -> FeatureStore:
         """Returns the messages: few are brought to the device, of many only the rows that are asked for are read.
@@ -175,15 +175,15 @@ class StreamFolder:
         return count
 
 
-def folder_of(data: TemporalData, *, messages: bool = False) -> StreamFolder | None:
+def folder_of(data: TemporalData | Mapping[str, Tensor], *, messages: bool = False) -> StreamFolder | None:
     """Returns the folder whose columns a stream is, whole and unchanged; none for other streams.
 
     Args:
-        data: The stream.
+        data: The stream, or its fields.
         messages: Whether its messages must be the folder's too.
     """
     names = ("src", "dst", "t", "msg") if messages else ("src", "dst", "t")
-    folder: StreamFolder | None = vars(data).get(_OF)
+    folder: StreamFolder | None = data.folder if isinstance(data, FolderFields) else getattr(data, FOLDER, None)
     if folder is None or not all(name in data for name in names):
         return None
     tensors = [data[name] for name in names]
@@ -192,10 +192,20 @@ def folder_of(data: TemporalData, *, messages: bool = False) -> StreamFolder | N
     return folder if same else None
 
 
-def num_nodes_of(data: TemporalData) -> int:
+def num_nodes_of(data: TemporalData | Mapping[str, Tensor]) -> int:
     """Returns the largest id of a stream plus one, without a look at the events of a folder."""
     folder = folder_of(data)
-    return int(data.num_nodes) if folder is None else folder.num_nodes
+    return max(int(data[end].max()) for end in ("src", "dst")) + 1 if folder is None else folder.num_nodes
+
+
+def count_nodes_of(data: TemporalData | Mapping[str, Tensor]) -> int:
+    """Returns how many distinct nodes a stream has, without a look at the events of a folder."""
+    from pyg_mspipe.data.summary import count_nodes
+
+    folder = folder_of(data)
+    if folder is None:
+        return count_nodes(data["src"], data["dst"])
+    return int(folder.manifest["summary"]["num_distinct_nodes"])
 
 
 def destination_range(data: TemporalData, stop: int) -> tuple[int, int]:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from pyg_mspipe.data.columns import Columns
 from pyg_mspipe.data.errors import Problem, StreamError
 from pyg_mspipe.data.files import read_stream
-from pyg_mspipe.data.generator import synthetic
+from pyg_mspipe.data.generator import synthetic_fields
 from pyg_mspipe.data.named import JODIE_NAMES, TGB_NAMES, read_jodie, read_tgb
 from pyg_mspipe.data.stream_folder import StreamFolder, is_folder
 from pyg_mspipe.data.tables import SUFFIXES
-from pyg_mspipe.data.validation import check_stream
+from pyg_mspipe.data.temporal_data import temporal_data
+from pyg_mspipe.data.validation import Fields, check_fields
 
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
@@ -83,6 +84,41 @@ def load_stream(
         ...
         pyg_mspipe.data.errors.StreamError: no stream is named 'wikipedai'; did you mean 'wikipedia'? known are ...
     """
+    fields = load_fields(
+        name_or_path,
+        root=root,
+        columns=columns,
+        separator=separator,
+        sort=sort,
+        time_format=time_format,
+        time_scale=time_scale,
+        bipartite=bipartite,
+        relabel=relabel,
+        check=check,
+        **synthetic_options,
+    )
+    return temporal_data(fields)
+
+
+def load_fields(
+    name_or_path: str | Path,
+    *,
+    root: str | Path = "data",
+    columns: Columns | None = None,
+    separator: str | None = None,
+    sort: bool = False,
+    time_format: str | None = None,
+    time_scale: float | None = None,
+    bipartite: bool | None = None,
+    relabel: bool = False,
+    check: bool = True,
+    **synthetic_options: int,
+) -> Fields:
+    """Returns the fields of the stream that `load_stream` gives for the same arguments, without loading PyG.
+
+    Raises:
+        StreamError: As `load_stream` does.
+    """
     name = str(name_or_path)
     is_name = isinstance(name_or_path, str) and name in _NAMES
     given: dict[str, Any] = {
@@ -106,21 +142,21 @@ def load_stream(
                 [option for option, given in (file_options | {"bipartite": bool(bipartite)}).items() if given],
                 "files take",
             )
-            return StreamFolder.open(path).data
+            return StreamFolder.open(path).fields
         options = given | {"bipartite": bool(bipartite), "relabel": relabel}
         return _checked(path, {"sort": sort} | options) if check else read_stream(path, **options)[0]
     if name in JODIE_NAMES:
-        data = read_jodie(name, Path(root))
+        fields = read_jodie(name, Path(root))
     elif name in TGB_NAMES:
-        data = read_tgb(name, Path(root))
+        fields = read_tgb(name, Path(root))
     else:
         made: dict[str, Any] = {"labels": True} | synthetic_options
-        data = synthetic(bipartite=bipartite is not False, **made)
-    return check_stream(data, sort=sort) if check else data
+        fields = synthetic_fields(bipartite=bipartite is not False, **made)
+    return check_fields(fields, sort=sort) if check else fields
 
 
-def _checked(path: Path, options: dict[str, Any]) -> TemporalData:
-    """Returns the stream of a file, read with arguments of `load_stream` and checked.
+def _checked(path: Path, options: dict[str, Any]) -> Fields:
+    """Returns the events of a file, read with arguments of `load_stream` and checked.
 
     Raises:
         StreamError: With all problems of the file, those behind others too, and the arguments that mend all of them.
@@ -129,7 +165,7 @@ def _checked(path: Path, options: dict[str, Any]) -> TemporalData:
     mends: dict[str, Any] = {}
     while True:
         try:
-            data = _read_and_check(path, options | mends)
+            fields = _read_and_check(path, options | mends)
         except StreamError as error:
             problems |= dict.fromkeys(error.problems)
             more = {name: value for each in error.problems for name, value in each.mends.items() if name not in mends}
@@ -139,15 +175,15 @@ def _checked(path: Path, options: dict[str, Any]) -> TemporalData:
             continue
         if problems:
             raise StreamError(*problems, mends=mends)
-        return data
+        return fields
 
 
-def _read_and_check(path: Path, options: dict[str, Any]) -> TemporalData:
+def _read_and_check(path: Path, options: dict[str, Any]) -> Fields:
     chosen = (options["columns"] or {}).get("msg", ())
     msg_names = [str(each) for each in ([chosen] if isinstance(chosen, str | int) else chosen)]
-    data, place = read_stream(path, **{name: value for name, value in options.items() if name != "sort"})
+    fields, place = read_stream(path, **{name: value for name, value in options.items() if name != "sort"})
     try:
-        return check_stream(data, place=place, sort=options["sort"], msg_names=msg_names)
+        return check_fields(fields, place=place, sort=options["sort"], msg_names=msg_names)
     except StreamError as error:
         raise StreamError(*(Problem(f"{path}: {each}", **each.mends) for each in error.problems)) from None
 

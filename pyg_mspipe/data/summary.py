@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _MANY_LABELS = 20
 _MANY_UNUSED_ROWS = 100
+_SPARSE = 8  # ids per entry, above which a sort costs less than a row for each id
 _EPOCH_UNITS = (("seconds", 1), ("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9))
 _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800  # epoch seconds
 
@@ -161,6 +162,20 @@ def _of_folder(folder: StreamFolder) -> StreamSummary:
         ),
         **found,
     )
+
+
+def count_nodes(src: Tensor, dst: Tensor) -> int:
+    """Returns how many distinct nodes the events of a checked stream have.
+
+    Args:
+        src: Int64[E].
+        dst: Int64[E].
+    """
+    ids = torch.cat([src, dst])
+    num_rows = int(ids.max()) + 1
+    if num_rows > _SPARSE * len(ids):
+        return len(torch.unique(ids))
+    return int(torch.zeros(num_rows, dtype=torch.bool, device=ids.device).index_fill_(0, ids, True).sum())
 
 
 def guess_time_unit(first_time: int, last_time: int) -> str:

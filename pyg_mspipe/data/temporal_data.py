@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -12,19 +13,39 @@ from pyg_mspipe._loading import loading
 if TYPE_CHECKING:
     from torch_geometric.data import TemporalData
 
+    from pyg_mspipe.data.stream_folder import StreamFolder
 
-def temporal_data(src: Tensor, dst: Tensor, t: Tensor, msg: Tensor | None = None) -> TemporalData:
+
+FOLDER = "_stream_folder"
+"""The attribute of a stream that says which folder it is of, if it is of any."""
+
+
+class FolderFields(dict[str, Tensor]):
+    """The fields of a stream folder.
+
+    Args:
+        folder: The folder.
+        fields: Its fields.
+    """
+
+    def __init__(self, folder: StreamFolder, fields: Mapping[str, Tensor]) -> None:
+        super().__init__(fields)
+        self.folder = folder
+
+
+def temporal_data(fields: Mapping[str, Tensor]) -> TemporalData:
     """Returns a stream, not checked.
 
     Args:
-        src: [E], the sources of its events.
-        dst: [E], their destinations.
-        t: [E], their times.
-        msg: [E, D], their messages, if they have any.
+        fields: ``src``, ``dst`` and ``t`` of its events, ``[E]`` each, and whatever else they have, such as
+            ``msg: [E, D]``.
     """
     with loading():
         from torch_geometric.data import TemporalData
-    return TemporalData(src=src, dst=dst, t=t, msg=msg)
+    data = TemporalData(**fields)
+    if isinstance(fields, FolderFields):
+        data.__dict__[FOLDER] = fields.folder  # beside the store, whose entries PyG takes for tensors
+    return data
 
 
 def on_host(data: TemporalData) -> TemporalData:
@@ -33,10 +54,10 @@ def on_host(data: TemporalData) -> TemporalData:
     Args:
         data: The stream; it is not changed.
     """
-    if not data.src.is_cuda:
+    columns = {name: x for name, x in data.to_dict().items() if isinstance(x, Tensor) and name != "msg"}
+    if not any(x.is_cuda for x in columns.values()):
         return data
     host = copy.copy(data)
-    for name, value in data.to_dict().items():
-        if isinstance(value, Tensor) and name != "msg":
-            host[name] = value.cpu()
+    for name, x in columns.items():
+        host[name] = x.cpu()
     return host

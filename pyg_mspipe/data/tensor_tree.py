@@ -1,4 +1,4 @@
-"""Tensors within dataclasses, tuples and mappings: all of them, others in their place, and on another device."""
+"""Tensors within dataclasses, tuples, lists and mappings: all of them, others in their place, and on another device."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Fixed(Generic[T]):
 
 
 def tensors_of(tree: Any) -> Iterator[Tensor]:
-    """Yields the tensors of dataclasses, tuples and mappings within one another, in their order; one may come twice."""
+    """Yields the tensors of dataclasses, tuples, lists and mappings within one another; one may come twice."""
     if isinstance(tree, Tensor):
         yield tree
     elif isinstance(tree, Mapping):
         for each in tree.values():
             yield from tensors_of(each)
-    elif isinstance(tree, tuple):
+    elif isinstance(tree, tuple | list):
         for each in tree:
             yield from tensors_of(each)
     elif is_dataclass(tree):
@@ -43,27 +43,27 @@ def map_tensors(tree: T, change: Callable[[Tensor], Tensor]) -> T:
     """Returns the same with another tensor in place of each; one that stands in several places is changed once.
 
     Args:
-        tree: Dataclasses, tuples, named ones too, and mappings within one another; all else stays as it is.
+        tree: Dataclasses, tuples, named ones too, lists and mappings within one another; all else stays as it is.
         change: Returns what stands in the place of a tensor.
     """
-    done: dict[int, Tensor] = {}
-
-    def mapped(each: Any) -> Any:
-        if isinstance(each, Tensor):
-            if id(each) not in done:
-                done[id(each)] = change(each)
-            return done[id(each)]
-        if isinstance(each, Mapping):
-            return {name: mapped(value) for name, value in each.items()}
-        if isinstance(each, tuple):
-            values = map(mapped, each)
-            return type(each)(*values) if hasattr(each, "_fields") else tuple(values)
-        if is_dataclass(each) and not isinstance(each, type):
-            return type(each)(**{field.name: mapped(getattr(each, field.name)) for field in fields(each)})
-        return each
-
-    result: T = mapped(tree)
+    result: T = _mapped(tree, change, {})
     return result
+
+
+def _mapped(tree: Any, change: Callable[[Tensor], Tensor], done: dict[int, Tensor]) -> Any:
+    # No function within a function: one that calls itself would keep the tensors until the next garbage collection.
+    if isinstance(tree, Tensor):
+        if id(tree) not in done:
+            done[id(tree)] = change(tree)
+        return done[id(tree)]
+    if isinstance(tree, Mapping):
+        return {name: _mapped(value, change, done) for name, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        values = [_mapped(value, change, done) for value in tree]
+        return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return type(tree)(**{field.name: _mapped(getattr(tree, field.name), change, done) for field in fields(tree)})
+    return tree
 
 
 def with_index(device: torch.device) -> torch.device:
@@ -74,7 +74,7 @@ def with_index(device: torch.device) -> torch.device:
 
 
 def ship(tree: T, device: torch.device) -> T:
-    """Returns the same on a device, to which all tensors from one other device travel together, in one copy.
+    """Returns the same on a device; between CPU and GPU all tensors travel together, in one copy.
 
     To a GPU the host does not wait for it: what is launched on the current stream from then on finds it there.
 
@@ -89,6 +89,8 @@ def ship(tree: T, device: torch.device) -> T:
     # The widest numbers come first, so that those of each width begin where they may.
     flat = sorted(afar.values(), key=lambda x: (-x.element_size(), str(x.dtype)))
     source, to_host = flat[0].device, device.type == "cpu"
+    if {source.type, device.type} != {"cpu", "cuda"}:
+        return map_tensors(tree, lambda x: x.to(device))
     nbytes = sum(x.numel() * x.element_size() for x in flat)
     # Page-locked memory is torch's to keep: it is used again once the copies out of it are over.
     staged = torch.empty(nbytes, dtype=torch.uint8, device=source, pin_memory=source.type == "cpu")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Place = Callable[[int], str]
 """Returns where in its source the event with a given number is, for error messages."""
+
+Fields = dict[str, Tensor]
+"""What a stream has of each event, by name: `src`, `dst`, `t` and whatever else there is, `E` entries each."""
 
 
 def check_stream(
@@ -46,28 +49,54 @@ def check_stream(
         raise StreamError(f"the stream is a {type(data).__name__}; give a TemporalData, such as load_stream returns")
     if folder_of(data, messages=True) is not None:
         return data  # checked when it was converted
+    checked = copy.copy(data)
+    for name, values in _in_form(data, sort=sort, msg_names=msg_names, place=place).items():
+        checked[name] = values
+    return checked if not sort or _is_sorted(checked["t"]) else checked[torch.argsort(checked["t"], stable=True)]
+
+
+def check_fields(
+    fields: Fields, *, sort: bool = False, msg_names: Sequence[str] = (), place: Place | None = None
+) -> Fields:
+    """Returns the fields of the stream that `check_stream` gives for a stream of these fields, without loading PyG.
+
+    The arguments and what is raised are those of `check_stream`.
+    """
+    checked = fields | _in_form(fields, sort=sort, msg_names=msg_names, place=place)
+    if not sort or _is_sorted(checked["t"]):
+        return checked
+    order = torch.argsort(checked["t"], stable=True)
+    return {name: values[order] for name, values in checked.items()}
+
+
+def _in_form(data: TemporalData | Fields, *, sort: bool, msg_names: Sequence[str], place: Place | None) -> Fields:
+    """Returns `src`, `dst`, `t` and `msg` in the dtypes of a checked stream, or refuses them."""
     problems = find_problems(data, sort=sort, msg_names=msg_names, place=place)
     if problems:
         raise StreamError(*problems)
-    checked = copy.copy(data)
-    for name in ("src", "dst", "t"):
-        checked[name] = data[name].to(torch.int64)
-    src, t = checked["src"], checked["t"]
-    checked["msg"] = data["msg"].float() if "msg" in data else src.new_empty((len(src), 0), dtype=torch.float32)
-    if sort and bool((t[1:] < t[:-1]).any()):
-        checked = checked[torch.argsort(t, stable=True)]
-    return checked
+    formed: Fields = {name: data[name].to(torch.int64) for name in ("src", "dst", "t")}
+    src = formed["src"]
+    formed["msg"] = data["msg"].float() if "msg" in data else src.new_empty((len(src), 0), dtype=torch.float32)
+    return formed
+
+
+def _is_sorted(t: Tensor) -> bool:
+    return not bool((t[1:] < t[:-1]).any())
 
 
 def find_problems(
-    data: TemporalData, *, sort: bool = False, msg_names: Sequence[str] = (), place: Place | None = None
+    data: TemporalData | Mapping[str, Tensor],
+    *,
+    sort: bool = False,
+    msg_names: Sequence[str] = (),
+    place: Place | None = None,
 ) -> list[str]:
     """Returns all problems that make a stream unusable, one line each; an empty list if there are none.
 
     For each kind of problem, the first event that shows it is named.
 
     Args:
-        data: The events, in the order of their numbers.
+        data: The events, in the order of their numbers, or their fields: `src: [E]`, `dst: [E]`, `t: [E]` and others.
         sort: Whether the stream will be sorted, so that decreasing times are no problem.
         msg_names: The names of the columns of `msg` in the source, for error messages.
         place: Returns where in the source the event with a given number is, for error messages; by default its number.
@@ -75,7 +104,9 @@ def find_problems(
     return list(_problems(data, sort=sort, msg_names=msg_names, place=place or "event {}".format))
 
 
-def _problems(data: TemporalData, *, sort: bool, msg_names: Sequence[str], place: Place) -> Iterator[str]:
+def _problems(
+    data: TemporalData | Mapping[str, Tensor], *, sort: bool, msg_names: Sequence[str], place: Place
+) -> Iterator[str]:
     shape_problems = list(_shape_problems(data))
     yield from shape_problems
     if shape_problems:
@@ -97,7 +128,7 @@ def _problems(data: TemporalData, *, sort: bool, msg_names: Sequence[str], place
         yield from _feature_problems(data["msg"], msg_names, place)
 
 
-def _shape_problems(data: TemporalData) -> Iterator[str]:
+def _shape_problems(data: TemporalData | Mapping[str, Tensor]) -> Iterator[str]:
     required = ("src", "dst", "t")
     present = {name: data[name] for name in (*required, "msg", "y") if name in data}
     missing = [name for name in required if name not in present]

@@ -20,6 +20,7 @@ from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline import Batches, BatchRecord, InFlight, PipelineEngine, Staleness
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.stages import B, BatchSource
+from pyg_mspipe.pipeline.streams import StageStreams
 from pyg_mspipe.tasks import Metrics, Objective, evaluate
 
 TrainStep = Callable[[int], Tensor]
@@ -177,11 +178,15 @@ class Pipelines:
 
     Args:
         job: What is trained.
+
+    Attributes:
+        streams: The CUDA streams of the stages.
     """
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._estimates = RunningDurations()
+        self.streams = StageStreams(job.device)
         self._overlap = job.overlap
 
     def engine(
@@ -215,6 +220,7 @@ class Pipelines:
             prefetch=job.prefetch,
             overlap=self._overlap,
             estimates=self._estimates,
+            streams=self.streams,
             on_record=lambda record: job.on_record(step_of(record.index), record),
         )
 

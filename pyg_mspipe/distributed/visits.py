@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
 from pyg_mspipe.distributed.plan import Seat
 from pyg_mspipe.distributed.schedule import SweepSchedule
 from pyg_mspipe.memory import Commit, MemoryPlan, MemoryRows, RowState
@@ -31,11 +28,6 @@ class Visits:
     def plan(self) -> MemoryPlan | None:
         """What the first visit does to node memory; None if the trainer has no events of the batch."""
         return self.batches[0].plan if self.batches else None
-
-    @property
-    def t(self) -> Tensor:
-        """Int64[B], the times of the trainer's events."""
-        return self.batches[0].t if self.batches else torch.empty(0, dtype=torch.long)
 
     def fetch(self, state: RowState) -> None:
         """Reads the memory rows of all visits, at one version."""

@@ -64,14 +64,12 @@ class NeighborSample:
         hops: One grid per hop, the queries' own first.
         seed: Int64[Q], the row of ``hops[0]`` that answers each query.
         seed_sums: Of the gather of ``seed``; none where they were not asked for.
-        node_sums: Of the gather of ``seed_node``, likewise.
     """
 
     n_id: Tensor
     hops: tuple[Hop, ...]
     seed: Tensor
     seed_sums: RowSums | None = None
-    node_sums: RowSums | None = None
 
     @property
     def seed_node(self) -> Tensor:
@@ -88,8 +86,7 @@ class NeighborSample:
             replace(hop, target_sums=row_sums(hop.target, size), neighbor_sums=row_sums(hop.neighbor, size))
             for hop, size in zip(self.hops, sizes[1:], strict=True)
         )
-        seed_sums, node_sums = row_sums(self.seed, sizes[0]), row_sums(self.seed_node, sizes[-1])
-        return NeighborSample(self.n_id, hops, self.seed, seed_sums, node_sums)
+        return NeighborSample(self.n_id, hops, self.seed, row_sums(self.seed, sizes[0]))
 
     def including(self, node: Tensor) -> NeighborSample:
         """Returns the sample with more nodes to read.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -24,14 +25,18 @@ class RowSums:
 
 
 def row_sums(index: Tensor, size: int) -> RowSums:
-    """Returns the sums of a gather.
+    """Returns the sums of a gather, on the CPU.
 
     Args:
         index: Int64[...], from which rows it is.
         size: How many rows there are, ``S``.
     """
-    ordered, order = index.reshape(-1).sort(stable=True)
-    return RowSums(order, torch.searchsorted(ordered, torch.arange(size + 1, device=index.device)))
+    flat = index.reshape(-1).cpu().numpy()
+    # A stable sort of 16 bits is a radix sort, several times as fast as one of whole numbers.
+    order = (flat.astype(np.uint16) if size <= 1 << 16 else flat).argsort(kind="stable")
+    ptr = np.zeros(size + 1, dtype=np.int64)
+    np.bincount(flat, minlength=size).cumsum(out=ptr[1:])
+    return RowSums(torch.from_numpy(order), torch.from_numpy(ptr))
 
 
 class _GatherRows(torch.autograd.Function):
@@ -44,9 +49,10 @@ class _GatherRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         order, ptr = ctx.saved_tensors
+        parts = grad.index_select(0, order).float() if grad.dtype.itemsize < 4 else grad.index_select(0, order)
         # Unsafe, as it is called, leaves out a check of the offsets that a GPU's host would wait for.
-        summed = torch.segment_reduce(grad.index_select(0, order), "sum", offsets=ptr, axis=0, unsafe=True)
-        return summed, None, None, None
+        summed = torch.segment_reduce(parts, "sum", offsets=ptr, axis=0, unsafe=True)
+        return summed.to(grad.dtype), None, None, None
 
 
 def gather_rows(x: Tensor, index: Tensor, sums: RowSums | None) -> Tensor:

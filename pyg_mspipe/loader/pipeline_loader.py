@@ -27,6 +27,7 @@ from pyg_mspipe.pipeline.no_state import NoState
 from pyg_mspipe.pipeline.overlap import parse_overlap
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Staleness, parse_staleness
+from pyg_mspipe.pipeline.streams import StageStreams
 
 # Records of this many batches are kept.
 _RECORDS = 10_000
@@ -182,6 +183,7 @@ class PipelineLoader:
         self.records: deque[BatchRecord] = deque(maxlen=_RECORDS)
         self._on_record = on_record
         self._estimates = RunningDurations()
+        self._streams = StageStreams(self.device)
         given = parse_overlap(overlap)
         self._overlap = {training: given for training in (False, True)}
         self._running: weakref.ref[Generator[TemporalData, None, None]] | None = None
@@ -224,6 +226,7 @@ class PipelineLoader:
             # What was found out in training says nothing of evaluation, and the other way round.
             overlap=self._overlap[training],
             estimates=self._estimates if training else None,
+            streams=self._streams,
             on_record=self._keep,
         )
         committed = False

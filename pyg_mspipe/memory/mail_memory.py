@@ -131,4 +131,4 @@ class MailMemory(NodeMemory):
         mails = Mails(to.n_id, torch.cat(parts, dim=1), batch.t.index_select(0, to.event))
         rows = {"memory": memory.index_select(0, plan.committed), "last_update": last}
         kept = None if self.mitigation is None else before.index_select(0, plan.committed)
-        return Commit(n_id, rows, batch.events.stop, kept, mails, of_ends=True)
+        return Commit(n_id, rows, batch.events.stop, kept, mails, ends=n_id)

@@ -99,7 +99,8 @@ class MemoryUpdater(Module):
         elapsed = torch.where(latest.valid, latest.t - last_update, 0)
         t_enc = self.time_enc(elapsed.to(latest.raw_msg.dtype))
         joins = all(is_untouched(each, IdentityMessage) for each in (self.msg_s_module, self.msg_d_module))
-        if joins and is_untouched(self.gru, GRUCell) and self.gru.bias and not memory.requires_grad:
+        compiled = torch.compiler.is_compiling()  # which makes a backward of its own
+        if joins and not compiled and is_untouched(self.gru, GRUCell) and self.gru.bias and not memory.requires_grad:
             assert isinstance(self.gru, GRUCell)
             # A GPU's host would wait for positions, and a CPU has less to do with them.
             empty = ~latest.valid if memory.is_cuda else (~latest.valid).nonzero().view(-1)

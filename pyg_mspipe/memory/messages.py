@@ -87,7 +87,7 @@ class MessageStore:
         }
         self._entries = torch.zeros(2, dtype=torch.long, device=device)
         # How many events and entries there are; on the CPU, where reading them waits for nothing.
-        self._used = torch.zeros(2, dtype=torch.long)
+        self._used = torch.zeros(2, dtype=torch.long, device="cpu")
 
     @property
     def num_nodes(self) -> int:
@@ -153,7 +153,7 @@ class MessageStore:
         self._start.view(-1)[nodes] = ptr[:-1] + num_entries
         self._count.view(-1)[nodes] = ptr.diff()
         self._latest.view(-1)[nodes] = latest
-        self._used += torch.tensor([size, 2 * size])
+        self._used += torch.tensor([size, 2 * size], device="cpu")
 
     def pending(self, n_id: Tensor) -> PendingMessages:
         """Returns all messages of the nodes ``n_id``: Int64[U], unique."""

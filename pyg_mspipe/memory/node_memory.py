@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from pyg_mspipe.data.tensor_tree import ship
 from pyg_mspipe.graph.pending_events import PendingEvents
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.plan import MakePlan, MemoryPlan
@@ -122,6 +123,13 @@ class NodeMemory(Module, ABC):
         twin = copy.copy(self)
         twin.state, twin._updated = state, None
         return twin
+
+    def _stored(self, plan: MemoryPlan) -> tuple[Tensor, Tensor]:
+        """Returns the rows of the nodes that a plan reads, [U, memory_dim], and their last updates: Int64[U]."""
+        n_id = plan.at(self.state.device).n_id
+        rows = tuple(self.state.tables[name].index_select(0, n_id) for name in ("memory", "last_update"))
+        memory, last_update = ship(rows, plan.n_id.device)
+        return memory, last_update
 
     def _read(self, batch: MemoryBatch) -> tuple[MemoryRows, Tensor]:
         """Returns the rows of a batch, and those of ``"memory"`` to compute from: [U, memory_dim]."""

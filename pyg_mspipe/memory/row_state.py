@@ -25,11 +25,6 @@ class PlannedBatch(Protocol):
         """What its events do to node memory; none where it has no events."""
         ...
 
-    @property
-    def t(self) -> Tensor:
-        """Int64[B], the times of its events."""
-        ...
-
 
 class Span(NamedTuple):
     """Which events a memory has seen.
@@ -64,7 +59,7 @@ class RowState(NodeState):
         self.tables = dict(tables)
         self.mitigation = mitigation
         # On the CPU and one tensor, so that processes can share it.
-        self._span = torch.zeros(3, dtype=torch.long)
+        self._span = torch.zeros(3, dtype=torch.long, device="cpu")
 
     @property
     def num_nodes(self) -> int:
@@ -120,31 +115,12 @@ class RowState(NodeState):
         plan = batch.plan
         if plan is None or not self.tables:
             return MemoryRows({}, {})
-        own = self._own(plan)
+        own = plan.at(self.device)
         values = {name: self.tables[read.table].index_select(0, read.n_id) for name, read in own.reads.items()}
         repair = None
         if mitigated and self.mitigation is not None:
             repair = self.mitigation.fetch(self.tables["memory"], self.tables["last_update"], own.n_id, plan.t)
         return MemoryRows(plan.reads, *ship((values, repair), plan.n_id.device), met=plan.met)
-
-    def nodes(self, plan: MemoryPlan) -> tuple[Tensor, Tensor]:
-        """Returns the memory of the nodes that a plan reads, [U, memory_dim], and their last updates: Int64[U].
-
-        Args:
-            plan: On the device where the rows are wanted.
-        """
-        n_id = self._own(plan).n_id
-        rows = tuple(self.tables[name].index_select(0, n_id) for name in ("memory", "last_update"))
-        memory, last_update = ship(rows, plan.n_id.device)
-        return memory, last_update
-
-    def _own(self, plan: MemoryPlan) -> MemoryPlan:
-        """Returns a plan where the rows are kept."""
-        if plan.n_id.device == self.device:
-            return plan
-        if plan.drawn is not None and plan.drawn.value.n_id.device == self.device:
-            return plan.drawn.value
-        return ship(plan, self.device)
 
     def read(self, table: str, n_id: Tensor) -> Tensor:
         """Returns rows of nodes, [M, ...].

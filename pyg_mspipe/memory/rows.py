@@ -36,7 +36,7 @@ class MemoryRows:
         repair: What was read to mitigate staleness; none where nothing was.
         missed: Int64[U], how many commits touched a node of the batch that the fetch did not see; none where no commit
             was missed.
-        met: Where the nodes of commits that may be missed stand, see :attr:`MemoryPlan.met`.
+        met: Where the nodes of commits that may be missed stand, two Int64[H] each, see :attr:`MemoryPlan.met`.
     """
 
     reads: Mapping[str, Read]
@@ -61,7 +61,7 @@ class Commit:
         stop: The id of the event after the batch's last one.
         before: [C, memory_dim], the rows that the new ones were computed from; kept where a mitigation asks for it.
         mails: What the batch delivers to mailboxes, of other nodes too; none where there are no mailboxes.
-        of_ends: Whether ``n_id`` are the ends of the batch's events, all of them.
+        ends: Int64[C], the ends of the batch's events, all of them: ``n_id`` itself where the update is of these.
     """
 
     n_id: Tensor
@@ -69,12 +69,17 @@ class Commit:
     stop: int
     before: Tensor | None = None
     mails: Mails | None = None
-    of_ends: bool = False
+    ends: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
         """Returns all tensors that it holds."""
         mails = [] if self.mails is None else self.mails.tensors()
         return [self.n_id, *self.rows.values(), *([] if self.before is None else [self.before]), *mails]
+
+    @property
+    def is_of_ends(self) -> bool:
+        """Whether it is of the ends of the batch's events, all of them."""
+        return self.ends is self.n_id
 
     def first(self, size: int, mails: int) -> Commit:
         """Returns the update of the first nodes alone, where the others stand in for nothing.
@@ -131,7 +136,7 @@ def meeting(rows: MemoryRows, name: str, commit: Commit) -> tuple[Tensor, Tensor
         name: The read's.
         commit: The commit, on the rows' device.
     """
-    known = rows.met.get(commit.stop, {}).get(name) if commit.of_ends else None
+    known = rows.met.get(commit.stop, {}).get(name) if commit.is_of_ends else None
     return find(rows.reads[name].n_id, commit.n_id) if known is None else known
 
 

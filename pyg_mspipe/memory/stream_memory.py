@@ -83,7 +83,7 @@ class StreamMemory(MemoryUpdater, NodeMemory):
         if not self.training:
             if self.state.span.settled < self.state.span.end:
                 raise RuntimeError("messages wait to be applied; call settle(batches) before evaluation")
-            return self.state.nodes(plan)
+            return self._stored(plan)
         rows, before = self._read(batch)
         since, other = rows.values["last_update"], rows.values["other"]
         memory = self._new_rows(before, since, plan.pending, plan.raw_msg, other)
@@ -106,7 +106,7 @@ class StreamMemory(MemoryUpdater, NodeMemory):
         assert plan is not None
         n_id = plan.n_id.index_select(0, plan.committed)
         if not self.training:
-            return Commit(n_id, self._settled_rows(batch, n_id, ends), batch.events.stop, of_ends=True)
+            return Commit(n_id, self._settled_rows(batch, n_id, ends), batch.events.stop, ends=n_id)
         before, memory = self._computed(batch)
         before, memory, since, told = (
             x.index_select(0, plan.committed) for x in (before, memory, plan.pending.t, plan.raw_msg)
@@ -119,7 +119,7 @@ class StreamMemory(MemoryUpdater, NodeMemory):
             other = torch.where(touched, ends.index_select(0, _last_end(batch, n_id)).index_select(0, place), other)
             memory = self._new_rows(before, last_update, pending, told, other)
         kept = None if self.mitigation is None else before
-        return Commit(n_id, {"memory": memory, "last_update": since}, batch.events.stop, kept, of_ends=True)
+        return Commit(n_id, {"memory": memory, "last_update": since}, batch.events.stop, kept, ends=n_id)
 
     @torch.no_grad()
     def settle(self, source: MessageSource) -> None:

@@ -32,8 +32,8 @@ def _remainder(x: Tensor) -> Tensor:
     if not most < _MANY_TURNS:
         return x.double()
     if most < _FEW_TURNS:
-        x = x.clone()
-        for part in _PARTS:
+        x = torch.sub(x, turns, alpha=_PARTS[0])
+        for part in _PARTS[1:]:
             x.sub_(turns, alpha=part)
         return x
     exact = x.double()

@@ -36,6 +36,7 @@ class APAN(MemoryModel):
 
     num_hops = 0
     reads_moment = False
+    paddable = True
 
     def __init__(
         self,

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.models.tgn import IdentityMessage
 
-from pyg_mspipe.graph.row_sums import gather_rows
 from pyg_mspipe.memory import Commit, Mitigation, StreamMemory, TimeInit
-from pyg_mspipe.models.embedding import attention_layers, since_update, temporal_embedding
+from pyg_mspipe.models.embedding import attention_layers, rows_of_queries, since_update, temporal_embedding
 from pyg_mspipe.models.memory_model import MemoryModel
 from pyg_mspipe.pipeline.batch import Batch
 
@@ -43,6 +42,7 @@ class DyRep(MemoryModel):
     memory: StreamMemory
     embeds_ends = True
     reads_moment = False
+    paddable = True
 
     def __init__(
         self,
@@ -94,8 +94,7 @@ class DyRep(MemoryModel):
         """
         z, last_update = self.rows(batch)
         self._read = batch, z.detach(), last_update
-        sample = batch.sample
-        return gather_rows(z, sample.seed_node, sample.node_sums)[: batch.query_t.numel()], z
+        return rows_of_queries(z, batch.sample)[: batch.query_t.numel()], z
 
     @torch.no_grad()
     def commit(self, batch: Batch) -> Commit:

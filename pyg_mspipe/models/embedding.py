@@ -61,6 +61,20 @@ def temporal_embedding(
     return gather_rows(z, sample.seed, sample.seed_sums)
 
 
+def rows_of_queries(z: Tensor, sample: NeighborSample) -> Tensor:
+    """Returns the row of the node that each query asks for: [Q, ...].
+
+    Args:
+        z: [U, ...], the rows of ``sample.n_id``.
+        sample: The queries' neighbourhoods.
+    """
+    if sample.seed_sums is None:
+        return z.index_select(0, sample.seed_node)
+    for hop in reversed(sample.hops):
+        z = gather_rows(z, hop.target, hop.target_sums)
+    return gather_rows(z, sample.seed, sample.seed_sums)
+
+
 def since_update(last_update: Tensor, sample: NeighborSample, edge_time: Sequence[Tensor]) -> list[Tensor]:
     """Returns how long before its neighbour's last update each edge lies, as in PyG's TGN: Int64[R, k] for each hop.
 

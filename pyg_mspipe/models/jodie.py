@@ -43,6 +43,7 @@ class JODIE(MemoryModel):
     memory: StreamMemory
     gaps: Tensor | None
     num_hops = 0
+    paddable = True
 
     def __init__(
         self,

@@ -35,6 +35,10 @@ class TemporalModel(Module, ABC):
             does to the memory depends on their neighbourhoods.
         reads_moment: Whether an embedding depends on the moment that is asked for, beside the events before it. Where
             it does not, evaluation embeds a node once for all events of a batch.
+        paddable: Whether rows may be added to a batch that no query asks for, as a GPU is given: each row is computed
+            apart from others, the update is of the ends of the events alone, and what ``forward`` and ``commit`` read
+            of a batch but tensors is the number of its events. Steps of such a model become CUDA graphs, in which
+            nothing but tensors changes from step to step. A subclass says it for itself.
     """
 
     num_hops: int
@@ -42,6 +46,7 @@ class TemporalModel(Module, ABC):
     row_dim: int = 0
     embeds_ends: bool = False
     reads_moment: bool = True
+    paddable: bool = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -31,6 +31,7 @@ class TGAT(TemporalModel):
     """
 
     reads_moment = False
+    paddable = True
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ class TGN(MemoryModel):
 
     memory: StreamMemory
     reads_moment = False
+    paddable = True
 
     def __init__(
         self,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from pyg_mspipe.data.negatives import Negatives
-from pyg_mspipe.data.tensor_tree import map_tensors
 from pyg_mspipe.graph.neighbor_sampler import NeighborSample
 from pyg_mspipe.memory.plan import MemoryPlan
 from pyg_mspipe.memory.rows import MemoryRows
@@ -70,10 +68,6 @@ class Batch:
     def n_id(self) -> Tensor:
         """Int64[U], unique, sorted: the nodes whose memory is read."""
         return self.sample.n_id
-
-    def to(self, device: torch.device) -> Batch:
-        """Returns the same on ``device``."""
-        return map_tensors(self, lambda x: x.to(device))
 
     def with_rows(self, rows: MemoryRows | None) -> Batch:
         """Returns the batch with what was read of node memory for it.

@@ -17,7 +17,7 @@ from pyg_mspipe.pipeline.overlap import TRIAL, free_cores, hides_waiting
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import Scheduler, Staleness
 from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight
-from pyg_mspipe.pipeline.streams import TrainingTimes, keep_for
+from pyg_mspipe.pipeline.streams import StageStreams, TrainingTimes, keep_for
 from pyg_mspipe.pipeline.threads import StageThreads
 from pyg_mspipe.pipeline.work import StageWork
 
@@ -41,6 +41,7 @@ class PipelineEngine(Generic[B]):
             is a core that training leaves idle, or a GPU to train, and else if in the first batches the stages have
             waited, for a disk for instance, long enough to gain from it.
         estimates: Estimates of the stages' durations, from the pass before.
+        streams: The CUDA streams of the stages, from the pass before.
         on_record: Called with each batch's record when its commit is applied, in order, by the consumer's thread.
 
     Attributes:
@@ -63,6 +64,7 @@ class PipelineEngine(Generic[B]):
         prefetch: int = 3,
         overlap: bool | None = None,
         estimates: RunningDurations | None = None,
+        streams: StageStreams | None = None,
         on_record: Callable[[BatchRecord], None] | None = None,
     ) -> None:
         if prefetch < 1:
@@ -74,6 +76,7 @@ class PipelineEngine(Generic[B]):
         self.first = first
         self.prefetch = prefetch
         self.overlap = overlap if staleness != "sequential" else False
+        self._streams = streams or StageStreams(device)
         self._on_record = on_record or (lambda record: None)
         catches_up = staleness in ("sequential", "exact")
         measured = self.scheduler.estimates
@@ -175,7 +178,7 @@ class PipelineEngine(Generic[B]):
         """Yields some batches, and notes their records."""
         runner: InLine[B] | StageThreads[B]
         if self.overlap:
-            runner = StageThreads(self._work, self.scheduler, batches, self.prefetch)
+            runner = StageThreads(self._work, self.scheduler, batches, self.prefetch, self._streams)
         else:
             bound = self.staleness if isinstance(self.staleness, int) else 0
             runner = InLine(self._work, bound, at_once=self.state.shared)

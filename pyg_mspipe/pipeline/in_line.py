@@ -26,6 +26,7 @@ class InLine(Generic[B]):
 
     def __init__(self, work: StageWork[B], bound: int = 0, *, at_once: bool = False) -> None:
         self._work = work
+        work.apart = False
         self._bound = bound
         self._at_once = at_once
         self._to_commit: deque[InFlight[B]] = deque()

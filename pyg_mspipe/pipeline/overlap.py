@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import get_args
 
@@ -39,17 +40,43 @@ def free_cores() -> int:
     return max(0, cores // processes - torch.get_num_threads())
 
 
-def busy_time() -> float:
-    """Returns how many seconds this thread has computed, or waited for a core that others had.
+def busy_clock() -> Callable[[], float]:
+    """Returns a function that tells how many seconds from now on were busy ones.
 
-    The second part is known on Linux alone; elsewhere it is left out.
+    Busy is a thread that computes or waits for a core that others have. Besides this thread's seconds those count that
+    the process's other threads wait for a core: this one sleeps meanwhile if it shares a computation with them. Waiting
+    for a core is known on Linux alone; elsewhere it is left out.
     """
+    others, own = _others_waited(), _own_time()
+    return lambda: _own_time() - own + _others_waited() - others
+
+
+def _own_time() -> float:
+    """Returns how many seconds this thread has computed or waited for a core."""
     try:
         with open("/proc/thread-self/schedstat", encoding="ascii") as file:  # noqa: PTH123 - a third of the time
             computed, waited, _ = file.read().split()
     except (OSError, ValueError):
         return time.thread_time()
     return max(time.thread_time(), int(computed) / 1e9) + int(waited) / 1e9
+
+
+def _others_waited() -> float:
+    """Returns how many seconds the process's other threads have waited for a core."""
+    waited = 0
+    own = str(threading.get_native_id())
+    try:
+        threads = os.listdir("/proc/self/task")  # noqa: PTH208 - a third of the time
+    except OSError:
+        return 0.0
+    for thread in threads:
+        if thread != own:
+            try:
+                with open(f"/proc/self/task/{thread}/schedstat", encoding="ascii") as file:  # noqa: PTH123
+                    waited += int(file.read().split()[1])
+            except (OSError, ValueError, IndexError):  # it has ended, or this system does not tell
+                continue
+    return waited / 1e9
 
 
 def hides_waiting(records: Sequence[BatchRecord]) -> bool:

@@ -124,17 +124,25 @@ def replanned(batch: Batch, plan: MemoryPlan, make: Callable[[Tensor], MemoryPla
 
 
 def _padded_sample(sample: NeighborSample, size: BatchSize) -> NeighborSample:
+    # Where there is no edge, places are spread over the rows, so that no row's gradient is a long sum of zeros.
+    rows = [*size.targets, size.nodes][1:]
     hops = tuple(
         Hop(
-            target=_more(hop.target, count, 0),
-            neighbor=_more(hop.neighbor, count, 0),
+            target=_spread(hop.target, count, each),
+            neighbor=_spread(hop.neighbor, count, each),
             e_id=_more(hop.e_id, count, 0),
             mask=_more(hop.mask, count, 0),
             bound=hop.bound if hop.bound.numel() == 1 else _more(hop.bound, count, 0),
         )
-        for hop, count in zip(sample.hops, size.targets, strict=True)
+        for hop, count, each in zip(sample.hops, size.targets, rows, strict=True)
     )
     return NeighborSample(_more(sample.n_id, size.nodes, None), hops, sample.seed)
+
+
+def _spread(x: Tensor, size: int, rows: int) -> Tensor:
+    """Returns ``x``: Int64[M, ...] with more rows, [size, ...], of numbers below ``rows``, one after the other."""
+    added = torch.arange(x.size(0), size).remainder_(rows)
+    return torch.cat([x, added.view(-1, *[1] * (x.dim() - 1)).expand(-1, *x.shape[1:])])
 
 
 def _more(x: Tensor, size: int, fill: int | None) -> Tensor:

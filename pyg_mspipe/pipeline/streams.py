@@ -12,18 +12,52 @@ from torch import Tensor
 from pyg_mspipe.pipeline.record import BatchRecord
 
 
+class StageStreams:
+    """The CUDA streams of a device's stages, one for each, pass after pass: memory that a stream had is its again.
+
+    Args:
+        device: Where training computes.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._streams: dict[str, torch.cuda.Stream] = {}
+
+    def stream(self, stage: str, after: torch.cuda.Event | None) -> StageStream:
+        """Returns the stream of a stage's thread.
+
+        Args:
+            stage: Which one.
+            after: What must be done before anything more on the stream.
+        """
+        stream = self.own(stage)
+        if stream is not None and after is not None:
+            stream.wait_event(after)
+        return StageStream(stream)
+
+    def own(self, stage: str) -> torch.cuda.Stream | None:
+        """Returns the stream of a stage; none on a CPU.
+
+        Args:
+            stage: Which one.
+        """
+        if self._device.type != "cuda":
+            return None
+        if not self._streams:
+            # One after the other: torch deals out few streams in turns, and these must be different ones.
+            self._streams = {name: torch.cuda.Stream(self._device) for name in ("sample", "copy", "update", "train")}
+        return self._streams[stage]
+
+
 class StageStream:
     """The CUDA stream of a stage's thread.
 
     Args:
-        device: Where training computes.
-        after: What must be done before anything on the stream.
+        stream: The stream; none on a CPU.
     """
 
-    def __init__(self, device: torch.device, after: torch.cuda.Event | None) -> None:
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        if self.stream is not None and after is not None:
-            self.stream.wait_event(after)
+    def __init__(self, stream: torch.cuda.Stream | None) -> None:
+        self.stream = stream
 
     @contextmanager
     def work(self, after: torch.cuda.Event | None = None) -> Iterator[None]:

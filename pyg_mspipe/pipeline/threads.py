@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from pyg_mspipe.pipeline.record import BatchRecord
 from pyg_mspipe.pipeline.scheduler import PipelineState, Scheduler
 from pyg_mspipe.pipeline.stages import B, InFlight
-from pyg_mspipe.pipeline.streams import StageStream, keep_for, mark
+from pyg_mspipe.pipeline.streams import StageStreams, keep_for, mark
 from pyg_mspipe.pipeline.work import StageWork
 
 
@@ -29,10 +29,15 @@ class StageThreads(Generic[B]):
         scheduler: Decides when a batch is fetched.
         batches: Their numbers.
         prefetch: How many may be prepared before the one in training is done.
+        streams: The CUDA streams of the stages.
     """
 
-    def __init__(self, work: StageWork[B], scheduler: Scheduler, batches: range, prefetch: int) -> None:
+    def __init__(
+        self, work: StageWork[B], scheduler: Scheduler, batches: range, prefetch: int, streams: StageStreams
+    ) -> None:
         self._work = work
+        work.apart = True
+        self._streams = streams
         self._scheduler = scheduler
         self._batches = batches
         self._prefetch = prefetch
@@ -159,18 +164,20 @@ class StageThreads(Generic[B]):
                         condition.notify_all()
 
     def _sample(self) -> None:
+        stream = self._streams.stream("sample", self._given)
         for index in self._batches:
             with self._lock:
                 while index >= self._begun + self._prefetch:
                     self._wait(self._may_sample)
             flight = self._work.new_flight(index)
-            self._work("sample", flight)
+            with stream.work():
+                self._work("sample", flight)
             with self._lock:
                 self._sampled.append(flight)
                 self._may_copy.notify()
 
     def _copy(self) -> None:
-        stream = StageStream(self._work.device, self._given)
+        stream = self._streams.stream("copy", self._given)
         for _ in self._batches:
             with self._lock:
                 while not self._sampled:
@@ -187,7 +194,7 @@ class StageThreads(Generic[B]):
                 self._may_train.notify_all()
 
     def _update(self) -> None:
-        stream = StageStream(self._work.device, self._given)
+        stream = self._streams.stream("update", self._given)
         while True:
             with self._lock:
                 while not self._to_commit:

@@ -8,11 +8,12 @@ from typing import Generic
 
 import torch
 
+from pyg_mspipe.data.tensor_tree import tensors_of
 from pyg_mspipe.memory import NodeState
 from pyg_mspipe.pipeline import stages
 from pyg_mspipe.pipeline.durations import RunningDurations
 from pyg_mspipe.pipeline.no_state import NoState
-from pyg_mspipe.pipeline.overlap import busy_time
+from pyg_mspipe.pipeline.overlap import busy_clock
 from pyg_mspipe.pipeline.record import BatchRecord, StageName
 from pyg_mspipe.pipeline.stages import B, BatchSource, InFlight, StateVersion
 from pyg_mspipe.pipeline.streams import settle
@@ -51,6 +52,7 @@ class StageWork(Generic[B]):
     Attributes:
         state: The version of the memory state.
         tries: Whether it is measured what stages wait for.
+        apart: Whether stages run in threads, on streams of their own.
         lock: Held to read or add to the estimates, and by whoever has more to guard.
     """
 
@@ -70,7 +72,7 @@ class StageWork(Generic[B]):
         self.estimates = estimates
         keeps_none = isinstance(memory, NoState)
         self.state = StateVersion(first, torch.device("cpu") if keeps_none else device)
-        self.tries = False
+        self.tries = self.apart = False
         self.lock = threading.Lock()
         self._memory = memory
         self._catches_up = catches_up
@@ -90,15 +92,15 @@ class StageWork(Generic[B]):
         record = flight.record
         try:
             self._await_turn(name, flight)
-            busy = busy_time() if self.tries else 0.0
+            busy = busy_clock() if self.tries else None
             record.begin[name] = self.now()
             with torch.no_grad():
                 self._run(name, flight)
         except Exception as error:
             raise PipelineError(name, flight.index, error) from error
         finish = self.now()
-        if self.tries:
-            record.busy[name] = busy_time() - busy
+        if busy is not None:
+            record.busy[name] = busy()
         with self.lock:
             record.finish[name] = finish
             self.estimates.observe(name, finish - record.begin[name])
@@ -113,9 +115,13 @@ class StageWork(Generic[B]):
     def _run(self, name: StageName, flight: InFlight[B]) -> None:
         if name == "sample":
             stages.sample(self.source, flight)
+            first = next(tensors_of(flight.drawn), None)
+            if self.apart and first is not None and first.is_cuda:  # as where the stream is there
+                settle(self.device)
         elif name == "gather":
             stages.gather(self.source, flight)
-            settle(self.device)
+            if self.apart:
+                settle(self.device)
         elif name == "fetch":
             stages.fetch(self.source, self._memory, flight, catches_up=self._catches_up)
         else:

@@ -220,7 +220,7 @@ def _pairs(x: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         x: [A, ...], for each node that :func:`~pyg_mspipe.pipeline.ask_pairs` asks for.
         batch: The batch.
     """
-    size, num = len(batch.events), batch.negatives.dst.size(0)
+    size, num = batch.src.size(0), batch.negatives.dst.size(0)
     src, dst, others = x.split([size, (1 + num) * size, x.size(0) - (2 + num) * size])
     if batch.negatives.src is not None:
         src = torch.cat([src, others]).view(1 + num, size, *x.shape[1:])

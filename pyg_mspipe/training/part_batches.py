@@ -97,7 +97,6 @@ class PartBatches:
             device=self.device,
             memory_begin=self.split.train.start,
             make_plan=None if model.memory is None else model.memory.make_plan,
-            forwards=self.config.prefetch + 2 if learns_on_gpu else 0,
             finish=with_sums if learns_on_gpu else None,
         )
 

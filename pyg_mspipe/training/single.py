@@ -44,11 +44,7 @@ class SingleExecutor(Executor):
         self._job = job
         self._pipelines = Pipelines(job)
         self._random = random_state(job.device)
-        parts = job.objective, job.optimizer
-        on_gpu = job.device.type == "cuda"
-        if on_gpu:
-            job.train.finish = padding_for(job.train)
-        self._step: TakeStep = CapturedSteps(*parts, job.device) if on_gpu else partial(eager_step, *parts)
+        self._step: TakeStep | None = None
 
     def counts(self) -> list[int]:
         """Returns how many items the loss of each step of a sweep is a mean over."""
@@ -59,18 +55,33 @@ class SingleExecutor(Executor):
     def sweep(self, epoch: int, first: int, step: int) -> Iterator[TrainStep]:
         """Gives the function to call for each remaining batch of an epoch, in order."""
         objective = self._job.objective
+        take = self._step = self._step or self._new_step()
         if first == 0:
             objective.model.state.clear(self._job.train.events.start)
         engine = self._pipelines.engine(self._job.train, epoch=epoch, first=first)
-
         with self._pipelines.flights(engine) as flights:
 
             def train(step: int) -> Tensor:
                 flight = next(flights)
                 assert flight.batch is not None
-                return self._step(flight.batch.with_rows(flight.rows), engine.commit)
+                return take(flight.batch.with_rows(flight.rows), engine.commit)
 
             yield train
+
+    def _new_step(self) -> TakeStep:
+        """Returns what takes the steps. On a GPU it may have recorded them, so a loaded optimizer needs a new one."""
+        job = self._job
+        stream = self._pipelines.streams.own("train")
+        if stream is None:
+            return partial(eager_step, job.objective, job.optimizer)
+        for group in job.optimizer.param_groups:
+            group["capturable"] = True
+        job.train.forwards = job.prefetch + 2
+        # A subclass may do otherwise than the model that it is made from, so it says it for itself.
+        paddable = vars(type(job.objective.model)).get("paddable", False)
+        if paddable and not isinstance(job.train.finish, Padding):
+            job.train.finish = padding_for(job.train)
+        return CapturedSteps(job.objective, job.optimizer, job.train.batch_size, stream)
 
     def running(self) -> AbstractContextManager[None]:
         """Returns a context in which torch draws from the run's random state."""
@@ -83,3 +94,4 @@ class SingleExecutor(Executor):
     def load(self, random: RandomState, parts: dict[int, dict[str, Any]]) -> None:
         """Takes over the random state of a checkpoint."""
         self._random = dict(random)
+        self._step = None

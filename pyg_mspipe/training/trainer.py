@@ -273,7 +273,7 @@ class Trainer:
 
     def _set_optimizer(self) -> None:
         """Gives the optimizer what a checkpoint of another plan or device must not change."""
-        self.optimizer.param_groups[0].update(lr=learning_rate(self.config), capturable=self.device.type == "cuda")
+        self.optimizer.param_groups[0].update(lr=learning_rate(self.config), capturable=False)
 
     def _pretrain_static(self) -> None:
         """Finds the static node vectors in the run's folder or trains them, if the model has any."""

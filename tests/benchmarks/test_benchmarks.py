@@ -69,7 +69,8 @@ def test_what_is_compared_on_a_busy_machine_is_chosen_by_name():
     assert [name.rpartition("=")[2] for name in spinning] == list(spinning.values()) == ["100000", "10000", "1000"]
 
 
-def test_those_that_have_a_result_are_not_run_again(tmp_path):
+def test_those_that_have_a_result_are_not_run_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "run", run_forked)
     machine = describe_machine()
     for name in BENCHMARKS:
         path = path_of(name, machine, True, tmp_path)

@@ -194,7 +194,8 @@ def test_ids_that_memory_cannot_hold_are_refused_with_the_way_out(mspipe, files,
     name = npz(src=changed(arrays["src"], 7, node))
     before = files()
     result = mspipe("train", name, *SMALL)
-    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert (result.exit_code, result.stdout.count("\n"), result.stderr.count("\n")) == (2, 1, 1)
+    assert result.stdout.startswith("400 events, ")
     assert result.stderr.startswith("error: memory does not suffice")
     assert "--relabel" in result.stderr
     assert files() == before

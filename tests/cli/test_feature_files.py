@@ -52,8 +52,8 @@ def mspipe(*arguments):
 def refused(*arguments):
     result = CliRunner().invoke(app, list(map(str, arguments)))
     assert result.exit_code == 2, result.output
-    assert len(result.output.splitlines()) == 1, result.output
-    return result.output
+    assert len(result.stderr.splitlines()) == 1, result.output
+    return result.stderr
 
 
 def numbers(run):

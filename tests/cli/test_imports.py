@@ -177,3 +177,19 @@ def test_a_stream_and_a_run_are_looked_for_before_pyg_is_loaded_and_trained_on_w
 
 def test_the_names_that_flags_know_are_those_of_the_registries():
     assert (tuple(MODELS), tuple(TASKS)) == (get_args(ModelName), get_args(TaskName))
+
+
+def test_what_a_run_reads_is_told_before_pyg_is_loaded():
+    command = [sys.executable, "-X", "importtime", "-m", "pyg_mspipe", "train", "synthetic", "--out", "run"]
+    names, told = [], ""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        for told in process.stdout:
+            if not told.startswith("import time:"):
+                break
+            names.append(told.rpartition("|")[2].strip())
+        process.kill()
+    assert told == ("20,000 events, 1,868 nodes: 14,000 train, 3,000 val and 3,000 test events; model tgn, task link\n")
+    assert heavy(names) == {"numpy", "pyarrow", "torch"}
+    assert "torch._dynamo" not in names
+    assert len([name for name in names if not name.startswith("torch.")]) < 900

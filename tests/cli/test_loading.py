@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from processes import patience
 
+from pyg_mspipe._loading import SHORT_SPIN
+
 HOOK = """
 import os
 import signal
@@ -35,17 +37,16 @@ def interrupted(folder, module, *command):
 
 
 @pytest.mark.parametrize(
-    ("command", "module"),
+    ("command", "module", "lines"),
     [
-        ([MSPIPE], "pyg_mspipe.cli.app"),
-        ([sys.executable, "-m", "pyg_mspipe"], "torch"),
-        ([MSPIPE], "torch_geometric"),
-        ([MSPIPE], "pyg_mspipe.cli.fitting"),
+        ([MSPIPE], "pyg_mspipe.cli.app", 0),
+        ([sys.executable, "-m", "pyg_mspipe"], "torch", 0),
+        ([MSPIPE], "torch_geometric", 1),
     ],
 )
-def test_a_command_ends_in_one_line(tmp_path, module, command):
+def test_a_command_ends_in_one_line(tmp_path, module, command, lines):
     done = interrupted(tmp_path, module, *command, "train", "synthetic", "--out", str(tmp_path / "run"))
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (130, lines, "interrupted\n")
     assert not tmp_path.joinpath("run").exists()
 
 
@@ -55,17 +56,27 @@ def test_a_program_that_imports_the_package_gets_the_interrupt(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "mine\n", "")
 
 
-SHOW = "import os, pyg_mspipe.cli; print(os.environ.get('THP_MEM_ALLOC_ENABLE'))"
+SHOW = (
+    "import os, pyg_mspipe.cli; print(*(os.environ.get(name) for name in ('THP_MEM_ALLOC_ENABLE', 'GOMP_SPINCOUNT')))"
+)
 AS_COMMAND = f"import sys; sys.argv[0] = 'mspipe'; {SHOW}"
+SPIN = SHORT_SPIN["GOMP_SPINCOUNT"]
 
 
 @pytest.mark.parametrize(
     ("code", "environment", "shown"),
-    [(AS_COMMAND, {}, "1"), (AS_COMMAND, {"THP_MEM_ALLOC_ENABLE": "0"}, "0"), (SHOW, {}, "None")],
-    ids=["command", "set before", "library"],
+    [
+        (AS_COMMAND, {}, f"1 {SPIN}"),
+        (AS_COMMAND, {"THP_MEM_ALLOC_ENABLE": "0"}, f"0 {SPIN}"),
+        (AS_COMMAND, {"GOMP_SPINCOUNT": "7"}, "1 7"),
+        (AS_COMMAND, {"OMP_WAIT_POLICY": "active"}, "1 None"),
+        (AS_COMMAND, {"KMP_BLOCKTIME": "200"}, "1 None"),
+        (SHOW, {}, "None None"),
+    ],
 )
-def test_a_command_asks_for_huge_pages_and_a_library_leaves_the_environment_alone(code, environment, shown):
-    plain = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+def test_a_command_sets_up_pages_and_waiting_and_a_library_leaves_the_environment_alone(code, environment, shown):
+    set_here = {"THP_MEM_ALLOC_ENABLE", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"}
+    plain = {name: value for name, value in os.environ.items() if name not in set_here}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=plain | environment)
     assert done.stdout.strip() == shown

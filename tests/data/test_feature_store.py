@@ -14,6 +14,7 @@ from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import MappedFeatures, NegativeSampler, StreamError, TensorFeatures, write_features
 from pyg_mspipe.data.feature_store import requests
+from pyg_mspipe.data.tensor_tree import map_tensors
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 from pyg_mspipe.models import TGN
 from pyg_mspipe.pipeline import Batches
@@ -479,7 +480,7 @@ def test_a_batch_brings_the_features_of_its_nodes_as_float32(store_of, dtype):
     others = batches.ask(torch.tensor([7, 3]), 200), batches.gather(batches.without_queries(range(9)))
     for batch in (batches.gather(drawn), *others):
         assert torch.equal(batch.x, x.float()[batch.n_id])
-        assert batch.to(torch.device("meta")).x.device.type == "meta"
+        assert map_tensors(batch, lambda x: x.to("meta")).x.device.type == "meta"
     assert batches_of(random_stream()).read(0, 0).x is None
 
 

@@ -1,9 +1,14 @@
+import inspect
 from pathlib import Path
 
 import pytest
 import torch
+from torch_geometric.data import TemporalData
 
-from pyg_mspipe.data import StreamError, load_stream, synthetic
+from pyg_mspipe.data import StreamError, check_stream, load_stream, synthetic
+from pyg_mspipe.data.generator import synthetic_fields
+from pyg_mspipe.data.streams import load_fields
+from pyg_mspipe.data.validation import check_fields
 from pyg_mspipe.training import TrainConfig, Trainer
 
 HEADER = "user_id,item_id,timestamp,state_label,comma_separated_list_of_features"
@@ -102,6 +107,22 @@ def test_the_generator_is_loaded_by_name_with_its_options():
     made = synthetic(50, num_src=5, num_dst=6, bipartite=False, labels=True, seed=3)
     assert all(torch.equal(loaded[name], made[name]) for name in ("src", "dst", "t", "msg", "y"))
     assert int(load_stream("synthetic", num_events=50).dst.min()) >= 1000
+
+
+def test_what_is_read_without_pyg_takes_the_arguments_of_what_is_read_with_it():
+    for fields, stream in ((load_fields, load_stream), (synthetic_fields, synthetic)):
+        assert inspect.signature(fields).parameters == inspect.signature(stream).parameters
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_checked_fields_are_those_of_the_checked_stream(sort):
+    t = torch.tensor([5, 3, 4, 3] if sort else [3, 3, 4, 5], dtype=torch.int32)
+    fields = {"src": torch.tensor([0, 1, 2, 3]), "dst": torch.tensor([4.0, 5.0, 6.0, 7.0]), "t": t}
+    fields["y"] = torch.tensor([0, 1, 2, 3])
+    checked, stream = check_fields(fields, sort=sort), check_stream(TemporalData(**fields), sort=sort)
+    assert sorted(checked) == sorted(stream.to_dict())
+    assert all(torch.equal(values, stream[name]) for name, values in checked.items())
+    assert checked["y"].tolist() == ([1, 3, 2, 0] if sort else [0, 1, 2, 3])
 
 
 @pytest.mark.parametrize(

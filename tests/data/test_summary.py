@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import TemporalData
 
 from pyg_mspipe.data import check_stream, load_stream, summarize
+from pyg_mspipe.data.summary import count_nodes
 
 
 def stream(src, dst, t=None, y=None):
@@ -68,6 +69,7 @@ def test_sparse_ids_are_summed_up_without_a_row_for_each_and_warned_of():
     summary = summarize(stream([10**15, 3], [2**62, 3]))
     assert summary.num_nodes == 2**62 + 1
     assert summary.num_distinct_nodes == 3
+    assert count_nodes(torch.tensor([10**15, 3]), torch.tensor([2**62, 3])) == 3
     assert [warning.split(";")[-1] for warning in summary.warnings] == [" relabel=True numbers them from 0"]
 
 

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -50,6 +52,10 @@ def test_nothing_is_copied_to_where_it_is(tree):
     assert ship(tree, torch.device("cpu")) is tree
 
 
+def test_any_other_device_gets_tensors_one_by_one(tree):
+    assert {x.device.type for x in tensors_of(ship(tree, torch.device("meta")))} == {"meta"}
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_what_comes_back_from_a_device_is_what_was_sent(tree):
     there = ship(tree, torch.device("cuda"))
@@ -58,3 +64,13 @@ def test_what_comes_back_from_a_device_is_what_was_sent(tree):
     for own, back in zip(tensors_of(tree), tensors_of(ship(there, torch.device("cpu"))), strict=True):
         assert torch.equal(own, back)
         assert own.dtype is back.dtype
+
+
+def test_tensors_are_gone_with_what_holds_them(tree):
+    gc.collect()
+    gc.disable()
+    try:
+        gone = weakref.ref(map_tensors(tree, torch.clone).x)
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -85,4 +85,4 @@ def test_nodes_become_positions_among_those_of_a_batch():
     data = TemporalData(src=torch.tensor([0, 1]), dst=torch.tensor([7, 7]), t=torch.arange(2))
     common = CommonNeighborFinder(TemporalCSR.from_stream(data), 5)(torch.tensor([0]), torch.tensor([[1]]), 2)
     assert common.node.tolist() == [7]
-    assert common.within(torch.tensor([1, 3, 7])).to(torch.device("cpu")).node.tolist() == [2]
+    assert common.within(torch.tensor([1, 3, 7])).node.tolist() == [2]

@@ -12,6 +12,7 @@ from torch_geometric.data import TemporalData
 from torch_geometric.loader import TemporalDataLoader
 from torch_geometric.nn.models.tgn import LastNeighborLoader
 
+from pyg_mspipe.data.tensor_tree import tensors_of
 from pyg_mspipe.graph import NeighborSampler, TemporalCSR
 
 HOPS = st.lists(st.integers(1, 4), min_size=1, max_size=2)
@@ -212,6 +213,27 @@ def test_the_edges_are_those_of_pygs_loader(data, batch_size, more, nodes):
         loader.insert(data.src[first : first + batch_size], data.dst[first : first + batch_size])
 
 
+@pytest.mark.parametrize("num_neighbors", [1, 3])
+@pytest.mark.parametrize("num_queries", [0, 1, 40, 400])
+@pytest.mark.parametrize("num_nodes", [50, 900, 200_000])
+def test_one_hop_gives_what_is_read_from_the_padded_grid_however_few_the_queries_are(
+    num_nodes, num_queries, num_neighbors
+):
+    generator = torch.Generator().manual_seed(num_queries)
+    src, dst = torch.randint(num_nodes, (2, 3_000), generator=generator)
+    csr = TemporalCSR.from_stream(TemporalData(src=src, dst=dst, t=torch.arange(3_000)), num_nodes)
+    sampler = NeighborSampler(csr, [num_neighbors])
+    nodes = torch.cat([src, dst])[torch.randint(6_000, (num_queries,), generator=generator)]
+    n_id, edge_index, e_id = sampler(nodes, 2_000)
+    queried = nodes.unique()
+    sample = sampler.sample(queried, 2_000)
+    (hop,) = sample.hops
+    assert torch.equal(n_id, sample.n_id)
+    assert torch.equal(edge_index[0], hop.edge_index[0])
+    assert torch.equal(n_id[edge_index[1]], queried[hop.edge_index[1]])
+    assert torch.equal(e_id, hop.edge_id)
+
+
 # The uniform strategy
 
 
@@ -319,8 +341,7 @@ def test_many_threads_sample_what_one_does(strategy):
     def one(first):
         node = torch.cat([src[first : first + 20], dst[first : first + 20]])
         sample = sampler.sample(node, torch.arange(first, first + 20).repeat(2))
-        hops = (x for hop in sample.hops for x in vars(hop).values())
-        return [sample.n_id, sample.seed, *hops, *sampler(node, first)]
+        return [*tensors_of(sample), *sampler(node, first)]
 
     batches = range(0, 2980, 60)
     expected = [one(first) for first in batches]

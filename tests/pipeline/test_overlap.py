@@ -20,19 +20,51 @@ def all_cores_train(monkeypatch):
     monkeypatch.setattr("pyg_mspipe.pipeline.engine.free_cores", lambda: 0)
 
 
+SHARES = """
+import sys, time
+import torch
+from pyg_mspipe.pipeline.overlap import busy_clock
+
+def waited(work):
+    busy, start = busy_clock(), time.perf_counter()
+    work()
+    wall = time.perf_counter() - start
+    return 1 - busy() / wall
+
+def compute():
+    for _ in range(60):
+        x.cos()
+
+torch.set_num_threads(2)
+x = torch.randn(1_000_000)
+compute()
+print(waited(compute), waited(lambda: time.sleep(1)))
+"""
+
+
 @pytest.fixture
 def busy_machine():
-    """Two loops for each core, so that whatever is to compute waits for one; waiting for a core is not what counts."""
+    """Loops on the core that the test gets, so that whatever is to compute waits for it; that is not what counts.
+
+    Gives what ends them. The other cores are left to other tests.
+    """
     if not Path("/proc/thread-self/schedstat").exists():
         pytest.skip("this system does not tell what a thread has waited for a core")
-    loops = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(2 * os.cpu_count())]
-    yield
-    for loop in loops:
-        loop.kill()
-        loop.wait()
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})  # of this thread, and so of all that it starts
+    loops = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(3)]
+
+    def end():
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+    yield end
+    end()
+    os.sched_setaffinity(0, cores)
 
 
-def run_and_watch(staleness, **options):
+def run_and_watch(staleness, after_trial=lambda: None, **options):
     """Trains a pass and returns it with the batches beside which stage threads were alive."""
     training, beside = Training(stream()), []
     training.model.train()
@@ -40,6 +72,8 @@ def run_and_watch(staleness, **options):
     for flight in training.engine_used:
         if own_threads():
             beside.append(flight.index)
+        if flight.index == TRIAL + 2:
+            after_trial()
         training.step(flight)
     assert not own_threads()
     assert [record.index for record in training.records] == list(range(NUM_BATCHES))
@@ -47,10 +81,9 @@ def run_and_watch(staleness, **options):
 
 
 @pytest.mark.usefixtures("all_cores_train")
-@pytest.mark.usefixtures("busy_machine")
 @pytest.mark.parametrize("staleness", ["exact", "minimal", 0])
-def test_without_a_core_to_spare_stages_that_compute_run_in_line(staleness):
-    training, beside = run_and_watch(staleness)
+def test_without_a_core_to_spare_stages_that_compute_run_in_line(busy_machine, staleness):
+    training, beside = run_and_watch(staleness, after_trial=busy_machine)
     assert beside == []
     assert training.engine_used.overlap is False
     assert_same_run(training, Training(stream()).run("sequential"))
@@ -78,6 +111,16 @@ def test_what_was_found_out_before_is_kept_to():
     assert run_and_watch("exact", overlap=True)[1] == list(range(NUM_BATCHES))
     assert run_and_watch("exact", overlap=False, seed=0, longest={"gather": 0.02})[1] == []
     assert run_and_watch("sequential", overlap=True)[1] == []
+
+
+@pytest.mark.usefixtures("busy_machine")
+def test_a_thread_that_sleeps_while_another_waits_for_a_core_is_told_from_one_that_waits_for_a_disk():
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
+    command = [sys.executable, "-c", SHARES]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    computing, sleeping = map(float, done.stdout.split())
+    assert computing < 0.2
+    assert sleeping > 0.5
 
 
 @pytest.mark.parametrize("bound", [0, 1, 3])

@@ -8,6 +8,7 @@ from test_batches import random_stream
 from test_negatives_of_ones_own import NUM_NODES, lists, pairs
 
 from pyg_mspipe.data import Negatives, NegativeSampler
+from pyg_mspipe.data.tensor_tree import map_tensors
 from pyg_mspipe.graph import CommonNeighborFinder, NeighborSampler, PairFeatures, TemporalCSR
 from pyg_mspipe.models import TGN
 from pyg_mspipe.models.registry import MODELS
@@ -101,7 +102,7 @@ def test_parts_of_a_batch_bring_together_what_the_batch_brings(cut_off, kind):
         return list(zip(pair.tolist(), order.tolist(), batch.n_id[common.node].tolist(), strict=True))
 
     assert [each for part in parts for each in found(part)] == found(whole)
-    moved = whole.to(torch.device("cpu"))
+    moved = map_tensors(whole, torch.clone)
     assert torch.equal(moved.pairs.features, whole.pairs.features)
     assert torch.equal(moved.pairs.common.slot, whole.pairs.common.slot)
 

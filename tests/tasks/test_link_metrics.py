@@ -34,7 +34,7 @@ def groups_of(num_events, train, seed=0):
     return EventGroups.of(data, StreamSplit(range(train), range(train, num_events), range(num_events, num_events)))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(BATCHES, st.integers(1, 6), st.booleans())
 def test_metrics_are_those_of_scikit_learn_and_of_ranks_counted_by_hand(batches, train, logits):
     whole = [each for lists in batches for each in lists]

@@ -21,7 +21,7 @@ def before_the_middle(folder):
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_processes_train_as_one_that_emulates_them_under_delays_and_from_any_checkpoint(world, tmp_path):
     runs = ProcessRuns(tmp_path, uneven_stream())
-    often = {"checkpoint_every": 3}
+    often = {"checkpoint_every": 5}
     expected = {plan: runs.emulated("whole", plan, **often) for plan in PLANS[world]}
     plain = {plan: runs.add("never", plan, overlap="never", photographs=True, **often) for plan in PLANS[world]}
     # Without checkpoints within a sweep, so that all of it is trained in one go.
@@ -46,7 +46,7 @@ def test_processes_train_as_one_that_emulates_them_under_delays_and_from_any_che
         if plan in resumed:
             folder = before_the_middle(plain[plan])
             checkpoint = load_checkpoint(folder / "last.pt")
-            assert checkpoint["progress"]["batch"] == 3
+            assert checkpoint["progress"]["batch"] == 5
             Trainer.resume(runs.data, checkpoint, folder, executor=EmulatedExecutor()).fit()
             assert_equal_runs(folder, expected[plan], f"{plan} resumed by one process")
         sizes = ParallelPlan.parse(plan)
