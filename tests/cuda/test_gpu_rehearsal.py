@@ -22,7 +22,7 @@ def test_the_benchmark_of_a_gpu_measures_all_its_parts(on_cuda, tmp_path):
     ]
     assert not errors, errors[0]
     assert not result["failed"]
-    assert [row["mode"] for row in parts["modes"]] == [*MODES] * 4
+    assert [row["mode"] for row in parts["modes"]] == [*MODES] * 2
     assert all(row["same_losses_as_first"] and row["same_memory_as_first"] for row in parts["exactness"])
     assert all(row["bound_held"] for name in ("modes", "batch_sizes") for row in parts[name])
     assert {row["what"] for row in parts["peers"]} == {*peers(), "Trainer fp32", "Trainer bf16"}
