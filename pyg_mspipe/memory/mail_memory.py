@@ -83,7 +83,7 @@ class MailMemory(NodeMemory):
         self.memory_device = None if memory_device is None else torch.device(memory_device)
         tables = node_tables(num_nodes, memory_dim, self.memory_device)
         tables |= mail_tables(num_nodes, num_mails, mail_dim, self.memory_device)
-        self.state = RowState(tables, mitigation)
+        self.state = RowState(tables, mitigation, blank=True)
 
     def forward(self, batch: MemoryBatch) -> tuple[Tensor, Tensor]:
         """Returns the new rows of a batch's nodes and their last updates, as :meth:`NodeMemory.forward`."""

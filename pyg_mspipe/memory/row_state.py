@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.data.tensor_tree import ship
+from pyg_mspipe.memory.blank import Blank
 from pyg_mspipe.memory.mailbox import deliver
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.node_state import NodeState
@@ -47,19 +48,24 @@ class RowState(NodeState):
     :func:`~pyg_mspipe.graph.pending_events`, and from which events the state has seen.
 
     Args:
-        tables: The rows of all ``N`` nodes at their start, [N, ...] each, by name.
+        tables: The rows of all ``N`` nodes, [N, ...] each, by name.
         mitigation: What repairs rows that were fetched too early: those of ``"memory"``, by ``"last_update"``.
+        blank: Whether all rows are zero.
 
     Attributes:
         tables: The rows.
     """
 
-    def __init__(self, tables: Mapping[str, Tensor], mitigation: Mitigation | None = None) -> None:
+    def __init__(
+        self, tables: Mapping[str, Tensor], mitigation: Mitigation | None = None, *, blank: bool = False
+    ) -> None:
         super().__init__()
         self.tables = dict(tables)
         self.mitigation = mitigation
         # On the CPU and one tensor, so that processes can share it.
         self._span = torch.zeros(3, dtype=torch.long, device="cpu")
+        self._blank = Blank(self.tables.values()) if blank else None
+        self._shared = False
 
     @property
     def num_nodes(self) -> int:
@@ -99,8 +105,11 @@ class RowState(NodeState):
         if self.pipeline is not None and not within_pipeline:
             raise RuntimeError("the memory is cleared while a pipeline is running; finish or close its pass first")
         with self._writes.by_owner(self.tensors().values()):
-            for table in self.tables.values():
-                table.zero_()
+            # Rows that nobody has written to are not touched: of a large memory most have no place in RAM yet.
+            if self._blank is None or not self._blank.still(self.tables.values()):
+                for table in self.tables.values():
+                    table.zero_()
+                self._blank = None if self._shared else Blank(self.tables.values())
             self._span.fill_(begin)
         if self.mitigation is not None:
             self.mitigation.reset_state()
@@ -223,6 +232,7 @@ class RowState(NodeState):
         """
         self.tables = {name: tensors[name] for name in self.tables}
         self._span = tensors["span"]
+        self._blank, self._shared = None, True  # what others write is not counted here
 
     def empty_like(self) -> RowState:
         """Returns another state of the same tables, cleared."""
@@ -230,7 +240,7 @@ class RowState(NodeState):
         if mitigation is not None:  # what it has learned is shared, what commits have left in it is not
             mitigation = copy.deepcopy(mitigation, {id(x): x for x in mitigation.parameters()})
             mitigation.reset_state()
-        return RowState({name: torch.zeros_like(table) for name, table in self.tables.items()}, mitigation)
+        return RowState({name: torch.zeros_like(table) for name, table in self.tables.items()}, mitigation, blank=True)
 
     def copy(self) -> RowState:
         """Returns another state with the same content."""
@@ -245,5 +255,7 @@ class RowState(NodeState):
             fn: Moves a tensor of any shape, as in ``torch.nn.Module._apply``.
             keep_device: Whether only its dtype is taken over.
         """
+        blank = self._blank is not None and self._blank.still(self.tables.values())
         for name, table in self.tables.items():
             self.tables[name] = table.to(fn(table[:0]).dtype) if keep_device else fn(table)
+        self._blank = Blank(self.tables.values()) if blank else None

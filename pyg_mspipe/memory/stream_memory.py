@@ -60,7 +60,7 @@ class StreamMemory(MemoryUpdater, NodeMemory):
         super().__init__(memory_dim, time_dim, message_module, LastAggregator(), time_init, mitigation, cell)
         super().reset_parameters()
         self.memory_device = None if memory_device is None else torch.device(memory_device)
-        self.state = RowState(node_tables(num_nodes, memory_dim, self.memory_device), mitigation)
+        self.state = RowState(node_tables(num_nodes, memory_dim, self.memory_device), mitigation, blank=True)
 
     def reset_parameters(self) -> None:
         """Resets all learnable parameters, and the state."""

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -173,3 +175,47 @@ def test_evaluation_before_waiting_messages_are_applied_is_refused():
         tgn(batches.ask(torch.tensor([0]), 2))
     tgn.settle(batches)
     tgn(batches.ask(torch.tensor([0]), 2))
+
+
+def test_rows_that_nobody_wrote_to_are_not_zeroed_again_and_all_others_are():
+    def make():
+        return RowState({"memory": torch.zeros(4, 2), "last_update": torch.zeros(4, dtype=torch.long)}, blank=True)
+
+    def written(state):
+        return any(bool(table.any()) for table in state.tables.values())
+
+    fresh = make()
+    before = [table._version for table in fresh.tables.values()]
+    fresh.clear(0)
+    assert [table._version for table in fresh.tables.values()] == before
+    rows = {"memory": torch.ones(1, 2), "last_update": torch.ones(1, dtype=torch.long)}
+    changes = [
+        lambda state: state.apply(Commit(torch.tensor([1]), rows, 5)),
+        lambda state: state.tables["memory"].view(-1)[3:].fill_(1),
+        lambda state: state.tables.update(memory=torch.ones(4, 2)),
+        lambda state: state.load(
+            {**rows, **{name: x.repeat_interleave(4, 0) for name, x in rows.items()}, "span": torch.zeros(3).long()}
+        ),
+    ]
+    for change in changes:
+        for state in (make(), make()):
+            state.clear(0)
+            change(state)
+            copied = copy.deepcopy(state)
+            assert written(state)
+            assert written(copied)
+            state.move(lambda x: x.double() if x.is_floating_point() else x, keep_device=False)
+            for each in (state, copied):
+                each.clear(0)
+                assert not written(each)
+
+
+def test_rows_shared_with_others_are_always_zeroed():
+    state = RowState({"memory": torch.zeros(4, 2)}, blank=True)
+    others = torch.ones(4, 2)
+    state.attach({"memory": others, "span": torch.zeros(3, dtype=torch.long)})
+    state.clear(0)
+    assert not others.any()
+    others.data.numpy()[:] = 1
+    state.clear(0)
+    assert not others.any()
