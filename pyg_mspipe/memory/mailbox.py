@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyg_mspipe.memory.blank import zero_rows
+
 MAIL, MAIL_TIME, RECEIVED = "mail", "mail_time", "received"
 """The tables: the mails, [N, M, mail_dim], their times, Int64[N, M], and how many a node has ever got, Int64[N]."""
 
@@ -41,9 +43,9 @@ def mail_tables(num_nodes: int, num_mails: int, mail_dim: int, device: torch.dev
         device: Where they are kept.
     """
     return {
-        MAIL: torch.zeros(num_nodes, num_mails, mail_dim, device=device),
-        MAIL_TIME: torch.zeros(num_nodes, num_mails, dtype=torch.long, device=device),
-        RECEIVED: torch.zeros(num_nodes, dtype=torch.long, device=device),
+        MAIL: zero_rows(num_nodes, num_mails, mail_dim, device=device),
+        MAIL_TIME: zero_rows(num_nodes, num_mails, dtype=torch.long, device=device),
+        RECEIVED: zero_rows(num_nodes, dtype=torch.long, device=device),
     }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyg_mspipe.data.tensor_tree import ship
-from pyg_mspipe.memory.blank import Blank
+from pyg_mspipe.memory.blank import Blank, zero_rows
 from pyg_mspipe.memory.mailbox import deliver
 from pyg_mspipe.memory.mitigation import Mitigation
 from pyg_mspipe.memory.node_state import NodeState
@@ -240,7 +240,11 @@ class RowState(NodeState):
         if mitigation is not None:  # what it has learned is shared, what commits have left in it is not
             mitigation = copy.deepcopy(mitigation, {id(x): x for x in mitigation.parameters()})
             mitigation.reset_state()
-        return RowState({name: torch.zeros_like(table) for name, table in self.tables.items()}, mitigation, blank=True)
+        return RowState(
+            {name: zero_rows(*x.shape, dtype=x.dtype, device=x.device) for name, x in self.tables.items()},
+            mitigation,
+            blank=True,
+        )
 
     def copy(self) -> RowState:
         """Returns another state with the same content."""

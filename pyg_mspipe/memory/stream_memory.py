@@ -11,6 +11,7 @@ from torch.nn import Module
 from pyg_mspipe._choices import TimeInit
 from pyg_mspipe.graph.pending_events import PendingEvents
 from pyg_mspipe.memory.aggregators import LastAggregator
+from pyg_mspipe.memory.blank import zero_rows
 from pyg_mspipe.memory.memory_updater import Cell, MemoryUpdater
 from pyg_mspipe.memory.messages import LatestMessages
 from pyg_mspipe.memory.mitigation import Mitigation
@@ -195,5 +196,5 @@ def _last_end(batch: MemoryBatch, n_id: Tensor) -> Tensor:
 
 def node_tables(num_nodes: int, memory_dim: int, device: torch.device | str | None = None) -> dict[str, Tensor]:
     """Returns what is kept of each node, at the start; on the device ``"meta"`` to see its size alone."""
-    last_update = torch.zeros(num_nodes, dtype=torch.long, device=device)
-    return {"memory": torch.zeros(num_nodes, memory_dim, device=device), "last_update": last_update}
+    last_update = zero_rows(num_nodes, dtype=torch.long, device=device)
+    return {"memory": zero_rows(num_nodes, memory_dim, device=device), "last_update": last_update}
