@@ -32,20 +32,25 @@ class Settings:
     Attributes:
         stream: A file or the name of a real stream.
         batch_sizes: Events in a batch.
-        untimed: Steps before the counted ones, in which graphs of all sizes are recorded.
+        untimed: Steps before the counted ones, for each batch size, in which graphs of all sizes are recorded.
         steps: Steps that are counted.
     """
 
     stream: str = "wikipedia"
     batch_sizes: tuple[int, ...] = (200, 2000)
-    untimed: int = 36
+    untimed: tuple[int, ...] = (120, 40)
     steps: int = 12
+
+
+def untimed_of(settings: Settings, batch_size: int) -> int:
+    """Returns how many steps of a batch size are not counted."""
+    return settings.untimed[settings.batch_sizes.index(batch_size)]
 
 
 def _trainer(settings: Settings, batch_size: int, device: str, quick: bool) -> Trainer:
     work = load_workload(settings.stream, batch_size, seed=0, quick=False)
     # As many events as it takes; padding is looked at on all of them.
-    need = round(batch_size * (settings.untimed + settings.steps + 4) / 0.7)
+    need = round(batch_size * (untimed_of(settings, batch_size) + settings.steps + 3) / 0.7)
     data = work.data[: min(need, work.data.num_events)] if device == "cuda" or quick else work.data
     config = TrainConfig(batch_size=batch_size, epochs=1, device=device, staleness="exact", overlap="always")
     return Trainer(data, config)
@@ -63,29 +68,42 @@ def _sections(gpu: Any, steps: int) -> dict[str, dict[str, float]]:
 
 def _count(settings: Settings, batch_size: int, quick: bool) -> Result:
     """Counts in this process, which has done no backward pass before."""
+    untimed = untimed_of(settings, batch_size)
     with stand_in(strict=True) as gpu:
         trainer = _trainer(settings, batch_size, "cuda", quick)
         trainer.listeners.clear()
         trainer._listening = lambda event: None  # type: ignore[assignment]  # nobody listens to a sweep begun by hand
         executor = trainer.executor
         with executor.running(), executor.sweep(0, 0, 0) as train:
-            for step in range(settings.untimed):
+            for step in range(untimed):
                 train(step)
-            gpu.reset()
-            with gpu.section("training thread"):
-                for step in range(settings.untimed, settings.untimed + settings.steps):
+            sums, hazards, unordered, replayed = Counter[tuple[str, str]](), 0, 0, 0
+            captured = Counter[str]()
+            for step in range(untimed, untimed + settings.steps):
+                gpu.reset()
+                with gpu.section("training thread"):
                     train(step)
-            training = _sections(gpu, settings.steps)
-            captured = Counter({key[1]: n for key, n in gpu.counts.dispatches.items() if key[0] == CAPTURED})
-            unordered = sum(gpu.counts.unordered.values())
-            for step in range(settings.untimed + settings.steps, len(executor.counts())):
+                hazards, unordered = hazards + len(gpu.hazards), unordered + sum(gpu.counts.unordered.values())
+                own = {key[1]: n for key, n in gpu.counts.dispatches.items() if key[0] == CAPTURED}
+                if own:  # the first steps of a size are launched one operation at a time
+                    replayed += 1
+                    captured.update(own)
+                    for kind in KINDS:
+                        for key, count in getattr(gpu.counts, kind).items():
+                            sums[key[0], kind] += count
+            gpu.reset()
+            for step in range(untimed + settings.steps, len(executor.counts())):
                 train(step)
-        hazards = len(gpu.hazards)
+        hazards += len(gpu.hazards)
         gpu.reset()
         trainer.evaluate("val")
         evaluation = _sections(gpu, len(trainer.batches("val")))
         return {
-            "training": training,
+            "training": {
+                place: {kind: round(sums[place, kind] / max(replayed, 1), 2) for kind in KINDS}
+                for place in sorted({place for place, _ in sums})
+            },
+            "steps_of_graphs": replayed,
             "evaluation": evaluation,
             "captured_operations": sorted(captured),
             "not_in_a_graph": sorted(set(captured) & set(NOT_IN_A_GRAPH)),
@@ -140,7 +158,7 @@ def measure(settings: Settings, run: Run) -> Result:
 
 def _child(told: str) -> None:
     given, batch_size, quick = json.loads(told)
-    settings = Settings(**given)
+    settings = Settings(given["stream"], tuple(given["batch_sizes"]), tuple(given["untimed"]), given["steps"])
     print(json.dumps(_count(settings, batch_size, quick) | _padding(settings, batch_size, quick)))
 
 
@@ -150,7 +168,7 @@ BENCHMARK = Benchmark(
     3,
     measure,
     Settings(),
-    quick=Settings(stream="synthetic", batch_sizes=(50,), untimed=12, steps=4),
+    quick=Settings(stream="synthetic", batch_sizes=(50,), untimed=(12,), steps=4),
     why_not=why_not,
 )
 

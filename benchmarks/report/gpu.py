@@ -37,12 +37,14 @@ def gpu_counts(result: Result) -> str:
         for row in result["rows"]
     ]
     settings = result["settings"]
+    graphs = ", ".join(str(row["steps_of_graphs"]) for row in result["rows"])
     hazards = sum(row["hazards"] for row in result["rows"])
     unordered = sum(row["sums_without_order"] for row in result["rows"])
     return "\n\n".join(
         [
             command(result),
-            f"{result['stream']}, TGN, one layer, `exact`, counted without a GPU: means of {settings['steps']} steps; "
+            f"{result['stream']}, TGN, one layer, `exact`, counted without a GPU: means of the steps among "
+            f"{settings['steps']} that were graphs ({graphs}); "
             f"waits are those of the host. {machine(result)}.",
             table(["batch", "", "where", "operations", "launches", "copies", "waits"], rows),
             f"Within the graphs stands no operation that a graph cannot hold; {unordered} sums without a fixed order; "
