@@ -17,7 +17,7 @@ class TemporalBatches:
     """Batches as PyG's examples use them. A batch is a function of its epoch and number alone.
 
     Args:
-        data: The stream, validated, but for messages on the CPU.
+        data: The stream, validated; on the CPU all of it but its messages, which may be elsewhere.
         events: The event ids that are cut into batches.
         batch_size: Events in a batch.
         sampler: Samples neighbours, over the same stream.

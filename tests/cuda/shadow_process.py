@@ -4,49 +4,17 @@ The stand-in, ``shadow_cuda.py``, is beside the repository or where ``SHADOW_CUD
 tests that need it are skipped.
 """
 
-import importlib.util
 import multiprocessing
 import os
-import shutil
 import signal
-import sys
 import traceback
-from collections.abc import Callable
-from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
-from types import ModuleType
 from typing import Any
-from unittest import mock
 
 from processes import patience
 
+from benchmarks.harness.stand_in import CAPTURED, load, stand_in
 from pyg_mspipe.tasks import captured_step
-
-_BESIDE = Path(__file__).resolve().parents[3] / "shared" / "tools" / "shadow_cuda.py"
-PLACE = Path(os.environ.get("SHADOW_CUDA", _BESIDE))
-
-
-def why_not() -> str | None:
-    """Why there is no stand-in, if so."""
-    if not PLACE.is_file():
-        return f"no CUDA device, and no stand-in at {PLACE}"
-    return None if shutil.which("g++") else "no CUDA device, and no g++ for its stand-in"
-
-
-def load_shadow() -> ModuleType:
-    """The stand-in, in a process that has run no backward pass; torch knows of the device from then on."""
-    import torch
-
-    spec = importlib.util.spec_from_file_location("shadow_cuda", PLACE)
-    assert spec is not None
-    assert spec.loader is not None
-    shadow = importlib.util.module_from_spec(spec)
-    sys.modules["shadow_cuda"] = shadow
-    spec.loader.exec_module(shadow)
-    with shadow.device():
-        torch.ones(1, device="cuda", requires_grad=True).sum().backward()
-    return shadow
 
 
 class ShadowProcess:
@@ -99,25 +67,22 @@ def _serve(connection: Connection) -> None:
     # Few steps are taken, so the first of them are recorded, and one size is enough.
     captured_step.WARM_UP = 0
     padding._QUANTILES = (1.0,)
-    shadow = load_shadow()
+    load()
     while True:
         try:
             request = connection.recv()
         except EOFError:
             return
         try:
-            connection.send(("done", answer(shadow, **request)))
+            connection.send(("done", answer(**request)))
         except BaseException:
             connection.send(("error", traceback.format_exc()))
 
 
-def answer(
-    shadow: ModuleType, run: str, settings: dict[str, Any], lag: int, reference: dict[str, Any] | None
-) -> dict[str, Any]:
+def answer(run: str, settings: dict[str, Any], lag: int, reference: dict[str, Any] | None) -> dict[str, Any]:
     """The numbers of a run on the stand-in and, of other settings, on the CPU, and the hazards.
 
     Args:
-        shadow: The module.
         run: Its name in ``device_runs.RUNS``.
         settings: Of the run.
         lag: How often an event says that it is not over.
@@ -126,20 +91,9 @@ def answer(
     from device_runs import RUNS
 
     expected = None if reference is None else RUNS[run]("cpu", **reference)
-    device = shadow.device(shared_random=True, lag=lag, strict=True)
-    with device as gpu, mock.patch.object(captured_step, "record", partial(_record, gpu)):
+    with stand_in(shared_random=True, lag=lag, strict=True) as gpu:
         found = RUNS[run]("cuda", **settings)
         hazards = [str(each) for each in gpu.hazards]
-        waits = [f"{name} at {where}" for section, name, where in gpu.counts.syncs if section == "captured"]
-        unordered = [f"{name} without order" for section, name in gpu.counts.unordered if section == "captured"]
+        waits = [f"{name} at {where}" for section, name, where in gpu.counts.syncs if section == CAPTURED]
+        unordered = [f"{name} without order" for section, name in gpu.counts.unordered if section == CAPTURED]
     return {"found": found, "expected": expected, "hazards": [*hazards, *waits, *unordered]}
-
-
-def _record(gpu: Any, work: Callable[[], Any], stream: Any, pool: Any = None) -> tuple[Callable[[], Any], None]:
-    """Does what a CUDA graph would hold each time, as the stand-in knows no graphs."""
-
-    def replay() -> Any:
-        with gpu.section("captured"):
-            return work()
-
-    return replay, None
