@@ -93,9 +93,11 @@ class TemporalBatches:
         """Returns the batch with ``msg``, ``edge_time``, ``edge_attr`` and ``x``, on the device (stage 2)."""
         batch.edge_time = self.data.t.index_select(0, batch.e_id)
         ids, n_id = torch.cat([batch.msg, batch.e_id]), batch.n_id
-        content, there = ship((batch.to_dict(), ids), self.device)
-        for name, value in content.items():
-            batch[name] = value
+        there = ids
+        if self.device != ids.device:
+            content, there = ship((batch.to_dict(), ids), self.device)
+            for name, value in content.items():
+                batch[name] = value
         rows = read_to(self.device, self.features, ids, there)
         batch.msg, batch.edge_attr = rows.split([batch.num_events, batch.e_id.numel()])
         if self.node_features is not None:

@@ -48,8 +48,10 @@ class Gather:
         e_id = torch.cat([*(hop.e_id.view(-1) for hop in hops), events, pending])
         edge_time = tuple(self.t.index_select(0, hop.e_id.view(-1)).view_as(hop.e_id) for hop in hops)
         plan = None if plan is None else self._keeping(plan)
-        drawn = e_id, batch.n_id
-        batch, there = ship((replace(batch, edge_time=edge_time, plan=plan), drawn), self.device)
+        batch = replace(batch, edge_time=edge_time, plan=plan)
+        drawn = there = e_id, batch.n_id
+        if self.device != e_id.device:
+            batch, there = ship((batch, drawn), self.device)
         rows = self._read(self.msg, drawn[0], there[0])
         *edge_msg, msg, raw_msg = rows.split([*(hop.e_id.numel() for hop in hops), len(events), pending.numel()])
         return replace(
